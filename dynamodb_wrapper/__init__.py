@@ -1,0 +1,1 @@
+"""Control data for PySpark pipelines in DynamoDB."""

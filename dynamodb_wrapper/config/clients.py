@@ -1,0 +1,160 @@
+"""One boto3 client per process and config.
+
+Creating a client is slow and not thread-safe, using one is fast and is. Sessions share one data
+loader, because reading the service model is most of the cost.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.config.settings import DynamoDBConfig
+
+_DEADLINE = "dynamodb_wrapper_deadline"
+
+
+class _Cache:
+    """Clients of this process; a fork starts empty because sockets must not be shared."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pid = os.getpid()
+        self.clients: dict[DynamoDBConfig, Any] = {}
+        self.loader: Any = None
+
+
+_cache = _Cache()
+
+
+def client_for(config: DynamoDBConfig) -> Any:
+    """Return this process's DynamoDB client for a config.
+
+    Raises:
+        ConfigurationError: No region is configured, or the profile or role cannot be used.
+    """
+    global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
+    if _cache.pid != os.getpid():
+        _cache = _Cache()
+    cache = _cache
+    client = cache.clients.get(config)
+    if client is None:
+        with cache.lock:
+            client = cache.clients.get(config)
+            if client is None:
+                client = cache.clients[config] = _create_client(config, cache)
+    return client
+
+
+def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
+    from botocore.config import Config
+    from botocore.exceptions import NoRegionError, PartialCredentialsError, ProfileNotFound
+
+    try:
+        session = _create_session(config, cache)
+        client = session.client(
+            "dynamodb",
+            region_name=config.region_name,
+            endpoint_url=config.endpoint_url,
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": config.max_attempts},
+                connect_timeout=config.connect_timeout_seconds,
+                read_timeout=config.read_timeout_seconds,
+                max_pool_connections=config.max_pool_connections,
+                user_agent_extra="dynamodb-wrapper",
+            ),
+        )
+    except NoRegionError as error:
+        raise ConfigurationError(
+            "No AWS region is configured: set AWS_REGION, or region_name of DynamoDBConfig."
+        ) from error
+    except ProfileNotFound as error:
+        raise ConfigurationError(
+            f"The AWS profile {config.profile_name!r} does not exist: correct AWS_PROFILE, "
+            "or profile_name of DynamoDBConfig."
+        ) from error
+    except PartialCredentialsError as error:
+        raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
+    _limit_total_time(client, config.operation_timeout_seconds)
+    return client
+
+
+def _create_session(config: DynamoDBConfig, cache: _Cache) -> Any:
+    import boto3.session
+    import botocore.session
+
+    core = botocore.session.Session(profile=config.profile_name)
+    if cache.loader is None:
+        cache.loader = core.get_component("data_loader")
+    else:
+        core.register_component("data_loader", cache.loader)
+    if config.aws_access_key_id is not None and config.aws_secret_access_key is not None:
+        token = config.aws_session_token
+        core.set_credentials(
+            config.aws_access_key_id.get_secret_value(),
+            config.aws_secret_access_key.get_secret_value(),
+            token.get_secret_value() if token is not None else None,
+        )
+    session = boto3.session.Session(botocore_session=core, region_name=config.region_name)
+    return _assume_role(session, core, config) if config.role_arn else session
+
+
+def _assume_role(source: Any, core: Any, config: DynamoDBConfig) -> Any:
+    import boto3.session
+    import botocore.session
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=core.create_client,
+        source_credentials=source.get_credentials(),
+        role_arn=config.role_arn,
+        extra_args={"RoleSessionName": "dynamodb-wrapper"},
+    )
+    target = botocore.session.Session(profile=config.profile_name)
+    target.register_component("data_loader", core.get_component("data_loader"))
+    # botocore offers no public setter for renewable credentials; its own provider chain does:
+    # a provider placed first in the chain is asked first and renews them by itself.
+    credentials = DeferredRefreshableCredentials(
+        refresh_using=fetcher.fetch_credentials, method="assume-role"
+    )
+    target.get_component("credential_provider").providers.insert(0, _RoleProvider(credentials))
+    return boto3.session.Session(botocore_session=target, region_name=config.region_name)
+
+
+class _RoleProvider:
+    METHOD = "dynamodb-wrapper-role"
+    CANONICAL_NAME = None
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def load(self) -> Any:
+        return self._credentials
+
+
+def _limit_total_time(client: Any, limit_seconds: float) -> None:
+    """Begin no further attempt of a request once its time is used up."""
+    from botocore.exceptions import ClientError
+
+    def note_deadline(params: dict[str, Any], **_: Any) -> None:
+        params["context"][_DEADLINE] = time.monotonic() + limit_seconds
+
+    def stop_when_late(
+        response: Any, caught_exception: Any, request_dict: dict[str, Any], operation: Any, **_: Any
+    ) -> None:
+        deadline = request_dict["context"].get(_DEADLINE)
+        if deadline is None or time.monotonic() < deadline:
+            return
+        if caught_exception is not None:
+            raise caught_exception
+        http, parsed = response
+        if http.status_code >= 300:
+            raise ClientError(parsed, operation.name)
+
+    client.meta.events.register("before-call.dynamodb", note_deadline)
+    client.meta.events.register_first("needs-retry.dynamodb", stop_when_late)

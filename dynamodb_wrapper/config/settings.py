@@ -1,0 +1,182 @@
+"""The one settings object; everything else is handed this and reads nothing by itself."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Optional
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from dynamodb_wrapper.config.environment import VARIABLES, variables_of_field
+from dynamodb_wrapper.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CREDENTIAL_FIELDS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_UNPREFIXED_ENVIRONMENTS = frozenset({"prod", "production"})
+_ENVIRONMENT = r"^[a-z][a-z0-9-]{0,31}$"
+
+
+class DynamoDBConfig(BaseModel):
+    """Where the tables are and how they are reached.
+
+    Constructing it reads nothing; only `from_env` looks at the environment. Frozen and hashable:
+    one client per process serves every repository with an equal config. Pickles leave credentials
+    out, so on an executor the SDK's default credential chain applies.
+
+    Attributes:
+        region_name: AWS region; without it the SDK's own configuration decides.
+        endpoint_url: Address of a local engine or a private endpoint.
+        table_prefix: Put before every table name, joined by ``_``.
+        environment: Deployment such as ``dev``; part of table names unless ``prod``/``production``.
+        default_environment: What items get as their environment when `environment` is not set.
+        aws_access_key_id: Only where the SDK's default chain does not serve.
+        aws_secret_access_key: Goes with the access key id.
+        aws_session_token: Goes with temporary keys.
+        profile_name: Profile of the shared AWS configuration files.
+        role_arn: Role to assume; renewed by the SDK before it expires.
+        max_pool_connections: Connections kept per client.
+        max_attempts: Attempts of one request, the first included.
+        connect_timeout_seconds: Limit of one attempt to connect.
+        read_timeout_seconds: Limit of one wait for a reply.
+        operation_timeout_seconds: After this no further attempt is begun.
+        user_timezone: Used for display only; everything is stored in UTC.
+        actor: Who writes, for ``created_by`` and ``updated_by``; else the user of the OS.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    region_name: Optional[str] = Field(default=None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$")
+    endpoint_url: Optional[str] = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$")
+    table_prefix: Optional[str] = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    environment: Optional[str] = Field(default=None, pattern=_ENVIRONMENT)
+    default_environment: str = Field(default="dev", pattern=_ENVIRONMENT)
+    aws_access_key_id: Optional[SecretStr] = None
+    aws_secret_access_key: Optional[SecretStr] = None
+    aws_session_token: Optional[SecretStr] = None
+    profile_name: Optional[str] = Field(default=None, min_length=1)
+    role_arn: Optional[str] = Field(default=None, pattern=r"^arn:[\w-]+:iam::\d{12}:role/\S+$")
+    max_pool_connections: int = Field(default=50, ge=1, le=1000)
+    max_attempts: int = Field(default=5, ge=1, le=20)
+    connect_timeout_seconds: float = Field(default=5, gt=0, le=60)
+    read_timeout_seconds: float = Field(default=10, gt=0, le=300)
+    operation_timeout_seconds: float = Field(default=30, gt=0, le=3600)
+    user_timezone: str = "UTC"
+    actor: Optional[str] = Field(default=None, min_length=1, max_length=256)
+
+    @field_validator("user_timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is not a time zone; use an IANA name such as Europe/Berlin") from None
+        return name
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check what fields demand of each other."""
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the fields of the same names) go together"
+            )
+        if self.aws_session_token is not None and self.aws_access_key_id is None:
+            raise ValueError("aws_session_token needs aws_access_key_id and aws_secret_access_key")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> DynamoDBConfig:
+        """Build the config from environment variables.
+
+        An empty variable counts as not set. Keys win over a profile, as in the SDK.
+
+        Args:
+            environ: Read instead of the process's environment.
+
+        Raises:
+            ConfigurationError: A variable holds a value that cannot be used; it is named.
+        """
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for variable in VARIABLES:
+            if source.get(variable.name) and variable.field not in values:
+                values[variable.field] = source[variable.name].strip()
+        if "aws_access_key_id" in values:
+            values.pop("profile_name", None)
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            raise ConfigurationError(_explain(error, source)) from error
+
+    @classmethod
+    def for_local_development(
+        cls, endpoint_url: str = "http://127.0.0.1:8000", **settings: Any
+    ) -> DynamoDBConfig:
+        """Build a config for a local engine, with placeholder credentials and short time-outs."""
+        local: dict[str, Any] = {
+            "endpoint_url": endpoint_url,
+            "region_name": "us-east-1",
+            "aws_access_key_id": "local",
+            "aws_secret_access_key": "local",
+            "connect_timeout_seconds": 2,
+        }
+        return cls(**{**local, **settings})
+
+    def table_name(self, base: str) -> str:
+        """Return the name of a table as DynamoDB knows it.
+
+        Prefix, environment (unless ``prod`` or ``production``) and base name, joined by ``_``.
+        """
+        parts = [self.table_prefix, self.environment, base]
+        if self.environment in _UNPREFIXED_ENVIRONMENTS:
+            parts[1] = None
+        return "_".join(part for part in parts if part)
+
+    @property
+    def item_environment(self) -> str:
+        """What items get as their environment when they name none."""
+        return self.environment or self.default_environment
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the endpoint is on this machine."""
+        host = (self.endpoint_url or "").split("://")[-1].split("/")[0]
+        return host.startswith(("127.", "localhost", "[::1]", "0.0.0.0"))
+
+    def actor_name(self) -> str:
+        """Return who writes: `actor`, else the user of the operating system."""
+        if self.actor:
+            return self.actor
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError, ImportError):  # a container may know no user
+            return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Return the secret values this config holds, for redaction."""
+        secrets = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
+        return tuple(secret.get_secret_value() for secret in secrets if secret is not None)
+
+    def to_user_timezone(self, moment: datetime) -> datetime:
+        """Return the same moment in the user's time zone, for display."""
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(ZoneInfo(self.user_timezone))
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = dict(super().__getstate__())
+        state["__dict__"] = {**state["__dict__"], **dict.fromkeys(_CREDENTIAL_FIELDS)}
+        return state
+
+
+def _explain(error: pydantic.ValidationError, source: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        field = str(problem["loc"][0]) if problem["loc"] else ""
+        names = [name for name in variables_of_field(field) if source.get(name)]
+        text = problem["msg"].replace("Value error, ", "")
+        lines.append(f"{names[0]}: {text}" if names else text)
+    return "The environment holds a setting that cannot be used. " + "; ".join(lines) + "."

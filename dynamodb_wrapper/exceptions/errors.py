@@ -1,0 +1,340 @@
+"""Everything this library raises, as one tree.
+
+::
+
+    DynamoDBWrapperError
+    ├── ItemNotFoundError             the key holds no item
+    ├── ConditionFailedError          a condition did not hold; nothing was written
+    │   ├── ItemAlreadyExistsError    create met an existing key
+    │   └── VersionConflictError      somebody else wrote the item first
+    ├── TransactionCanceledError      nothing of the transaction was written; see .reasons
+    ├── ValidationError               the input is wrong (also a ValueError)
+    │   ├── ItemTooLargeError         over 400 KB
+    │   ├── InvalidTransitionError    a run cannot go from this status to that one
+    │   └── IncompatibleItemError     a stored item does not fit the model
+    ├── ConnectionError               no answer from DynamoDB (also a builtin ConnectionError)
+    ├── ThrottledError                retries ran out
+    ├── ServiceError                  DynamoDB failed or refused for a reason of its own
+    │   ├── LimitExceededError        an account or table limit was reached
+    │   └── TableBusyError            the table is being created, changed or deleted
+    ├── AccessDeniedError             credentials were refused or lack a permission
+    ├── TableNotFoundError
+    │   └── IndexNotFoundError
+    ├── BatchWriteError               a batch stopped half way; see .written and .unprocessed
+    ├── ConfigurationError            a setting is missing or wrong (also a ValueError)
+    ├── MissingDependencyError        an optional package is not installed (also an ImportError)
+    ├── LocalEngineError              a local DynamoDB engine could not be started
+    └── RunError                      run control
+        ├── RunStartError             the run could not be recorded; the body did not run
+        │   ├── AlreadyRunningError   another run holds the pipeline; see .holder
+        │   └── PipelineInactiveError
+        ├── RunFinishError            the outcome could not be stored
+        └── NoActiveRunError          there is no run in this context
+
+Every class takes one message and keyword-only context, and survives pickling with both,
+because errors travel back from Spark executors.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def _rebuild(
+    cls: type[DynamoDBWrapperError], message: str, context: dict[str, Any], extra: dict[str, Any]
+) -> DynamoDBWrapperError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    error.message = message
+    error.__dict__.update(context)
+    error.__dict__.update(extra)
+    return error
+
+
+class DynamoDBWrapperError(Exception):
+    """Root of everything this library raises.
+
+    Attributes:
+        message: What happened and the way out.
+        table_name: Name of the table as DynamoDB knows it.
+        key: Key of the item, attribute name to value.
+        operation: AWS operation, such as ``PutItem``.
+        error_code: DynamoDB's own code, such as ``ConditionalCheckFailedException``.
+        request_id: AWS request id, for a support case.
+        retryable: Whether the same call may succeed later without a change.
+    """
+
+    message: str
+    table_name: str | None
+    key: Mapping[str, Any] | None
+    operation: str | None
+    error_code: str | None
+    request_id: str | None
+    retryable: bool
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table_name: str | None = None,
+        key: Mapping[str, Any] | None = None,
+        operation: str | None = None,
+        error_code: str | None = None,
+        request_id: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.table_name = table_name
+        self.key = key
+        self.operation = operation
+        self.error_code = error_code
+        self.request_id = request_id
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The builtin parents of some classes have their own idea of args: rebuild by attributes.
+        return _rebuild, (type(self), self.message, {}, dict(self.__dict__))
+
+
+class ItemNotFoundError(DynamoDBWrapperError):
+    """The key holds no item."""
+
+
+class ConditionFailedError(DynamoDBWrapperError):
+    """A condition did not hold, so nothing was written.
+
+    Attributes:
+        current: The item as it is stored now, attribute name to value, where DynamoDB returned it.
+    """
+
+    def __init__(
+        self, message: str, *, current: Mapping[str, Any] | None = None, **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.current = current
+
+
+class ItemAlreadyExistsError(ConditionFailedError):
+    """The key already holds an item."""
+
+
+class VersionConflictError(ConditionFailedError):
+    """Somebody else wrote the item since it was read. Read it again, then repeat the change."""
+
+
+class CancellationReason(NamedTuple):
+    """Why one action of a transaction was refused.
+
+    Attributes:
+        position: Place of the action in the transaction, from 0.
+        action: ``put``, ``update``, ``delete`` or ``check``.
+        code: DynamoDB's code; ``None`` for an action that had no part in the refusal.
+        message: DynamoDB's text.
+        table_name: Table of the action.
+        key: Key of the action's item, attribute name to value.
+        current: The item as it is stored now, where DynamoDB returned it.
+    """
+
+    position: int
+    action: str
+    code: str | None
+    message: str | None
+    table_name: str
+    key: Mapping[str, Any]
+    current: Mapping[str, Any] | None
+
+
+class TransactionCanceledError(DynamoDBWrapperError):
+    """The transaction was refused as a whole; nothing was written.
+
+    Attributes:
+        reasons: One reason per action, in the order of the actions.
+    """
+
+    def __init__(
+        self, message: str, *, reasons: Sequence[CancellationReason] = (), **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.reasons = tuple(reasons)
+
+
+class ValidationError(DynamoDBWrapperError, ValueError):
+    """The input is wrong; nothing was sent or written.
+
+    The original pydantic error, where there is one, is the ``__cause__``.
+    """
+
+    def __init__(
+        self, message: str, *, errors: Sequence[Mapping[str, Any]] = (), **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self._errors = tuple(dict(error) for error in errors)
+
+    def errors(self) -> list[dict[str, Any]]:
+        """Return one entry per problem: ``loc``, ``msg`` and ``type``, never the input."""
+        return [dict(error) for error in self._errors]
+
+
+class ItemTooLargeError(ValidationError):
+    """The item is over DynamoDB's limit of 400 KB.
+
+    Attributes:
+        size_bytes: Size of the item as DynamoDB counts it.
+    """
+
+    def __init__(self, message: str, *, size_bytes: int | None = None, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.size_bytes = size_bytes
+
+
+class InvalidTransitionError(ValidationError):
+    """A run cannot change from its status to the wanted one."""
+
+
+class IncompatibleItemError(ValidationError):
+    """A stored item does not fit the model it is read into."""
+
+
+class ConnectionError(DynamoDBWrapperError, builtins.ConnectionError):  # noqa: A001
+    """No answer from DynamoDB: wrong endpoint or region, network down, or time-out."""
+
+
+class ThrottledError(DynamoDBWrapperError):
+    """DynamoDB kept refusing for lack of capacity or because of a conflict; retries ran out."""
+
+
+class ServiceError(DynamoDBWrapperError):
+    """DynamoDB failed or refused for a reason of its own."""
+
+
+class LimitExceededError(ServiceError):
+    """A limit of the account, the table or the request rate of the control plane was reached."""
+
+
+class TableBusyError(ServiceError):
+    """The table is being created, changed or deleted, or exists already."""
+
+
+class AccessDeniedError(DynamoDBWrapperError):
+    """The credentials were refused, have expired or lack a permission."""
+
+
+class TableNotFoundError(DynamoDBWrapperError):
+    """The table does not exist in this account, region and endpoint."""
+
+
+class IndexNotFoundError(TableNotFoundError):
+    """The table exists but lacks an index the call needs.
+
+    Attributes:
+        index_name: The missing index.
+    """
+
+    def __init__(self, message: str, *, index_name: str | None = None, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.index_name = index_name
+
+
+class BatchWriteError(DynamoDBWrapperError):
+    """A batch stopped before everything was written. Writing is safe to repeat.
+
+    Attributes:
+        written: Number of requests DynamoDB accepted.
+        unprocessed: What was not written, in the order given: the items or keys themselves.
+    """
+
+    def __init__(
+        self, message: str, *, written: int = 0, unprocessed: Sequence[Any] = (), **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.written = written
+        self.unprocessed = list(unprocessed)
+
+
+class ConfigurationError(DynamoDBWrapperError, ValueError):
+    """A setting is missing or wrong; the message names the variable or field."""
+
+
+class MissingDependencyError(DynamoDBWrapperError, ImportError):
+    """An optional package is needed and not installed; the message names the command."""
+
+
+class LocalEngineError(DynamoDBWrapperError):
+    """A local DynamoDB engine could not be fetched or started."""
+
+
+class RunError(DynamoDBWrapperError):
+    """Root of what run control raises.
+
+    Attributes:
+        run_id: The run concerned.
+        pipeline_id: Its pipeline.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        run_id: str | None = None,
+        pipeline_id: str | None = None,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.run_id = run_id
+        self.pipeline_id = pipeline_id
+
+
+class RunStartError(RunError):
+    """The run could not be recorded, so the body did not run."""
+
+
+class AlreadyRunningError(RunStartError):
+    """Another run holds this exclusive pipeline.
+
+    Attributes:
+        holder: Run id of the holder.
+        since: When the holder started, as stored.
+        host: Where the holder runs, as stored.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        holder: str | None = None,
+        since: str | None = None,
+        host: str | None = None,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.holder = holder
+        self.since = since
+        self.host = host
+
+
+class PipelineInactiveError(RunStartError):
+    """The pipeline is switched off."""
+
+
+class RunFinishError(RunError):
+    """The outcome of a run could not be stored, or the run was ended by somebody else.
+
+    Attributes:
+        outcome: The status the body deserved.
+    """
+
+    def __init__(self, message: str, *, outcome: str | None = None, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.outcome = outcome
+
+
+class NoActiveRunError(RunError):
+    """There is no run in this thread or task."""

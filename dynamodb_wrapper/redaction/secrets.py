@@ -1,0 +1,141 @@
+"""Tells secrets from settings, and takes secrets out of texts.
+
+A key is split into words at ``._-`` and at changes of case; it is secret when the words hold one of
+the listed terms and the key is not one of the listed exceptions. A value is secret when it looks
+like a credential whatever its key. Nothing more can be promised.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+REFERENCE_SCHEMES = ("secretsmanager", "ssm", "env", "databricks", "vault")
+REDACTED = "***"
+
+_SECRET_TERMS: tuple[tuple[str, ...], ...] = (
+    ("password",),
+    ("passwd",),
+    ("pwd",),
+    ("passphrase",),
+    ("secret",),
+    ("secrets",),
+    ("token",),
+    ("credential",),
+    ("credentials",),
+    ("apikey",),
+    ("api", "key"),
+    ("private", "key"),
+    ("access", "key"),
+    ("account", "key"),
+    ("shared", "key"),
+    ("encryption", "key"),
+    ("connection", "string"),
+    ("sas",),
+    ("jaas",),
+    ("authorization",),
+)
+# The last word says that the value only describes a secret, or names a column that holds one.
+_HARMLESS_LAST_WORDS = frozenset(
+    "name arn column columns field fields id type mechanism provider class path url uri endpoint "
+    "enabled required length ttl expiry location ref reference count".split()
+)
+_HARMLESS_KEYS = frozenset({"max_tokens", "token_count", "tokens_per_second", "secret_scope"})
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_REFERENCE = re.compile(rf"^({'|'.join(REFERENCE_SCHEMES)}):\S+$")
+
+_VALUE_PATTERNS = (
+    ("a password in a URL", re.compile(r"(?P<keep>\b[a-zA-Z][\w+.\-]*://[^\s/:@]*:)[^\s/@]+(?=@)")),
+    ("an AWS access key id", re.compile(r"(?P<keep>)\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
+    (
+        "a private key",
+        re.compile(
+            r"(?P<keep>)-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
+            re.DOTALL,
+        ),
+    ),
+    (
+        "a JSON web token",
+        re.compile(r"(?P<keep>)\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
+    ),
+)
+_ASSIGNMENT = re.compile(
+    r"(?P<key>[A-Za-z][\w.\-]*)(?P<sep>[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}]+)"
+)
+
+
+def is_secret_key(key: str) -> bool:
+    """Tell whether a setting of this name is expected to hold a secret."""
+    words = [word.lower() for word in _WORDS.findall(key)]
+    if not words or "_".join(words) in _HARMLESS_KEYS or words[-1] in _HARMLESS_LAST_WORDS:
+        # An access key id is a credential all the same.
+        return words[-3:] == ["access", "key", "id"]
+    return any(_contains(words, term) for term in _SECRET_TERMS)
+
+
+def is_reference(value: object) -> bool:
+    """Tell whether a value points to a secret (``secretsmanager:…``, ``env:…``) instead of being one."""
+    return isinstance(value, str) and bool(_REFERENCE.match(value))
+
+
+def find_secrets(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield ``(path, reason)`` of each literal secret inside nested dicts and lists."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            here = (*path, str(key))
+            if is_secret_key(str(key)) and _is_literal(inner):
+                yield ".".join(here), "its name says it is a secret"
+            else:
+                yield from find_secrets(inner, here)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for position, inner in enumerate(value):
+            yield from find_secrets(inner, (*path, str(position)))
+    elif isinstance(value, str):
+        for reason, pattern in _VALUE_PATTERNS:
+            if pattern.search(value):
+                yield ".".join(path) or "value", f"it holds {reason}"
+                return
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text with known secret values and everything that looks like one taken out."""
+    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    for _, pattern in _VALUE_PATTERNS:
+        text = pattern.sub(lambda match: match["keep"] + REDACTED, text)
+    return _ASSIGNMENT.sub(_redact_assignment, text)
+
+
+def redact_values(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Return a copy of nested dicts and lists with every secret replaced."""
+    known = tuple(secrets)
+    if isinstance(value, dict):
+        return {
+            key: REDACTED
+            if is_secret_key(str(key)) and _is_literal(inner)
+            else redact_values(inner, known)
+            for key, inner in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [redact_values(inner, known) for inner in value]
+    return redact(value, known) if isinstance(value, str) else value
+
+
+def _contains(words: list[str], term: tuple[str, ...]) -> bool:
+    size = len(term)
+    return any(tuple(words[i : i + size]) == term for i in range(len(words) - size + 1))
+
+
+def _is_literal(value: object) -> bool:
+    if isinstance(value, (dict, list, tuple)):
+        return any(_is_literal(v) for v in (value.values() if isinstance(value, dict) else value))
+    return value not in (None, "", True, False) and not is_reference(value)
+
+
+def _redact_assignment(match: re.Match[str]) -> str:
+    if is_secret_key(match["key"]) and not is_reference(match["value"]):
+        return match["key"] + match["sep"] + REDACTED
+    return match[0]
