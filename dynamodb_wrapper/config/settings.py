@@ -78,12 +78,10 @@ class DynamoDBConfig(BaseModel):
             raise ValueError("is not a time zone; use an IANA name such as Europe/Berlin") from None
         return name
 
-    def model_post_init(self, context: Any, /) -> None:
+    def model_post_init(self, _context: Any, /) -> None:
         """Check what fields demand of each other."""
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
-            raise ValueError(
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (the fields of the same names) go together"
-            )
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
         if self.aws_session_token is not None and self.aws_access_key_id is None:
             raise ValueError("aws_session_token needs aws_access_key_id and aws_secret_access_key")
 

@@ -203,7 +203,7 @@ class IncompatibleItemError(ValidationError):
     """A stored item does not fit the model it is read into."""
 
 
-class ConnectionError(DynamoDBWrapperError, builtins.ConnectionError):  # noqa: A001
+class ConnectionError(DynamoDBWrapperError, builtins.ConnectionError):
     """No answer from DynamoDB: wrong endpoint or region, network down, or time-out."""
 
 

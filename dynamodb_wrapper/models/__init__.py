@@ -1,1 +1,113 @@
-"""models."""
+"""The three models, their tables, and how a table of your own is declared."""
+
+from dynamodb_wrapper.models.document import (
+    Document,
+)
+from dynamodb_wrapper.models.enums import (
+    DataFormat,
+    PipelineType,
+    RunStatus,
+    Severity,
+    StageStatus,
+    TableType,
+    TriggerType,
+    WriteMode,
+)
+from dynamodb_wrapper.models.fields import (
+    STORED,
+    EpochMillis,
+    EpochSeconds,
+    IsoDatetime,
+    JsonDict,
+    StoredAs,
+    UtcDatetime,
+    is_stored,
+    to_utc,
+    utc_now,
+    utc_text,
+)
+from dynamodb_wrapper.models.ids import (
+    new_run_id,
+)
+from dynamodb_wrapper.models.pipeline import (
+    PipelineConfig,
+    Resources,
+)
+from dynamodb_wrapper.models.run import (
+    DataQualityResult,
+    Metric,
+    PipelineRunLog,
+    RunErrorInfo,
+    RunSummary,
+    RuntimeInfo,
+    StageInfo,
+)
+from dynamodb_wrapper.models.table import (
+    Derived,
+    GlobalIndex,
+    ModelT,
+    Table,
+    attribute_name,
+)
+from dynamodb_wrapper.models.table_config import (
+    STATISTICS,
+    TableConfig,
+)
+from dynamodb_wrapper.models.tables import (
+    PIPELINE_CONFIG,
+    PIPELINE_RUN_LOGS,
+    TABLE_CONFIG,
+)
+from dynamodb_wrapper.models.transitions import (
+    LIVE,
+    TERMINAL,
+    check_transition,
+    predecessors,
+)
+
+__all__ = [
+    "LIVE",
+    "PIPELINE_CONFIG",
+    "PIPELINE_RUN_LOGS",
+    "STATISTICS",
+    "STORED",
+    "TABLE_CONFIG",
+    "TERMINAL",
+    "DataFormat",
+    "DataQualityResult",
+    "Derived",
+    "Document",
+    "EpochMillis",
+    "EpochSeconds",
+    "GlobalIndex",
+    "IsoDatetime",
+    "JsonDict",
+    "Metric",
+    "ModelT",
+    "PipelineConfig",
+    "PipelineRunLog",
+    "PipelineType",
+    "Resources",
+    "RunErrorInfo",
+    "RunStatus",
+    "RunSummary",
+    "RuntimeInfo",
+    "Severity",
+    "StageInfo",
+    "StageStatus",
+    "StoredAs",
+    "Table",
+    "TableConfig",
+    "TableType",
+    "TriggerType",
+    "UtcDatetime",
+    "WriteMode",
+    "attribute_name",
+    "check_transition",
+    "is_stored",
+    "new_run_id",
+    "predecessors",
+    "to_utc",
+    "utc_now",
+    "utc_text",
+]

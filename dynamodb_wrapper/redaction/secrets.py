@@ -53,7 +53,8 @@ _VALUE_PATTERNS = (
     (
         "a private key",
         re.compile(
-            r"(?P<keep>)-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
+            r"(?P<keep>)-----BEGIN [A-Z ]*PRIVATE KEY-----"
+            r"(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
             re.DOTALL,
         ),
     ),
@@ -77,7 +78,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def is_reference(value: object) -> bool:
-    """Tell whether a value points to a secret (``secretsmanager:…``, ``env:…``) instead of being one."""
+    """Tell whether a value points to a secret, as ``secretsmanager:…`` and ``env:…`` do."""
     return isinstance(value, str) and bool(_REFERENCE.match(value))
 
 

@@ -1,0 +1,60 @@
+"""Base of the three models."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from dynamodb_wrapper.models.fields import Tags, UtcDatetime, utc_now
+
+
+class Document(BaseModel):
+    """What the three models have in common.
+
+    Assignments are validated; unknown fields are refused, while unknown *attributes* of a stored
+    item are kept and written back, so that versions of the library can work side by side. Rules
+    between fields are checked at construction and again when a repository writes.
+
+    Attributes:
+        tags: At most 50; keys up to 128 characters, values up to 256.
+        created_at: Set once.
+        updated_at: Set by every write of a repository.
+        created_by: Who wrote first; the config's actor unless given.
+        updated_by: Who wrote last.
+        row_version: Raised by every write; guards `update` against lost changes.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, populate_by_name=True, hide_input_in_errors=True
+    )
+    KIND: ClassVar[str]
+    SCHEMA_VERSION: ClassVar[int] = 1
+    MANAGED: ClassVar[frozenset[str]] = frozenset({"created_at", "created_by"})
+    """Fields that `update` with a whole model leaves alone; they are frozen for users as well."""
+
+    tags: Tags = Field(default_factory=dict)
+    created_at: UtcDatetime = Field(default_factory=utc_now, frozen=True)
+    updated_at: UtcDatetime = Field(default_factory=utc_now)
+    created_by: Optional[str] = Field(default=None, frozen=True)
+    updated_by: Optional[str] = None
+    row_version: int = Field(default=0, ge=0)
+
+    _unknown_attributes: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def check_rules(self) -> None:
+        """Check what the fields demand of each other; raises ValueError."""
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Check the rules between fields."""
+        super().model_post_init(_context)
+        self.check_rules()
+
+    @property
+    def unknown_attributes(self) -> dict[str, Any]:
+        """Attributes of the stored item this version does not know, in DynamoDB's own form."""
+        return self._unknown_attributes
+
+    def keep_unknown_attributes(self, attributes: dict[str, Any]) -> None:
+        """Remember unknown attributes, so that a write puts them back."""
+        self._unknown_attributes = attributes

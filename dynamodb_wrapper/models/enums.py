@@ -1,0 +1,120 @@
+"""Enumerations; the values are what is stored."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+from dynamodb_wrapper.models.fields import keep_unknown, unknown_member
+
+
+class StoredEnum(str, Enum):
+    """An enum whose members are their stored text, whatever the Python version prints."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self.value), spec)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return unknown_member, (type(self), self.value)
+
+
+class RunStatus(StoredEnum):
+    """State of a run. The library itself never writes ``pending``."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a run in this state has ended."""
+        return self not in (RunStatus.PENDING, RunStatus.RUNNING)
+
+
+class StageStatus(StoredEnum):
+    """State of one stage of a run."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class PipelineType(StoredEnum):
+    """What a pipeline is for."""
+
+    BATCH = "batch"
+    STREAMING = "streaming"
+    BACKFILL = "backfill"
+    MAINTENANCE = "maintenance"
+
+
+class TriggerType(StoredEnum):
+    """What started a run."""
+
+    MANUAL = "manual"
+    SCHEDULE = "schedule"
+    EVENT = "event"
+    DEPENDENCY = "dependency"
+    API = "api"
+    RETRY = "retry"
+    BACKFILL = "backfill"
+    TEST = "test"
+
+
+class TableType(StoredEnum):
+    """The part a table plays in its pipeline."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    LOOKUP = "lookup"
+    INTERMEDIATE = "intermediate"
+    QUARANTINE = "quarantine"
+
+
+class DataFormat(StoredEnum):
+    """How the data of a table is stored; ``catalog`` leaves it to Spark's catalog."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    JSON = "json"
+    ORC = "orc"
+    TEXT = "text"
+    AVRO = "avro"
+    DELTA = "delta"
+    ICEBERG = "iceberg"
+    CATALOG = "catalog"
+
+
+class WriteMode(StoredEnum):
+    """What a write does with the data already there."""
+
+    APPEND = "append"
+    OVERWRITE = "overwrite"
+    OVERWRITE_PARTITIONS = "overwrite_partitions"
+    ERROR = "error"
+
+
+class Severity(StoredEnum):
+    """Weight of a data quality check."""
+
+    WARN = "warn"
+    ERROR = "error"
+
+
+RunStatusField = Annotated[RunStatus, keep_unknown(RunStatus)]
+StageStatusField = Annotated[StageStatus, keep_unknown(StageStatus)]
+PipelineTypeField = Annotated[PipelineType, keep_unknown(PipelineType)]
+TriggerTypeField = Annotated[TriggerType, keep_unknown(TriggerType)]
+TableTypeField = Annotated[TableType, keep_unknown(TableType)]
+DataFormatField = Annotated[DataFormat, keep_unknown(DataFormat)]
+WriteModeField = Annotated[WriteMode, keep_unknown(WriteMode)]
+SeverityField = Annotated[Severity, keep_unknown(Severity)]

@@ -1,0 +1,237 @@
+"""Field types: how a value is checked and, where it differs from the default, stored.
+
+A model read from DynamoDB is validated with `STORED` as context: what somebody else wrote is
+accepted wherever it can be represented, while new values must follow our rules.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Callable, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WrapValidator
+
+from dynamodb_wrapper.redaction import find_secrets
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+    from pydantic import ValidationInfo
+
+    EnumT = TypeVar("EnumT", bound=Enum)
+
+STORED = {"dynamodb_wrapper": "stored"}
+UTC = timezone.utc
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,254}$")
+
+
+@dataclass(frozen=True)
+class StoredAs:
+    """Marks a field whose stored type is not the one its Python type suggests.
+
+    Attributes:
+        tag: DynamoDB's type descriptor: ``S``, ``N`` or ``B``.
+        name: Name of the field type.
+    """
+
+    tag: str
+    name: str
+
+
+def is_stored(info: ValidationInfo) -> bool:
+    """Tell whether the values come from DynamoDB."""
+    return info.context is STORED or info.context == STORED
+
+
+def utc_now() -> datetime:
+    """Return the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def utc_text(moment: datetime) -> str:
+    """Return ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, always 27 characters, so that texts sort by time.
+
+    Raises:
+        ValueError: The moment has no time zone.
+    """
+    return to_utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Return the same moment in UTC.
+
+    Raises:
+        ValueError: The moment has no time zone.
+    """
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise ValueError("has no time zone; use datetime.now(timezone.utc) or give it a tzinfo")
+    return moment.astimezone(UTC)
+
+
+def _aware(moment: datetime) -> datetime:
+    to_utc(moment)
+    return moment
+
+
+def _from_number(step: timedelta) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+            return _EPOCH + int(value) * step
+        return value
+
+    return convert
+
+
+def _truncated(step: timedelta) -> Callable[[datetime], datetime]:
+    def convert(moment: datetime) -> datetime:
+        return _EPOCH + (to_utc(moment) - _EPOCH) // step * step
+
+    return convert
+
+
+def _to_number(step: timedelta) -> Callable[[datetime], int]:
+    def convert(moment: datetime) -> int:
+        return (moment - _EPOCH) // step
+
+    return convert
+
+
+_SECOND, _MILLISECOND = timedelta(seconds=1), timedelta(milliseconds=1)
+
+UtcDatetime = Annotated[datetime, AfterValidator(to_utc)]
+"""Stored as text in UTC with microseconds, 27 characters; a value without time zone is refused."""
+
+IsoDatetime = Annotated[
+    datetime,
+    AfterValidator(_aware),
+    PlainSerializer(datetime.isoformat, return_type=str),
+    StoredAs("S", "IsoDatetime"),
+]
+"""Stored as ISO 8601 text with the offset it came with."""
+
+EpochSeconds = Annotated[
+    datetime,
+    BeforeValidator(_from_number(_SECOND)),
+    AfterValidator(_truncated(_SECOND)),
+    PlainSerializer(_to_number(_SECOND), return_type=int),
+    StoredAs("N", "EpochSeconds"),
+]
+"""Stored as whole seconds since 1970, which is what DynamoDB's TTL reads."""
+
+EpochMillis = Annotated[
+    datetime,
+    BeforeValidator(_from_number(_MILLISECOND)),
+    AfterValidator(_truncated(_MILLISECOND)),
+    PlainSerializer(_to_number(_MILLISECOND), return_type=int),
+    StoredAs("N", "EpochMillis"),
+]
+"""Stored as whole milliseconds since 1970."""
+
+
+def _valid_id(value: str, info: ValidationInfo) -> str:
+    if not is_stored(info) and not _ID.match(value):
+        raise ValueError(
+            "must start with a letter or digit, then up to 254 of letters, digits and ._:/=@+-"
+        )
+    return value
+
+
+Id = Annotated[str, AfterValidator(_valid_id)]
+"""Key of one of the three tables."""
+
+
+def _json_able(value: Any, path: str = "") -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{path or 'value'} is not a finite number")
+        return value
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{path or 'value'} has a key that is not text: {key!r}")
+        return {key: _json_able(v, f"{path}.{key}" if path else key) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_able(v, f"{path}[{i}]") for i, v in enumerate(value)]
+    raise ValueError(
+        f"{path or 'value'} is a {type(value).__name__}; use text, numbers, booleans, lists, dicts"
+    )
+
+
+JsonDict = Annotated[dict[str, Any], AfterValidator(_json_able)]
+"""Free-form settings: whatever JSON can say. Whole numbers come back as int, others as float."""
+
+
+def _no_literal_secrets(value: Any, info: ValidationInfo) -> Any:
+    if not is_stored(info):
+        for path, reason in find_secrets(value):
+            raise ValueError(
+                f"{path} must not be stored in the clear ({reason}); store a reference instead, "
+                "such as secretsmanager:<name>, ssm:<name> or env:<NAME>"
+            )
+    return value
+
+
+SecretFree = AfterValidator(_no_literal_secrets)
+"""Refuses literal secrets in a dict; a reference to a secret store is accepted."""
+
+
+def _as_setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float, Decimal)):
+        return str(value)
+    raise ValueError(f"is a {type(value).__name__}; a setting is text, a number or a boolean")
+
+
+def _as_settings(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {str(key): _as_setting(inner) for key, inner in value.items()}
+
+
+Settings = Annotated[dict[str, str], BeforeValidator(_as_settings), SecretFree]
+"""Options for Spark: every value becomes text, booleans in lower case."""
+
+
+def _within_tag_limits(tags: dict[str, str]) -> dict[str, str]:
+    if len(tags) > 50:
+        raise ValueError(f"holds {len(tags)} tags; 50 are the limit")
+    for key, value in tags.items():
+        if not 1 <= len(key) <= 128 or len(value) > 256:
+            raise ValueError(f"{key[:40]!r}: a key has 1 to 128 characters, a value up to 256")
+    return tags
+
+
+Tags = Annotated[dict[str, str], AfterValidator(_within_tag_limits)]
+
+
+def keep_unknown(enum: type[EnumT]) -> WrapValidator:
+    """Accept values an older version of an enum does not know when they come from DynamoDB."""
+
+    def validate(value: Any, handler: Any, info: ValidationInfo) -> Any:
+        try:
+            return handler(value)
+        except ValueError:
+            if is_stored(info) and isinstance(value, str):
+                return unknown_member(enum, value)
+            raise
+
+    return WrapValidator(validate)
+
+
+def unknown_member(enum: type[EnumT], value: str) -> EnumT:
+    """Return the member of an enum, made up for a value the enum does not list."""
+    if value in enum._value2member_map_:
+        return enum(value)
+    member: Any = str.__new__(enum, value)  # type: ignore[type-var]
+    member._name_ = member._value_ = value
+    return member  # type: ignore[no-any-return]

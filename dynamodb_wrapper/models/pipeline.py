@@ -1,0 +1,151 @@
+"""Configuration of a pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, ClassVar, Optional
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.enums import PipelineType, PipelineTypeField
+from dynamodb_wrapper.models.fields import Id, JsonDict, SecretFree, Settings
+
+_MEMORY = re.compile(r"^[1-9]\d*(\.\d+)?\s*[kmgt]b?$", re.IGNORECASE)
+
+
+class Resources(BaseModel):
+    """Sizes of a Spark application; they become Spark settings.
+
+    Attributes:
+        driver_memory: A Spark size such as ``4g``.
+        executor_memory: A Spark size; ``memory_gb`` is accepted as a number of GiB.
+        executor_cores: ``cpu_cores`` is accepted as well.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    driver_cores: Optional[int] = Field(default=None, ge=1)
+    driver_memory: Optional[str] = None
+    executor_cores: Optional[int] = Field(
+        default=None, ge=1, validation_alias=AliasChoices("executor_cores", "cpu_cores")
+    )
+    executor_memory: Optional[str] = None
+    num_executors: Optional[int] = Field(default=None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_memory_gb(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "memory_gb" in data and "executor_memory" not in data:
+            data = dict(data)
+            gigabytes = data.pop("memory_gb")
+            data["executor_memory"] = None if gigabytes is None else f"{gigabytes}g"
+        return data
+
+    @field_validator("driver_memory", "executor_memory")
+    @classmethod
+    def _spark_size(cls, size: Optional[str]) -> Optional[str]:
+        if size is not None and not _MEMORY.match(size):
+            raise ValueError("is not a Spark size; write for example 512m or 8g")
+        return size
+
+    def spark_settings(self) -> dict[str, str]:
+        """Return the Spark settings these sizes stand for."""
+        settings = {
+            "spark.driver.cores": self.driver_cores,
+            "spark.driver.memory": self.driver_memory,
+            "spark.executor.cores": self.executor_cores,
+            "spark.executor.memory": self.executor_memory,
+            "spark.executor.instances": self.num_executors,
+        }
+        return {key: str(value) for key, value in settings.items() if value is not None}
+
+
+class PipelineConfig(Document):
+    """A pipeline and how it runs.
+
+    Attributes:
+        pipeline_id: Key of the item.
+        pipeline_name: For people; the id unless given.
+        owner: Whom to ask.
+        environment: Deployment the pipeline belongs to; the config's unless given.
+        is_active: A run of an inactive pipeline is refused.
+        source_config: Free-form; secrets only as references.
+        destination_config: Free-form; secrets only as references.
+        config: Free-form; secrets only as references.
+        input_tables: Table ids the pipeline reads.
+        output_tables: Table ids the pipeline writes.
+        max_concurrent_runs: 1 makes the pipeline exclusive; None sets no limit.
+        spark_config: Settings whose names begin with ``spark.``; values are stored as text.
+        resources: Sizes of the Spark application.
+        retention_days: Days after which a finished run may be deleted by TTL; None keeps runs.
+        version: Raised by every write that may change the configuration.
+    """
+
+    KIND: ClassVar[str] = "PIPELINE"
+    MANAGED: ClassVar[frozenset[str]] = Document.MANAGED
+    NOT_CONFIGURATION: ClassVar[frozenset[str]] = frozenset(
+        [
+            "is_active",
+            "version",
+            "row_version",
+            "created_at",
+            "created_by",
+            "updated_at",
+            "updated_by",
+        ]
+    )
+
+    pipeline_id: Id
+    pipeline_name: str = Field(default="", max_length=256)
+    description: Optional[str] = Field(default=None, max_length=4096)
+    owner: Optional[str] = None
+    environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    is_active: bool = True
+    pipeline_type: PipelineTypeField = PipelineType.BATCH
+    source_config: Annotated[JsonDict, SecretFree] = Field(default_factory=dict)
+    destination_config: Annotated[JsonDict, SecretFree] = Field(default_factory=dict)
+    config: Annotated[JsonDict, SecretFree] = Field(default_factory=dict)
+    input_tables: list[str] = Field(default_factory=list)
+    output_tables: list[str] = Field(default_factory=list)
+    max_concurrent_runs: Optional[int] = 1
+    spark_config: Settings = Field(default_factory=dict)
+    resources: Resources = Field(default_factory=Resources)
+    retention_days: Optional[int] = Field(default=None, ge=1, le=36_500)
+    version: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_id(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("pipeline_name") and "pipeline_id" in data:
+            return {**data, "pipeline_name": str(data["pipeline_id"])[:256]}
+        return data
+
+    @field_validator("max_concurrent_runs")
+    @classmethod
+    def _one_or_no_limit(cls, limit: Optional[int]) -> Optional[int]:
+        if limit not in (1, None):
+            raise ValueError("is 1 (one run at a time) or None (no limit); others are unsupported")
+        return limit
+
+    @field_validator("spark_config")
+    @classmethod
+    def _spark_names(cls, settings: dict[str, str]) -> dict[str, str]:
+        for name in settings:
+            if not name.startswith("spark."):
+                raise ValueError(f"{name!r} is not a Spark setting: names begin with 'spark.'")
+        return settings
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether only one run at a time may hold the pipeline."""
+        return self.max_concurrent_runs == 1
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the configuration: the same for equal settings, whoever wrote them when."""
+        content = self.model_dump(mode="json", exclude=set(self.NOT_CONFIGURATION))
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,195 @@
+"""The record of a run."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import ClassVar, Optional, Union
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.enums import (
+    RunStatus,
+    RunStatusField,
+    Severity,
+    SeverityField,
+    StageStatus,
+    StageStatusField,
+    TriggerType,
+    TriggerTypeField,
+)
+from dynamodb_wrapper.models.fields import EpochSeconds, Id, JsonDict, UtcDatetime
+from dynamodb_wrapper.models.ids import new_run_id
+
+Metric = Union[int, Decimal, str]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+class StageInfo(_Part):
+    """One stage of a run.
+
+    Attributes:
+        duration_seconds: With milliseconds.
+    """
+
+    status: StageStatusField = StageStatus.RUNNING
+    start_time: Optional[UtcDatetime] = None
+    end_time: Optional[UtcDatetime] = None
+    duration_seconds: Optional[Decimal] = None
+    records_read: Optional[int] = Field(default=None, ge=0)
+    records_written: Optional[int] = Field(default=None, ge=0)
+    records_failed: Optional[int] = Field(default=None, ge=0)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    error: Optional[str] = None
+
+
+class DataQualityResult(_Part):
+    """Outcome of one data quality check.
+
+    Attributes:
+        severity: Only failed checks of severity ``error`` make the run's quality fail.
+    """
+
+    passed: bool
+    severity: SeverityField = Severity.ERROR
+    check_type: Optional[str] = None
+    table_id: Optional[str] = None
+    column: Optional[str] = None
+    expected: Optional[Metric] = None
+    actual: Optional[Metric] = None
+    failed_rows: Optional[int] = Field(default=None, ge=0)
+    message: Optional[str] = None
+    evaluated_at: Optional[UtcDatetime] = None
+
+
+class RunErrorInfo(_Part):
+    """Why a run failed, with secrets taken out.
+
+    Attributes:
+        message: At most 2 KB.
+        stack_head: Beginning of the stack trace, at most 4 KB.
+        stack_tail: End of the stack trace where it was longer, at most 4 KB.
+    """
+
+    type: str
+    message: str = ""
+    stage: Optional[str] = None
+    stack_head: Optional[str] = None
+    stack_tail: Optional[str] = None
+
+
+class RuntimeInfo(_Part):
+    """Where a run runs."""
+
+    host: Optional[str] = None
+    pid: Optional[int] = None
+    user: Optional[str] = None
+    python_version: Optional[str] = None
+    library_version: Optional[str] = None
+    spark_version: Optional[str] = None
+    spark_application_id: Optional[str] = None
+
+
+class PipelineRunLog(Document):
+    """What is known of a run.
+
+    Runs made by run control carry a `writer`: only the calls that know the rules of a run change
+    them. Records of foreign runs, stored by `create_run_log`, have none.
+
+    Attributes:
+        run_id: Key of the item; sorts by time unless given.
+        status_reason: Refines the status: exception, user_cancel, released...
+        run_seq: Number of the run within its pipeline; gaps are harmless.
+        fence: Number that only grows within an exclusive pipeline; None for others.
+        writer: Random id of the handle that owns the run.
+        duration_seconds: With milliseconds.
+        pipeline_version: Version of the configuration the run began with.
+        config_hash: Its hash.
+        parameters: As given, with secrets taken out.
+        exit_code: Of a body that ended by SystemExit.
+        late_outcome: What the body came to after the run had been ended by somebody else.
+        detected_at: When a lost run was found or released.
+        expires_at: TTL; readers skip the run from then on. Set when a run ends.
+    """
+
+    KIND: ClassVar[str] = "RUN"
+    MANAGED: ClassVar[frozenset[str]] = Document.MANAGED
+
+    run_id: Id = Field(default_factory=new_run_id)
+    pipeline_id: str = Field(min_length=1)
+    environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    status: RunStatusField = RunStatus.RUNNING
+    status_reason: Optional[str] = None
+    trigger_type: TriggerTypeField = TriggerType.MANUAL
+    attempt: int = Field(default=1, ge=1)
+    run_seq: Optional[int] = None
+    fence: Optional[int] = None
+    writer: Optional[str] = None
+    parent_run_id: Optional[str] = None
+    start_time: Optional[UtcDatetime] = None
+    end_time: Optional[UtcDatetime] = None
+    duration_seconds: Optional[Decimal] = None
+    detected_at: Optional[UtcDatetime] = None
+    pipeline_version: Optional[int] = None
+    config_hash: Optional[str] = None
+    parameters: JsonDict = Field(default_factory=dict)
+    runtime: RuntimeInfo = Field(default_factory=RuntimeInfo)
+    stages: dict[str, StageInfo] = Field(default_factory=dict)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    data_quality: dict[str, DataQualityResult] = Field(default_factory=dict)
+    records_read: Optional[int] = Field(
+        default=None,
+        ge=0,
+        validation_alias=AliasChoices("records_read", "total_records_processed"),
+    )
+    records_written: Optional[int] = Field(default=None, ge=0)
+    records_failed: Optional[int] = Field(
+        default=None,
+        ge=0,
+        validation_alias=AliasChoices("records_failed", "total_records_failed"),
+    )
+    error_type: Optional[str] = None
+    error: Optional[RunErrorInfo] = None
+    exit_code: Optional[int] = None
+    late_outcome: Optional[str] = None
+    notes: Optional[str] = Field(default=None, max_length=4096)
+    expires_at: Optional[EpochSeconds] = None
+
+    @property
+    def data_quality_passed(self) -> bool:
+        """Whether no check of severity ``error`` failed."""
+        return all(
+            check.passed or check.severity is not Severity.ERROR
+            for check in self.data_quality.values()
+        )
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether run control owns this run."""
+        return self.writer is not None
+
+    def check_rules(self) -> None:
+        """Check what the fields demand of each other."""
+        if self.start_time and self.end_time and self.end_time < self.start_time:
+            raise ValueError("end_time is before start_time")
+
+
+class RunSummary(_Part):
+    """What every list of runs returns; `get_by_run_id` returns the whole."""
+
+    run_id: str
+    pipeline_id: str
+    environment: Optional[str] = None
+    status: RunStatusField
+    status_reason: Optional[str] = None
+    trigger_type: TriggerTypeField = TriggerType.MANUAL
+    attempt: int = 1
+    start_time: Optional[UtcDatetime] = None
+    end_time: Optional[UtcDatetime] = None
+    duration_seconds: Optional[Decimal] = None
+    records_read: Optional[int] = None
+    records_written: Optional[int] = None
+    error_type: Optional[str] = None
