@@ -1,1 +1,1 @@
-"""wire."""
+"""DynamoDB's JSON protocol: codec, expressions, requests, paging, batches, transactions, errors."""

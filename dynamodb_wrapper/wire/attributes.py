@@ -1,0 +1,265 @@
+"""Python values to DynamoDB's typed attribute values and back.
+
+An attribute value is a dict with one entry, type descriptor to content: ``{"S": "text"}``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import pydantic_core
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from dynamodb_wrapper.exceptions import ItemTooLargeError, ValidationError
+from dynamodb_wrapper.models import utc_text
+
+AttributeValue = dict[str, Any]
+Item = dict[str, AttributeValue]
+
+MAX_ITEM_BYTES = 400 * 1024
+_MAX_DIGITS = 38
+_LARGEST = Decimal("9.9999999999999999999999999999999999999E+125")
+_SMALLEST = Decimal("1E-130")
+_WHOLE = re.compile(r"-?\d+$")
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def encode_value(value: Any, path: str) -> AttributeValue:
+    """Return the attribute value of a Python value.
+
+    Args:
+        value: What pydantic's serialization left: scalars, containers, models.
+        path: Names the place in error texts; the value itself is never shown.
+
+    Raises:
+        ValidationError: DynamoDB cannot hold the value.
+    """
+    if value is None:
+        return {"NULL": True}
+    scalar = _encode_scalar(value, path)
+    if scalar is not None:
+        return scalar
+    if isinstance(value, Mapping):
+        return {"M": {_map_key(k, path): encode_value(v, f"{path}.{k}") for k, v in value.items()}}
+    if isinstance(value, AbstractSet):
+        return _encode_set(value, path)
+    if isinstance(value, (list, tuple, deque)):
+        return {"L": [encode_value(inner, f"{path}[{i}]") for i, inner in enumerate(value)]}
+    if isinstance(value, BaseModel):
+        return encode_value(value.model_dump(round_trip=True, warnings=False), path)
+    return _encode_foreign(value, path)
+
+
+def _encode_scalar(value: Any, path: str) -> AttributeValue | None:
+    if isinstance(value, Enum):
+        return encode_value(value.value, path)
+    if isinstance(value, str):
+        return {"S": _checked_text(value, path)}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, (int, float, Decimal)):
+        return {"N": number_text(value, path)}
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"B": bytes(value)}
+    if isinstance(value, (datetime, date, time, timedelta)):
+        return _encode_time(value, path)
+    return None
+
+
+def _encode_time(value: datetime | date | time | timedelta, path: str) -> AttributeValue:
+    if isinstance(value, datetime):
+        try:
+            return {"S": utc_text(value)}
+        except ValueError as error:
+            raise ValidationError(f"{path}: the datetime {error}.") from error
+    if isinstance(value, timedelta):
+        return {"N": number_text(Decimal(value // _MICROSECOND) / 1_000_000, path)}
+    return {"S": value.isoformat()}
+
+
+def _encode_foreign(value: Any, path: str) -> AttributeValue:
+    refusal = f"{path}: a {type(value).__name__} cannot be stored"
+    if isinstance(value, (SecretStr, SecretBytes)):
+        raise ValidationError(f"{refusal}: secrets stay out of tables; store a reference.")
+    try:
+        plain = pydantic_core.to_jsonable_python(value)
+    except pydantic_core.PydanticSerializationError as error:
+        raise ValidationError(f"{refusal}; give the field a pydantic serializer.") from error
+    return encode_value(plain, path)
+
+
+def _encode_set(value: AbstractSet[Any], path: str) -> AttributeValue:
+    members = [encode_value(inner, f"{path}{{}}") for inner in value]
+    if not members:
+        return {"L": []}  # DynamoDB has no empty set; a set field reads a list as well
+    tags = {tag for member in members for tag in member}
+    if len(tags) > 1 or not tags <= {"S", "N", "B"}:
+        raise ValidationError(
+            f"{path}: a set holds text only, numbers only or bytes only, not {sorted(tags)}."
+        )
+    tag = tags.pop()
+    return {f"{tag}S": sorted(member[tag] for member in members)}
+
+
+def number_text(value: float | Decimal, path: str) -> str:
+    """Return a number as DynamoDB writes it.
+
+    Raises:
+        ValidationError: Not finite, more than 38 digits, or out of DynamoDB's range.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValidationError(f"{path}: NaN and infinity cannot be stored in DynamoDB.")
+        value = Decimal(repr(value))
+    elif isinstance(value, int):
+        if abs(value) < 10**_MAX_DIGITS:
+            return str(int(value))
+        if value.bit_length() > 420:
+            raise ValidationError(f"{path}: the number is beyond ±9.99e125, DynamoDB's range.")
+        value = Decimal(int(value))
+    if not value.is_finite():
+        raise ValidationError(f"{path}: NaN and infinity cannot be stored in DynamoDB.")
+    if value == 0:
+        return "0"
+    digits = "".join(map(str, value.as_tuple().digits)).strip("0")
+    if len(digits) > _MAX_DIGITS:
+        raise ValidationError(
+            f"{path}: the number has {len(digits)} significant digits; DynamoDB keeps "
+            f"{_MAX_DIGITS}. Round it, or store it as text."
+        )
+    if abs(value) > _LARGEST:
+        raise ValidationError(f"{path}: the number is beyond ±9.99e125, DynamoDB's range.")
+    if abs(value) < _SMALLEST:
+        raise ValidationError(f"{path}: the number is closer to zero than 1e-130 allows.")
+    return str(value)
+
+
+def _checked_text(text: str, path: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValidationError(f"{path}: the text holds a lone surrogate, not UTF-8.") from error
+    return str(text)
+
+
+def _map_key(key: Any, path: str) -> str:
+    encoded = encode_value(key, f"{path} (key)")
+    text = encoded.get("S", encoded.get("N"))
+    if text is None and "BOOL" in encoded:
+        text = str(encoded["BOOL"])
+    if not isinstance(text, str):
+        raise ValidationError(f"{path}: a {type(key).__name__} cannot be the key of a map.")
+    return text
+
+
+def decode_value(value: Mapping[str, Any]) -> Any:
+    """Return the Python value of an attribute value; numbers as int or Decimal."""
+    ((tag, content),) = value.items()
+    if tag == "S" or tag == "BOOL":
+        return content
+    if tag == "N":
+        return decode_number(content)
+    if tag == "M":
+        return {key: decode_value(inner) for key, inner in content.items()}
+    if tag == "L":
+        return [decode_value(inner) for inner in content]
+    if tag == "NULL":
+        return None
+    if tag == "B":
+        return bytes(content)
+    return _decode_set(tag, content)
+
+
+def decode_free(value: Mapping[str, Any]) -> Any:
+    """Return the Python value for a free-form field: numbers as int where whole, else float."""
+    ((tag, content),) = value.items()
+    if tag == "N":
+        return free_number(decode_number(content))
+    if tag == "M":
+        return {key: decode_free(inner) for key, inner in content.items()}
+    if tag == "L":
+        return [decode_free(inner) for inner in content]
+    if tag == "NS":
+        return {free_number(decode_number(text)) for text in content}
+    return decode_value(value)
+
+
+def decode_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return attribute names and Python values of a stored item."""
+    return {name: decode_value(value) for name, value in item.items()}
+
+
+def decode_number(text: str) -> int | Decimal:
+    """Return int for a number written without fraction and exponent, else Decimal."""
+    return int(text) if _WHOLE.match(text) else Decimal(text)
+
+
+def free_number(number: int | Decimal) -> int | float:
+    """Return int for whole numbers, else float."""
+    if isinstance(number, int):
+        return number
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _decode_set(tag: str, content: Sequence[Any]) -> set[Any]:
+    if tag == "SS":
+        return set(content)
+    if tag == "NS":
+        return {decode_number(text) for text in content}
+    if tag == "BS":
+        return {bytes(inner) for inner in content}
+    raise ValidationError(f"DynamoDB returned a value of the unknown type {tag!r}.")
+
+
+def item_size(item: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the size of an item in bytes, as DynamoDB counts it (to a few bytes)."""
+    return sum(len(name.encode()) + _size(value) for name, value in item.items())
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    ((tag, content),) = value.items()
+    if tag == "S":
+        return len(content.encode())
+    if tag == "N":
+        return _number_size(content)
+    if tag == "B":
+        return len(content)
+    if tag == "L":
+        return 3 + sum(1 + _size(inner) for inner in content)
+    if tag == "M":
+        return 3 + sum(1 + len(key.encode()) + _size(inner) for key, inner in content.items())
+    if tag in ("SS", "NS", "BS"):
+        return sum(_size({tag[0]: inner}) for inner in content)
+    return 1
+
+
+def _number_size(text: str) -> int:
+    digits = text.split("E")[0].lstrip("-").replace(".", "").strip("0")
+    return (len(digits) + 1) // 2 + 1 + text.startswith("-")
+
+
+def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
+    """Refuse an item DynamoDB would refuse for its size.
+
+    Raises:
+        ItemTooLargeError: The item is over 400 KB.
+    """
+    size = item_size(item)
+    if size > MAX_ITEM_BYTES:
+        largest = max(item, key=lambda name: _size(item[name]))
+        raise ItemTooLargeError(
+            f"The item for {table_name!r} has {size:,} bytes; DynamoDB takes {MAX_ITEM_BYTES:,}. "
+            f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
+            "data in S3 and store the address.",
+            table_name=table_name,
+            key=key,
+            size_bytes=size,
+        )

@@ -1,0 +1,141 @@
+"""Pages of a Query or Scan, and tokens to resume them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.wire.requests import Caller, Consumed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dynamodb_wrapper.wire.attributes import Item
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RawPage:
+    """One response of a Query or Scan.
+
+    Attributes:
+        items: Items as stored, possibly none although more follow.
+        last_key: Exclusive start key of the next page; None at the end.
+        consumed: What the request consumed.
+    """
+
+    items: list[Item]
+    last_key: Item | None
+    consumed: Consumed
+    count: int = 0
+
+
+def raw_pages(
+    caller: Caller, operation: str, request: dict[str, Any], start: Item | None = None
+) -> Iterator[RawPage]:
+    """Send requests one after the other until the end; each only when it is asked for."""
+    last_key = start
+    while True:
+        page = _page(caller, operation, request, last_key)
+        yield page
+        last_key = page.last_key
+        if last_key is None:
+            return
+
+
+def parallel_pages(caller: Caller, request: dict[str, Any], segments: int) -> Iterator[RawPage]:
+    """Scan segments side by side, one request of each under way; pages come as they arrive."""
+    pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="scan")
+    try:
+        waiting: dict[Any, dict[str, Any]] = {}
+
+        def send(part: dict[str, Any], last_key: Item | None) -> None:
+            run = copy_context().run
+            waiting[pool.submit(run, _page, caller, "Scan", part, last_key)] = part
+
+        for segment in range(segments):
+            send({**request, "Segment": segment, "TotalSegments": segments}, None)
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                part = waiting.pop(future)
+                page = future.result()
+                if page.last_key is not None:
+                    send(part, page.last_key)
+                yield page
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _page(
+    caller: Caller, operation: str, request: dict[str, Any], last_key: Item | None
+) -> RawPage:
+    if last_key is not None:
+        request = {**request, "ExclusiveStartKey": last_key}
+    used = Consumed()
+    response = caller.call(operation, request, meter=used)
+    return RawPage(
+        items=response.get("Items", []),
+        last_key=response.get("LastEvaluatedKey") or None,
+        consumed=used,
+        count=response.get("Count", 0),
+    )
+
+
+def fingerprint(operation: str, request: Mapping[str, Any]) -> str:
+    """Return what identifies a query apart from where it is: a token fits only the same one."""
+    names = ("TableName", "IndexName", "KeyConditionExpression", "ScanIndexForward")
+    parts: list[Any] = [operation, *(request.get(name) for name in names)]
+    if operation == "Query":
+        parts += [request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")]
+        parts.append(request.get("FilterExpression"))
+    text = json.dumps(parts, sort_keys=True, default=_bytes_as_text)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_token(table_name: str, index: str | None, mark: str, key: Item) -> str:
+    """Return an opaque text that resumes after a key."""
+    content = [_VERSION, table_name, index, mark, key]
+    text = json.dumps(content, separators=(",", ":"), default=_bytes_as_text)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_token(token: str, table_name: str, index: str | None, mark: str) -> Item:
+    """Return the key a token stands for.
+
+    Raises:
+        ValidationError: Damaged, or made for another table, index or query.
+    """
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        version, of_table, of_index, of_mark, key = json.loads(text)
+        if version != _VERSION:
+            raise ValueError("version")
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise ValidationError("The page token is damaged; start again without one.") from error
+    for what, made_for, used_on in (
+        ("table", of_table, table_name),
+        ("index", of_index, index),
+        ("query", of_mark, mark),
+    ):
+        if made_for != used_on:
+            shown = f" {made_for!r}, not {used_on!r}" if what != "query" else ""
+            raise ValidationError(f"The page token belongs to another {what}{shown}.")
+    return {
+        name: {"B": base64.b64decode(value["B"])} if "B" in value else value
+        for name, value in key.items()
+    }
+
+
+def _bytes_as_text(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} in a key")

@@ -1,0 +1,227 @@
+"""Single values of a model: where a path leads, what may stand there, how it is stored."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+import pydantic
+from pydantic import BaseModel, TypeAdapter
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.wire.attributes import encode_value
+from dynamodb_wrapper.wire.codec import clean_errors, explain
+from dynamodb_wrapper.wire.shapes import (
+    FieldShape,
+    alternatives,
+    fields_of,
+    is_model,
+    prune,
+)
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.wire.attributes import AttributeValue
+
+Path = Union[str, "tuple[str | int, ...]"]
+Steps = "tuple[str | int, ...]"
+
+_FROZEN = ("frozen_field", "frozen_instance")
+
+
+class Target(typing.NamedTuple):
+    """Where a path leads.
+
+    Attributes:
+        steps: Attribute names and list positions, for the expression.
+        owner: The innermost model on the path.
+        field: The field of that model the path passes.
+        inside: The steps below that field.
+    """
+
+    steps: tuple[str | int, ...]
+    owner: type[BaseModel] | None
+    field: FieldShape | None
+    inside: tuple[str | int, ...]
+
+    @property
+    def text(self) -> str:
+        """The path as people read it."""
+        text = ""
+        for step in self.steps:
+            text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        return text
+
+    @property
+    def label(self) -> str:
+        """Model and path, for error texts."""
+        return f"{self.owner.__name__ if self.owner else 'item'}.{self.text}"
+
+
+def resolve(model: type[BaseModel], path: Path) -> Target:
+    """Find what a path of field names, map keys and list positions leads to.
+
+    Raises:
+        ValidationError: No such field; the nearest names are suggested.
+    """
+    given = (path,) if isinstance(path, str) else tuple(path)
+    if not given:
+        raise ValidationError("An empty path leads nowhere; give a field name or a tuple of steps.")
+    steps: list[str | int] = []
+    owner: type[BaseModel] | None = model
+    field: FieldShape | None = None
+    inside: list[str | int] = []
+    here: Any = model
+    for step in given:
+        if is_model(here):
+            owner, field, inside = here, _field(here, step, given), []
+            here = field.annotation if field else Any
+            steps.append(field.attribute if field else step)
+        else:
+            steps.append(step)
+            inside.append(step)
+            here = _element(here, step, given)
+        here = _only_model_or_self(here)
+    return Target(tuple(steps), owner, field, tuple(inside))
+
+
+def _field(model: type[BaseModel], step: str | int, path: tuple[Any, ...]) -> FieldShape | None:
+    names = {field.name: field for field in fields_of(model)}
+    if isinstance(step, str) and step in names:
+        return names[step]
+    if model.model_config.get("extra") == "allow":
+        return None
+    near = difflib.get_close_matches(str(step), names, n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else f"fields: {', '.join(names)}"
+    )
+    shown = path[0] if len(path) == 1 else path
+    raise ValidationError(f"{model.__name__} has no field {step!r} (path {shown!r}); {hint}")
+
+
+def _element(annotation: Any, step: str | int, path: tuple[Any, ...]) -> Any:
+    found = []
+    for member in alternatives(annotation):
+        if member in (Any, object):
+            return Any
+        origin, args = typing.get_origin(member) or member, typing.get_args(member)
+        if isinstance(step, str) and origin in (dict, typing.Mapping):
+            found.append(args[1] if args else Any)
+        elif isinstance(step, int) and origin in (list, tuple):
+            found.append(args[0] if args else Any)
+    if not found:
+        raise ValidationError(
+            f"The path {path!r} goes into a value that has no {step!r}: only models, dicts (by "
+            "text) and lists (by position) can be entered."
+        )
+    return found[0] if len(found) == 1 else Any
+
+
+def _only_model_or_self(annotation: Any) -> Any:
+    members = alternatives(annotation)
+    return members[0] if len(members) == 1 else annotation
+
+
+def validated(target: Target, value: Any) -> Any:
+    """Return the value as the model takes it.
+
+    The rules of the field apply to the value alone: rules between fields need the whole model.
+
+    Raises:
+        ValidationError: The field does not take the value; the value is not shown.
+    """
+    if target.owner is None or target.field is None:
+        return value
+    if any(isinstance(step, int) for step in target.inside):
+        return _adapted(_annotation_at(target), target, value)
+    wrapped = value
+    for step in reversed(target.inside):
+        wrapped = {step: wrapped}
+    found = _assigned(target.owner, target.field, target, wrapped)
+    for step in target.inside:
+        found = found[step] if isinstance(found, dict) else getattr(found, str(step))
+    return found
+
+
+def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: Any) -> Any:
+    """Validate one field with the model's own validators, without a whole model."""
+    partial = owner.model_construct()
+    try:
+        owner.__pydantic_validator__.validate_assignment(partial, field.name, value)
+        return getattr(partial, field.name)
+    except pydantic.ValidationError as error:
+        own = [p for p in error.errors(include_url=False) if p["loc"][:1] == (field.name,)]
+        if own and not (own[0]["type"] in _FROZEN and owner.model_config.get("frozen")):
+            raise refused(target, error) from error
+    except (AttributeError, KeyError, TypeError):
+        pass  # a rule between fields met the fields a partial model lacks
+    whole = target._replace(inside=())
+    return _adapted(_annotation_at(whole), target, value)
+
+
+def _adapted(annotation: Any, target: Target, value: Any) -> Any:
+    try:
+        return _adapter(annotation).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise refused(target, error) from error
+
+
+def refused(target: Target, error: pydantic.ValidationError) -> ValidationError:
+    """Return our error for a value a field does not take."""
+    return ValidationError(
+        f"{target.label} cannot be set: {explain(error)}.", errors=clean_errors(error)
+    )
+
+
+def _annotation_at(target: Target) -> Any:
+    """Return the annotation of the place, with the markers that say how a field is stored."""
+    if target.owner is None or target.field is None:
+        return Any
+    here: Any = target.field.annotation
+    if not target.inside:
+        for marker in target.owner.model_fields[target.field.name].metadata:
+            here = Annotated[here, marker]
+    for step in target.inside:
+        here = _only_model_or_self(_element(here, step, target.steps))
+    return here
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _cached_adapter(annotation)
+    except TypeError:  # unhashable metadata
+        return TypeAdapter(annotation)
+
+
+@lru_cache(maxsize=1024)
+def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def encode_at(target: Target, value: Any) -> AttributeValue:
+    """Return the attribute value of a validated value at its place in the model."""
+    return encode_value(_dumped(_annotation_at(target), value), target.label)
+
+
+def _dumped(annotation: Any, value: Any) -> Any:
+    dumped = _adapter(annotation).dump_python(value, round_trip=True, warnings=False)
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        return prune(dumped, value)
+    return dumped
+
+
+def encode_operand(target: Target, value: Any) -> AttributeValue:
+    """Return the attribute value to compare a field with.
+
+    Encoded as the field stores it where it takes the value, else by the value's own type: a
+    condition may compare with anything.
+    """
+    if target.field is None or value is None:
+        return encode_value(value, target.label)
+    annotation = _annotation_at(target)
+    try:
+        taken = _adapter(annotation).validate_python(value)
+    except pydantic.ValidationError:
+        return encode_value(value, target.label)
+    return encode_value(_dumped(annotation, taken), target.label)

@@ -1,0 +1,195 @@
+"""One request to DynamoDB: sent, measured, its errors translated, conflicts resent."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
+
+from dynamodb_wrapper.exceptions import DynamoDBWrapperError, ThrottledError
+from dynamodb_wrapper.wire.errors import CONFLICT_CODES, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OPERATIONS = (
+    "BatchGetItem",
+    "BatchWriteItem",
+    "CreateTable",
+    "DeleteItem",
+    "DescribeContinuousBackups",
+    "DescribeTable",
+    "DescribeTimeToLive",
+    "GetItem",
+    "PutItem",
+    "Query",
+    "Scan",
+    "TransactWriteItems",
+    "UpdateContinuousBackups",
+    "UpdateItem",
+    "UpdateTable",
+    "UpdateTimeToLive",
+)
+_METHODS = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
+_MEASURED = frozenset(
+    "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
+    "UpdateItem".split()
+)
+_WRITES = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"})
+_TOO_LONG_SECONDS = 20.0
+
+
+@dataclass
+class Consumed:
+    """Capacity that requests consumed, as DynamoDB reported it.
+
+    Attributes:
+        read_units: Read units; 0 where an engine reports none.
+        write_units: Write units.
+        requests: Number of requests answered.
+    """
+
+    read_units: float = 0.0
+    write_units: float = 0.0
+    requests: int = 0
+
+    def add(self, other: Consumed) -> None:
+        """Add what other requests consumed."""
+        self.read_units += other.read_units
+        self.write_units += other.write_units
+        self.requests += other.requests
+
+
+_meters: ContextVar[tuple[tuple[object, Consumed], ...]] = ContextVar("meters", default=())
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Waits between attempts: full jitter, doubling, until the time is used up.
+
+    Attributes:
+        limit_seconds: No wait begins after this.
+        first_seconds: Upper end of the first wait.
+        clock: Monotonic seconds.
+        sleep: Waits seconds.
+        uniform: Picks a number between two.
+    """
+
+    limit_seconds: float
+    first_seconds: float = 0.05
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+
+    def waits(self) -> Iterator[None]:
+        """Yield once at once, then after each wait, until the time is used up."""
+        deadline, upper = self.clock() + self.limit_seconds, self.first_seconds
+        yield
+        while self.clock() < deadline:
+            self.sleep(min(self.uniform(0, upper), max(0.0, deadline - self.clock())))
+            upper = min(upper * 2, _TOO_LONG_SECONDS)
+            yield
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Sends the requests of one repository.
+
+    Attributes:
+        client: A boto3 DynamoDB client.
+        table_name: The table as DynamoDB knows it.
+        limit_seconds: Time for one operation, resending included.
+    """
+
+    client: Any
+    table_name: str
+    limit_seconds: float
+    token: object = field(default_factory=object, repr=False)
+
+    def backoff(self) -> Backoff:
+        """Return the waits of one operation."""
+        return Backoff(self.limit_seconds)
+
+    def call(
+        self,
+        operation: str,
+        request: dict[str, Any],
+        *,
+        key: Mapping[str, Any] | None = None,
+        meter: Consumed | None = None,
+    ) -> dict[str, Any]:
+        """Send a request and return the response.
+
+        A conflict with a transaction is resent with full jitter: the SDK resends throttles and
+        server errors, but not these.
+        """
+        if operation in _MEASURED:
+            request = {"ReturnConsumedCapacity": "TOTAL", **request}
+        refused: DynamoDBWrapperError | None = None
+        for _ in self.backoff().waits():
+            try:
+                response = self._send(operation, request, key)
+            except ThrottledError as error:
+                if error.error_code not in CONFLICT_CODES:
+                    raise
+                refused = error
+                continue
+            self._measure(operation, response, meter)
+            return response
+        assert refused is not None  # noqa: S101 - the loop ends only after a refusal
+        raise refused
+
+    def _send(
+        self, operation: str, request: dict[str, Any], key: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        try:
+            return getattr(self.client, _METHODS[operation])(**request)  # type: ignore[no-any-return]
+        except Exception as error:
+            ours = translate(
+                error,
+                operation=operation,
+                table_name=self.table_name,
+                key=key,
+                client=self.client,
+            )
+            if ours is None:
+                raise
+            raise ours from error
+
+    def _measure(self, operation: str, response: Mapping[str, Any], meter: Consumed | None) -> None:
+        used = consumed_by(operation, response)
+        if meter is not None:
+            meter.add(used)
+        for token, open_meter in _meters.get():
+            if token is self.token:
+                open_meter.add(used)
+
+    @contextmanager
+    def consumed(self) -> Iterator[Consumed]:
+        """Measure what the requests of this repository consume inside the block."""
+        meter = Consumed()
+        reset = _meters.set((*_meters.get(), (self.token, meter)))
+        try:
+            yield meter
+        finally:
+            _meters.reset(reset)
+
+
+def consumed_by(operation: str, response: Mapping[str, Any]) -> Consumed:
+    """Return the capacity a response reports."""
+    reported = response.get("ConsumedCapacity") or []
+    entries = [reported] if isinstance(reported, dict) else reported
+    units = float(sum(entry.get("CapacityUnits", 0) for entry in entries))
+    if operation in _WRITES:
+        return Consumed(write_units=units, requests=1)
+    return Consumed(read_units=units, requests=1)
+
+
+def botocore_error(error: BaseException) -> Any:
+    """Return the response of the botocore error behind one of ours, an empty dict without one."""
+    return getattr(error.__cause__, "response", None) or {}

@@ -1,0 +1,249 @@
+"""What a model's annotations say about stored values, computed once per model.
+
+A shape tells the codec what a bare attribute value cannot: whether numbers are free-form, which
+absent attributes mean an empty set, and which None values are left out.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Union
+
+from pydantic import AliasChoices, AliasPath, BaseModel
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import attribute_name
+from dynamodb_wrapper.wire.attributes import decode_free, decode_value
+
+UNIONS = (Union, getattr(types, "UnionType", Union))
+Reader = typing.Callable[[Mapping[str, Any]], Any]
+
+_SETS = (set, frozenset, AbstractSet, MutableSet)
+_LISTS = (list, tuple, Sequence)
+_MAPS = (dict, Mapping)
+
+
+@dataclass(frozen=True)
+class FieldShape:
+    """How one field of a model is stored.
+
+    Attributes:
+        name: Field name.
+        attribute: Attribute name.
+        input_key: Under which name pydantic expects the value.
+        annotation: The field's annotation.
+        read: Reads the field's attribute value.
+        omits_none: Whether None is left out, because None is what an absent attribute means.
+        is_set: Whether an absent attribute means the empty set.
+    """
+
+    name: str
+    attribute: str
+    input_key: str
+    annotation: Any
+    read: Reader
+    omits_none: bool
+    is_set: bool
+
+
+@lru_cache(maxsize=1024)
+def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
+    """Return the shapes of a model's fields.
+
+    Raises:
+        ValidationError: A field takes its value from inside another one (AliasPath).
+    """
+    return tuple(_field_shape(model, name) for name in model.model_fields)
+
+
+def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
+    info = model.model_fields[name]
+    is_set = any(_origin(alternative) in _SETS for alternative in alternatives(info.annotation))
+    absent_means_none = info.is_required() or info.default is None
+    return FieldShape(
+        name=name,
+        attribute=attribute_name(model, name),
+        input_key=_input_key(model, name),
+        annotation=info.annotation,
+        read=reader_for(info.annotation),
+        omits_none=absent_means_none and not is_set,
+        is_set=is_set,
+    )
+
+
+def _input_key(model: type[BaseModel], name: str) -> str:
+    alias = model.model_fields[name].validation_alias
+    if alias is None or model.model_config.get("populate_by_name"):
+        return name
+    if isinstance(alias, AliasChoices):
+        texts = [choice for choice in alias.choices if isinstance(choice, str)]
+        return name if name in texts else texts[0]
+    if isinstance(alias, AliasPath):
+        raise ValidationError(
+            f"{model.__name__}.{name} uses AliasPath, which has no counterpart in a stored item."
+        )
+    return alias
+
+
+def union_members(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the annotation itself."""
+    annotation = strip(annotation)
+    if typing.get_origin(annotation) in UNIONS:
+        return tuple(m for arg in typing.get_args(annotation) for m in union_members(arg))
+    return (annotation,)
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union without None."""
+    return tuple(member for member in union_members(annotation) if member is not type(None))
+
+
+def strip(annotation: Any) -> Any:
+    """Return the annotation without ``Annotated`` and type aliases."""
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            annotation = annotation.__origin__
+        elif hasattr(annotation, "__value__"):  # a PEP 695 alias
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def is_model(annotation: Any) -> bool:
+    """Tell whether the annotation is a pydantic model."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _origin(annotation: Any) -> Any:
+    return typing.get_origin(annotation) or annotation
+
+
+def reader_for(annotation: Any) -> Reader:
+    """Return the function that reads an attribute value for an annotation."""
+    members = alternatives(annotation)
+    if any(member in (Any, object) for member in members):
+        return decode_free
+    if len(members) == 1:
+        return _member_reader(members[0])
+    models = [member for member in members if is_model(member)]
+    maps = [member for member in members if _origin(member) in _MAPS]
+    if len(models) + len(maps) == 1:
+        return _union_reader(_member_reader((models or maps)[0]))
+    return _union_reader(decode_free if any(_is_free(m) for m in maps) else decode_value)
+
+
+def _member_reader(member: Any) -> Reader:
+    if is_model(member):
+        return _model_reader(member)
+    args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
+    if _is_free(member):
+        return decode_free
+    if _origin(member) in _MAPS:
+        return _map_reader(reader_for(args[1]))
+    if _origin(member) in _LISTS:
+        return _list_reader([reader_for(arg) for arg in args])
+    return decode_value
+
+
+def _is_free(member: Any) -> bool:
+    """Tell whether a map or list says nothing of what it holds."""
+    if _origin(member) not in _MAPS + _LISTS + _SETS:
+        return False
+    args = typing.get_args(member)
+    return not args or strip(args[-1]) in (Any, object)
+
+
+def _union_reader(read_map: Reader) -> Reader:
+    def read(value: Mapping[str, Any]) -> Any:
+        return read_map(value) if "M" in value else decode_value(value)
+
+    return read
+
+
+def _map_reader(read_inner: Reader) -> Reader:
+    def read(value: Mapping[str, Any]) -> Any:
+        content = value.get("M")
+        if content is None:
+            return decode_value(value)
+        return {key: read_inner(inner) for key, inner in content.items()}
+
+    return read
+
+
+def _list_reader(readers: list[Reader]) -> Reader:
+    """A tuple may have a reader for each place; a list has one for all."""
+
+    def read(value: Mapping[str, Any]) -> Any:
+        content = value.get("L")
+        if content is None:
+            return decode_value(value)
+        last = len(readers) - 1
+        return [readers[min(place, last)](inner) for place, inner in enumerate(content)]
+
+    return read
+
+
+def _model_reader(model: type[BaseModel]) -> Reader:
+    def read(value: Mapping[str, Any]) -> Any:
+        content = value.get("M")
+        return decode_value(value) if content is None else read_fields(model, content)
+
+    return read
+
+
+def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what pydantic validates: attributes read for their fields, others as they are."""
+    left = dict(item)
+    data: dict[str, Any] = {}
+    for field in fields_of(model):
+        stored = left.pop(field.attribute, None)
+        if stored is not None:
+            data[field.input_key] = field.read(stored)
+        elif field.is_set:
+            data[field.input_key] = set()
+        elif _must_be_given_none(model, field):
+            data[field.input_key] = None
+    data.update((name, decode_free(value)) for name, value in left.items() if name not in data)
+    return data
+
+
+def _must_be_given_none(model: type[BaseModel], field: FieldShape) -> bool:
+    required = model.model_fields[field.name].is_required()
+    return required and field.omits_none and type(None) in union_members(field.annotation)
+
+
+def prune(dumped: dict[str, Any], item: BaseModel) -> dict[str, Any]:
+    """Return the dumped fields under attribute names, without what absence already says.
+
+    What is not a field (extra values, the output of a model serializer) stays as it is.
+    """
+    left = dict(dumped)
+    kept: dict[str, Any] = {}
+    for field in fields_of(type(item)):
+        if field.name not in left:
+            continue
+        value = left.pop(field.name)
+        if (value is None and field.omits_none) or (field.is_set and _is_empty_set(value)):
+            continue
+        kept[field.attribute] = _prune_inside(getattr(item, field.name), value)
+    return {**kept, **left}
+
+
+def _is_empty_set(value: Any) -> bool:
+    return isinstance(value, AbstractSet) and not value
+
+
+def _prune_inside(value: Any, dumped: Any) -> Any:
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        return prune(dumped, value)
+    if isinstance(value, dict) and isinstance(dumped, dict) and value.keys() == dumped.keys():
+        return {key: _prune_inside(value[key], dumped[key]) for key in dumped}
+    both_lists = isinstance(value, (list, tuple)) and isinstance(dumped, (list, tuple))
+    if both_lists and len(value) == len(dumped):
+        return [_prune_inside(inner, plain) for inner, plain in zip(value, dumped)]
+    return dumped
