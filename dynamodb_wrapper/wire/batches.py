@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import (
@@ -9,7 +11,7 @@ from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     ThrottledError,
 )
-from dynamodb_wrapper.wire.attributes import Item, item_size
+from dynamodb_wrapper.wire.attributes import AttributeValue, Item, item_size
 from dynamodb_wrapper.wire.requests import Caller
 
 if TYPE_CHECKING:
@@ -19,12 +21,15 @@ MAX_GETS = 100
 MAX_WRITES = 25
 MAX_REQUEST_BYTES = 16 * 1024 * 1024 - 64 * 1024
 
-Identity = "tuple[tuple[str, Any], ...]"
-
 
 def identity(key: Item) -> tuple[Any, ...]:
     """Return a key in a form that can be compared and put into a dict."""
-    return tuple(sorted((name, *next(iter(value.items()))) for name, value in key.items()))
+    return tuple(sorted((name, *_comparable(value)) for name, value in key.items()))
+
+
+def _comparable(value: AttributeValue) -> tuple[str, Any]:
+    ((tag, content),) = value.items()
+    return (tag, Decimal(content) if tag == "N" else content)
 
 
 def batch_get(caller: Caller, keys: Sequence[Item], extra: dict[str, Any]) -> dict[Any, Item]:
@@ -64,59 +69,82 @@ def _get_chunk(caller: Caller, keys: list[Item], extra: dict[str, Any]) -> Itera
             )
 
 
-def batch_write(caller: Caller, requests: Sequence[tuple[dict[str, Any], Any]]) -> int:
-    """Send write requests in their order and return how many DynamoDB accepted.
+@dataclass(frozen=True)
+class Write:
+    """One write of a batch.
 
-    A later request for the same key takes the place of an earlier one in the same batch, which is
-    what sending both in order would leave.
+    Attributes:
+        key: Key attributes as stored.
+        item: The item to put; None deletes.
+        given: What the user gave, for `BatchWriteError.unprocessed`.
+    """
 
-    Args:
-        caller: Sends.
-        requests: Pairs of a write request and what the user gave for it.
+    key: Item
+    item: Item | None
+    given: Any
+
+    def as_request(self) -> dict[str, Any]:
+        """Return the entry of RequestItems."""
+        if self.item is None:
+            return {"DeleteRequest": {"Key": self.key}}
+        return {"PutRequest": {"Item": self.item}}
+
+
+def batch_write(caller: Caller, writes: Sequence[Write]) -> int:
+    """Send writes in their order and return how many DynamoDB accepted.
+
+    Of several for the same key in one request only the last is sent, which is what sending all in
+    order would leave.
 
     Raises:
         BatchWriteError: It stopped half way; the rest is in `unprocessed`.
     """
     written = 0
-    chunks = list(_write_chunks(requests))
+    chunks = list(_write_chunks(writes))
     for position, chunk in enumerate(chunks):
-        left = chunk
+        left = list(chunk)
         try:
-            for left in _write_chunk(caller, chunk):
-                pass
+            _write_chunk(caller, left)
         except DynamoDBWrapperError as error:
-            rest = [given for part in [left, *chunks[position + 1 :]] for _, given in part]
+            rest = [write for part in [left, *chunks[position + 1 :]] for write in part]
             written += len(chunk) - len(left)
             if not written and not error.retryable:
                 raise
-            raise BatchWriteError(
-                f"BatchWriteItem on {caller.table_name!r} stopped after {written} of "
-                f"{written + len(rest)} requests: {error.message} The rest is in .unprocessed.",
-                written=written,
-                unprocessed=rest,
-                table_name=caller.table_name,
-                operation="BatchWriteItem",
-                error_code=error.error_code,
-                request_id=error.request_id,
-                retryable=error.retryable,
-            ) from error
+            raise _stopped(caller, error, written, rest) from error
         written += len(chunk)
     return written
 
 
-def _write_chunk(
-    caller: Caller, chunk: list[tuple[dict[str, Any], Any]]
-) -> Iterator[list[tuple[dict[str, Any], Any]]]:
-    """Send a chunk; yields what is left after each response."""
-    table, left = caller.table_name, chunk
+def _stopped(
+    caller: Caller, error: DynamoDBWrapperError, written: int, rest: list[Write]
+) -> BatchWriteError:
+    return BatchWriteError(
+        f"BatchWriteItem on {caller.table_name!r} stopped after {written} of "
+        f"{written + len(rest)} requests: {error.message} The rest is in .unprocessed.",
+        written=written,
+        unprocessed=[write.given for write in rest],
+        table_name=caller.table_name,
+        operation="BatchWriteItem",
+        error_code=error.error_code,
+        request_id=error.request_id,
+        retryable=error.retryable,
+    )
+
+
+def _write_chunk(caller: Caller, left: list[Write]) -> None:
+    """Send writes until none is left; what was accepted is taken from the list."""
+    table = caller.table_name
     while left:
         before = len(left)
         for _ in caller.backoff().waits():
-            requests = [request for request, _ in left]
+            requests = [write.as_request() for write in left]
             response = caller.call("BatchWriteItem", {"RequestItems": {table: requests}})
-            unprocessed = response.get("UnprocessedItems", {}).get(table, [])
-            left = [pair for pair in left if pair[0] in unprocessed]
-            yield left
+            names = list(left[0].key)
+            refused = {
+                identity(_key_of(request, names))
+                for request in response.get("UnprocessedItems", {}).get(table, [])
+            }
+            left[:] = [write for write in left if identity(write.key) in refused]
             if len(left) < before:
                 break  # progress: the waits begin anew
         else:
@@ -128,19 +156,22 @@ def _write_chunk(
             )
 
 
-def _write_chunks(
-    requests: Sequence[tuple[dict[str, Any], Any]],
-) -> Iterator[list[tuple[dict[str, Any], Any]]]:
-    chunk: dict[Any, tuple[dict[str, Any], Any]] = {}
+def _key_of(request: dict[str, Any], names: list[str]) -> Item:
+    if "DeleteRequest" in request:
+        return dict(request["DeleteRequest"]["Key"])
+    return {name: request["PutRequest"]["Item"][name] for name in names}
+
+
+def _write_chunks(writes: Sequence[Write]) -> Iterator[list[Write]]:
+    chunk: dict[Any, Write] = {}
     size = 0
-    for request, (given, key) in requests:
-        item = request["PutRequest"]["Item"] if "PutRequest" in request else key
-        more = item_size(item)
+    for write in writes:
+        more = item_size(write.item or write.key)
         if len(chunk) == MAX_WRITES or (chunk and size + more > MAX_REQUEST_BYTES):
             yield list(chunk.values())
             chunk, size = {}, 0
-        chunk.pop(identity(key), None)
-        chunk[identity(key)] = (request, given)
+        chunk.pop(identity(write.key), None)
+        chunk[identity(write.key)] = write
         size += more
     if chunk:
         yield list(chunk.values())
