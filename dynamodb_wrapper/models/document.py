@@ -33,6 +33,11 @@ class Document(BaseModel):
     MANAGED: ClassVar[frozenset[str]] = frozenset({"created_at", "created_by"})
     """Fields that `update` with a whole model leaves alone; they are frozen for users as well."""
 
+    COUNTED: ClassVar[Optional[str]] = None
+    """Field that counts changes of the configuration, where the model has one."""
+    NOT_CONFIGURATION: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose change is no change of the configuration."""
+
     tags: Tags = Field(default_factory=dict)
     created_at: UtcDatetime = Field(default_factory=utc_now, frozen=True)
     updated_at: UtcDatetime = Field(default_factory=utc_now)

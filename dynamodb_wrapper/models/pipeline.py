@@ -85,7 +85,7 @@ class PipelineConfig(Document):
     """
 
     KIND: ClassVar[str] = "PIPELINE"
-    MANAGED: ClassVar[frozenset[str]] = Document.MANAGED
+    COUNTED: ClassVar[Optional[str]] = "version"
     NOT_CONFIGURATION: ClassVar[frozenset[str]] = frozenset(
         [
             "is_active",
@@ -114,7 +114,7 @@ class PipelineConfig(Document):
     spark_config: Settings = Field(default_factory=dict)
     resources: Resources = Field(default_factory=Resources)
     retention_days: Optional[int] = Field(default=None, ge=1, le=36_500)
-    version: int = Field(default=1, ge=1)
+    version: int = Field(default=1, ge=1, frozen=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -116,7 +116,6 @@ class PipelineRunLog(Document):
     """
 
     KIND: ClassVar[str] = "RUN"
-    MANAGED: ClassVar[frozenset[str]] = Document.MANAGED
 
     run_id: Id = Field(default_factory=new_run_id)
     pipeline_id: str = Field(min_length=1)

@@ -1,1 +1,16 @@
-"""repositories."""
+"""Typed repositories over DynamoDB tables."""
+
+from dynamodb_wrapper.repositories.base import BaseDynamoRepository
+from dynamodb_wrapper.repositories.results import Page, Results
+from dynamodb_wrapper.repositories.table_admin import Difference
+from dynamodb_wrapper.repositories.transaction import Transaction
+from dynamodb_wrapper.wire.requests import Consumed
+
+__all__ = [
+    "BaseDynamoRepository",
+    "Consumed",
+    "Difference",
+    "Page",
+    "Results",
+    "Transaction",
+]

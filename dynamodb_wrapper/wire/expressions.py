@@ -36,6 +36,7 @@ class Expressions:
         self._table = table
         self._names: dict[str, str] = {}
         self._values: dict[str, AttributeValue] = {}
+        self._tops: set[str] = set()
 
     def path(self, steps: Iterable[str | int]) -> str:
         """Return the placeholder path of attribute names and list positions."""
@@ -44,6 +45,8 @@ class Expressions:
             if isinstance(step, int):
                 text += f"[{step}]"
             else:
+                if not text:
+                    self._tops.add(step)
                 name = self._names.setdefault(step, f"#n{len(self._names)}")
                 text += f".{name}" if text else name
         return text
@@ -76,6 +79,10 @@ class Expressions:
     def projection(self, attributes: Iterable[str]) -> str:
         """Return a projection of top-level attributes."""
         return ", ".join(self.path((name,)) for name in attributes)
+
+    def top_names(self) -> set[str]:
+        """Return the top-level attributes the expressions name."""
+        return set(self._tops)
 
     def into(self, request: dict[str, Any]) -> dict[str, Any]:
         """Add the placeholders to a request."""

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -39,12 +40,17 @@ class RawPage:
 
 
 def raw_pages(
-    caller: Caller, operation: str, request: dict[str, Any], start: Item | None = None
+    caller: Caller,
+    operation: str,
+    request: dict[str, Any],
+    sizes: Iterator[int | None],
+    start: Item | None = None,
 ) -> Iterator[RawPage]:
     """Send requests one after the other until the end; each only when it is asked for."""
     last_key = start
-    while True:
-        page = _page(caller, operation, request, last_key)
+    for size in sizes:
+        part = request if size is None else {**request, "Limit": size}
+        page = _page(caller, operation, part, last_key)
         yield page
         last_key = page.last_key
         if last_key is None:
@@ -91,13 +97,18 @@ def _page(
 
 
 def fingerprint(operation: str, request: Mapping[str, Any]) -> str:
-    """Return what identifies a query apart from where it is: a token fits only the same one."""
-    names = ("TableName", "IndexName", "KeyConditionExpression", "ScanIndexForward")
-    parts: list[Any] = [operation, *(request.get(name) for name in names)]
-    if operation == "Query":
-        parts += [request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")]
-        parts.append(request.get("FilterExpression"))
-    text = json.dumps(parts, sort_keys=True, default=_bytes_as_text)
+    """Return what identifies a query apart from its place: operation, order, key condition.
+
+    Filters are left out: they hold the present time, and another filter does no harm.
+    """
+    known: dict[str, Any] = {
+        **request.get("ExpressionAttributeNames", {}),
+        **request.get("ExpressionAttributeValues", {}),
+    }
+    key_condition = str(request.get("KeyConditionExpression", ""))
+    used = [known.get(name) for name in re.findall(r"[#:]\w+", key_condition)]
+    parts = [operation, request.get("ScanIndexForward"), key_condition, used]
+    text = json.dumps(parts, default=_bytes_as_text)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,8 @@ import pydantic
 from pydantic import BaseModel, TypeAdapter
 
 from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.wire.attributes import encode_value
+from dynamodb_wrapper.models import ModelT
+from dynamodb_wrapper.wire.attributes import decode_value, encode_value
 from dynamodb_wrapper.wire.codec import clean_errors, explain
 from dynamodb_wrapper.wire.shapes import (
     FieldShape,
@@ -225,3 +226,26 @@ def encode_operand(target: Target, value: Any) -> AttributeValue:
     except pydantic.ValidationError:
         return encode_value(value, target.label)
     return encode_value(_dumped(annotation, taken), target.label)
+
+
+def decode_at(target: Target, value: AttributeValue) -> Any:
+    """Return the Python value of a stored value at its place in the model."""
+    annotation = _annotation_at(target)
+    read = target.field.read if target.field and not target.inside else decode_value
+    return _adapted(annotation, target, read(value))
+
+
+def validate_whole(model: type[ModelT], values: dict[str, Any]) -> ModelT:
+    """Return the model of field values.
+
+    Raises:
+        ValidationError: Fields are missing or do not fit each other.
+    """
+    names = {field.name: field.input_key for field in fields_of(model)}
+    try:
+        return model.model_validate({names.get(k, k): v for k, v in values.items()})
+    except pydantic.ValidationError as error:
+        raise ValidationError(
+            f"{model.__name__}: the item would not be whole: {explain(error)}.",
+            errors=clean_errors(error),
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import time
@@ -11,11 +12,19 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
-from dynamodb_wrapper.exceptions import DynamoDBWrapperError, ThrottledError
+from dynamodb_wrapper.exceptions import (
+    DynamoDBWrapperError,
+    IndexNotFoundError,
+    TableNotFoundError,
+    ThrottledError,
+    ValidationError,
+)
 from dynamodb_wrapper.wire.errors import CONFLICT_CODES, translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
 
 OPERATIONS = (
     "BatchGetItem",
@@ -159,7 +168,30 @@ class Caller:
             )
             if ours is None:
                 raise
-            raise ours from error
+            raise self._missing_index(request, ours) or ours from error
+
+    def _missing_index(
+        self, request: Mapping[str, Any], error: DynamoDBWrapperError
+    ) -> IndexNotFoundError | None:
+        """Ask once whether an index is missing: engines answer differently, texts prove nothing."""
+        index = request.get("IndexName")
+        if index is None or not isinstance(error, (ValidationError, TableNotFoundError)):
+            return None
+        try:
+            table = self._send("DescribeTable", {"TableName": self.table_name}, None)["Table"]
+        except DynamoDBWrapperError as failure:
+            logger.debug("Table %s cannot be described: %s", self.table_name, failure)
+            return None
+        if index in {i["IndexName"] for i in table.get("GlobalSecondaryIndexes", [])}:
+            return None
+        return IndexNotFoundError(
+            f"Table {self.table_name!r} has no index {index!r}; create_table() adds it.",
+            table_name=self.table_name,
+            operation=error.operation,
+            error_code=error.error_code,
+            request_id=error.request_id,
+            index_name=index,
+        )
 
     def _measure(self, operation: str, response: Mapping[str, Any], meter: Consumed | None) -> None:
         used = consumed_by(operation, response)

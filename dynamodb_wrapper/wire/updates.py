@@ -37,6 +37,11 @@ class Update:
         """Set an attribute."""
         self.sets.append(f"{self.expressions.path(steps)} = {self.expressions.value(value)}")
 
+    def set_if_absent(self, steps: Sequence[str | int], value: AttributeValue) -> None:
+        """Set an attribute only where there is none."""
+        path = self.expressions.path(steps)
+        self.sets.append(f"{path} = if_not_exists({path}, {self.expressions.value(value)})")
+
     def remove(self, steps: Sequence[str | int]) -> None:
         """Remove an attribute."""
         self.removes.append(self.expressions.path(steps))
@@ -45,12 +50,12 @@ class Update:
         """Add to a number or a set; an absent one begins at nothing."""
         self.adds.append(f"{self.expressions.path(steps)} {self.expressions.value(value)}")
 
-    def increase(self, steps: Sequence[str | int], by: int = 1) -> None:
-        """Raise a counter; an absent one begins at 0."""
+    def increase(self, steps: Sequence[str | int], *, start: int = 0) -> None:
+        """Raise a counter by one; an absent one counts as `start`."""
         path = self.expressions.path(steps)
-        zero = self.expressions.value({"N": "0"})
-        step = self.expressions.value({"N": str(by)})
-        self.sets.append(f"{path} = if_not_exists({path}, {zero}) + {step}")
+        first = self.expressions.value({"N": str(start)})
+        one = self.expressions.value({"N": "1"})
+        self.sets.append(f"{path} = if_not_exists({path}, {first}) + {one}")
 
     def append(self, steps: Sequence[str | int], values: AttributeValue) -> None:
         """Append to a list; an absent one begins empty."""

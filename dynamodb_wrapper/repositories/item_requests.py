@@ -1,0 +1,430 @@
+"""Requests for single items, built from models and keys; nothing is sent here.
+
+A write knows how to explain its own refusal, so that the same write says the same thing whether it
+is sent alone or inside a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import Document, ModelT, Table, utc_now
+from dynamodb_wrapper.wire.attributes import Item, check_size, encode_value
+from dynamodb_wrapper.wire.codec import Codec, check_key_value, plain, put_derived
+from dynamodb_wrapper.wire.expressions import Expressions
+from dynamodb_wrapper.wire.paths import decode_at, encode_operand, resolve, validate_whole
+from dynamodb_wrapper.wire.shapes import fields_of
+from dynamodb_wrapper.wire.transactions import Action
+from dynamodb_wrapper.wire.updates import CheckedChanges, Update
+
+if TYPE_CHECKING:
+    from boto3.dynamodb.conditions import ConditionBase
+    from pydantic import BaseModel
+
+
+@dataclass
+class Write:
+    """A write that is ready to be sent.
+
+    Attributes:
+        verb: ``put``, ``update``, ``delete`` or ``check``.
+        key: Key attributes as stored.
+        request: What DynamoDB is sent.
+        must_exist: Whether a missing item is what a refusal without an item means.
+        expected_version: The version the item must have; None where there is no guard.
+        values: Field values to refresh the caller's object with after success.
+        written: The whole item as it is stored after success; empty for partial updates.
+    """
+
+    verb: str
+    key: Item
+    request: dict[str, Any]
+    must_exist: bool = False
+    expected_version: int | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    written: Item = field(default_factory=dict)
+
+    @property
+    def plain_key(self) -> dict[str, Any]:
+        """The key as people read it."""
+        return plain(self.key) or {}
+
+    def as_action(self) -> Action:
+        """Return the write as an action of a transaction."""
+        drop = ("ReturnValues", "ReturnValuesOnConditionCheckFailure")
+        request = {name: value for name, value in self.request.items() if name not in drop}
+        return Action(self.verb, self.key, request)
+
+
+class ItemRequests(Generic[ModelT]):
+    """Builds the requests of one table.
+
+    Args:
+        table: The declaration.
+        table_name: The table as DynamoDB knows it.
+        actor: Who writes; written into documents.
+        environment: What documents get that name no environment.
+    """
+
+    def __init__(self, table: Table[ModelT], table_name: str, actor: str, environment: str) -> None:
+        self.table = table
+        self.table_name = table_name
+        self.codec: Codec[ModelT] = Codec(table, table.model)
+        self._actor = actor
+        self._environment = environment
+
+    # ---- keys ----------------------------------------------------------------------------------
+
+    def key(self, key: Any) -> Item:
+        """Return the key attributes of a key, or of a model.
+
+        Raises:
+            ValidationError: A part is missing, empty or of the wrong type.
+        """
+        fields = self.table.key_fields
+        if isinstance(key, self.table.model):
+            values = [getattr(key, name) for name in fields]
+        elif isinstance(key, Mapping):
+            values = [key.get(name, key.get(self.table.attribute_of(name))) for name in fields]
+        elif isinstance(key, tuple):
+            values = list(key)
+        else:
+            values = [key]
+        if len(values) != len(fields):
+            raise ValidationError(
+                f"Table {self.table.name!r} has the key {' and '.join(fields)}; "
+                f"{len(values)} value(s) were given. Use a tuple or a dict with all of them."
+            )
+        return {
+            self.table.attribute_of(name): self._key_value(name, value)
+            for name, value in zip(fields, values)
+        }
+
+    def _key_value(self, name: str, value: Any) -> dict[str, Any]:
+        target = resolve(self.table.model, name)
+        encoded = None if value is None else encode_operand(target, value)
+        return check_key_value(self.table, name, encoded)
+
+    # ---- reads ---------------------------------------------------------------------------------
+
+    def get(
+        self, key: Any, *, consistent: bool, projection: type[BaseModel] | None = None
+    ) -> tuple[Item, dict[str, Any]]:
+        """Return the stored key and a GetItem request."""
+        stored_key = self.key(key)
+        request: dict[str, Any] = {
+            "TableName": self.table_name,
+            "Key": stored_key,
+            "ConsistentRead": consistent,
+        }
+        if projection is not None:
+            expressions = Expressions(self.table)
+            request["ProjectionExpression"] = expressions.projection(self.projected(projection))
+            expressions.into(request)
+        return stored_key, request
+
+    def projected(self, model: type[BaseModel], more: tuple[str, ...] = ()) -> list[str]:
+        """Return the attributes to read for a model: its own, the keys and the TTL."""
+        names = [shape.attribute for shape in fields_of(model)]
+        names += [self.table.attribute_of(name) for name in self.table.key_fields]
+        if self.table.ttl is not None:
+            names.append(self.table.attribute_of(self.table.ttl))
+        return list(dict.fromkeys([*names, *more]))
+
+    # ---- writes --------------------------------------------------------------------------------
+
+    def create(self, item: ModelT) -> Write:
+        """Return a PutItem that refuses an existing key; an expired item counts as gone."""
+        self.check_model(item)
+        values = self._stamps(item, version=1)
+        expressions = Expressions()
+        free = f"attribute_not_exists({expressions.path(self._partition())})"
+        expired = self.expired(expressions)
+        condition = f"{free} OR {expired}" if expired else free
+        return self._put(item, values, expressions, condition)
+
+    def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
+        """Return a PutItem that replaces."""
+        self.check_model(item)
+        values = self._stamps(item, version=self._next_version(item))
+        expressions = Expressions(self.table)
+        text = None if condition is None else expressions.condition(condition)
+        return self._put(item, values, expressions, text)
+
+    def _put(
+        self, item: ModelT, values: dict[str, Any], expressions: Expressions, condition: str | None
+    ) -> Write:
+        stored = self.codec.encode(item.model_copy(update=values))
+        key = {name: stored[name] for name in self.key(item)}
+        check_size(stored, self.table_name, plain(key) or {})
+        request = {"TableName": self.table_name, "Item": stored}
+        request = self._conditional(request, expressions, condition)
+        return Write("put", key, request, values=values, written=stored)
+
+    def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:
+        """Return an UpdateItem of every field of a model, guarded by its version.
+
+        Attributes the model does not know, and fields a method of their own manages, stay.
+        """
+        self.check_model(item)
+        seen = self.version_of(item)
+        values = self._stamps(item, version=self._next_version(item))
+        if isinstance(item, Document) and item.COUNTED is not None:
+            values[item.COUNTED] = getattr(item, item.COUNTED) + 1
+        changed = item.model_copy(update=values)
+        stored = self.codec.encode(changed)
+        key = self.key(item)
+        check_size(stored, self.table_name, plain(key) or {})
+        expressions = Expressions(self.table)
+        update = Update(expressions)
+        left_alone = {*key, *self._managed()}
+        for name, value in stored.items():
+            if name not in left_alone:
+                update.set((name,), value)
+        for name in self._known_attributes():
+            if name not in stored and name not in left_alone:
+                update.remove((name,))
+        guards = [self.present(expressions), self._version_guard(expressions, seen)]
+        if condition is not None:
+            guards.append(expressions.condition(condition))
+        write = self._update(key, update, expressions, guards, seen)
+        managed = self._managed()
+        write.written = {name: v for name, v in stored.items() if name not in managed}
+        write.values = values
+        return write
+
+    def update_key(
+        self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
+    ) -> Write:
+        """Return an UpdateItem of single fields; nothing is read before."""
+        stored_key = self.key(key)
+        self._check_touched(changes)
+        expressions = Expressions(self.table)
+        update = Update(expressions)
+        changes.write(update)
+        self._derive(update, changes, stored_key)
+        self._note_update(update, changes.touched)
+        guards = [] if upsert else [self.present(expressions)]
+        if upsert:
+            self._complete(update, changes, stored_key)
+        if condition is not None:
+            guards.append(expressions.condition(condition))
+        return self._update(stored_key, update, expressions, guards, None, not upsert)
+
+    def _update(
+        self,
+        key: Item,
+        update: Update,
+        expressions: Expressions,
+        guards: list[str | None],
+        seen: int | None,
+        must_exist: bool = True,
+    ) -> Write:
+        request: dict[str, Any] = {
+            "TableName": self.table_name,
+            "Key": key,
+            "UpdateExpression": update.text,
+            "ReturnValues": "ALL_NEW",
+        }
+        request = self._conditional(request, expressions, expressions.all_of(guards))
+        return Write("update", key, request, must_exist=must_exist, expected_version=seen)
+
+    def delete(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
+        """Return a DeleteItem; a model with a version is deleted only in that version."""
+        expressions = Expressions(self.table)
+        stored_key = self.key(key)
+        seen = self.version_of(key) if isinstance(key, self.table.model) else None
+        guards: list[str | None] = []
+        if must_exist:
+            guards.append(self.present(expressions))
+        if seen is not None:
+            absent = f"attribute_not_exists({expressions.path(self._partition())})"
+            guards.append(f"{absent} OR {self._version_guard(expressions, seen)}")
+        if condition is not None:
+            guards.append(expressions.condition(condition))
+        request = {"TableName": self.table_name, "Key": stored_key, "ReturnValues": "ALL_OLD"}
+        request = self._conditional(request, expressions, expressions.all_of(guards))
+        return Write("delete", stored_key, request, must_exist=must_exist, expected_version=seen)
+
+    def check(self, key: Any, condition: ConditionBase) -> Write:
+        """Return a condition check, for transactions."""
+        expressions = Expressions(self.table)
+        stored_key = self.key(key)
+        text = expressions.condition(condition)
+        request = {"TableName": self.table_name, "Key": stored_key}
+        return Write("check", stored_key, self._conditional(request, expressions, text))
+
+    # ---- conditions ----------------------------------------------------------------------------
+
+    def present(self, expressions: Expressions) -> str:
+        """Return the condition that the item exists and has not expired."""
+        exists = f"attribute_exists({expressions.path(self._partition())})"
+        return expressions.all_of([exists, self.unexpired(expressions)]) or exists
+
+    def unexpired(self, expressions: Expressions) -> str | None:
+        """Return the condition that the TTL has not passed; None without a TTL."""
+        if self.table.ttl is None:
+            return None
+        path = expressions.path((self.table.attribute_of(self.table.ttl),))
+        return f"attribute_not_exists({path}) OR {path} > {expressions.value(_now())}"
+
+    def expired(self, expressions: Expressions) -> str | None:
+        """Return the condition that the TTL has passed; None without a TTL."""
+        if self.table.ttl is None:
+            return None
+        path = expressions.path((self.table.attribute_of(self.table.ttl),))
+        return f"{path} <= {expressions.value(_now())}"
+
+    def is_expired(self, stored: Mapping[str, Any]) -> bool:
+        """Tell whether the TTL of a stored item has passed."""
+        if self.table.ttl is None:
+            return False
+        value = stored.get(self.table.attribute_of(self.table.ttl), {}).get("N")
+        return value is not None and int(float(value)) <= int(_now()["N"])
+
+    def own_kind(self, expressions: Expressions) -> str | None:
+        """Return the filter that leaves out companion items; None for other models."""
+        if not issubclass(self.table.model, Document):
+            return None
+        path = expressions.path(("kind",))
+        value = expressions.value({"S": self.table.model.KIND})
+        return f"attribute_not_exists({path}) OR {path} = {value}"
+
+    def version_of(self, item: Any) -> int | None:
+        """Return the version of a model; None where the table declares none."""
+        if self.table.version_field is None:
+            return None
+        return int(getattr(item, self.table.version_field))
+
+    def check_model(self, item: Any) -> None:
+        """Refuse another model, and a document whose fields contradict each other."""
+        if not isinstance(item, self.table.model):
+            raise ValidationError(
+                f"Table {self.table.name!r} holds {self.table.model.__name__}, not "
+                f"{type(item).__name__}."
+            )
+        if isinstance(item, Document):
+            try:
+                item.check_rules()
+            except ValueError as error:
+                raise ValidationError(f"{type(item).__name__}: {error}.") from error
+
+    def _conditional(
+        self, request: dict[str, Any], expressions: Expressions, condition: str | None
+    ) -> dict[str, Any]:
+        if condition:
+            request["ConditionExpression"] = condition
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        return expressions.into(request)
+
+    def _partition(self) -> tuple[str]:
+        return (self.table.attribute_of(self.table.partition_key),)
+
+    def _version_guard(self, expressions: Expressions, seen: int | None) -> str | None:
+        if seen is None or self.table.version_field is None:
+            return None
+        path = expressions.path((self.table.attribute_of(self.table.version_field),))
+        same = f"{path} = {expressions.value({'N': str(seen)})}"
+        return same if seen else f"attribute_not_exists({path}) OR {same}"
+
+    # ---- what the library writes by itself -----------------------------------------------------
+
+    def _stamps(self, item: ModelT, version: int | None) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if self.table.version_field is not None and version is not None:
+            values[self.table.version_field] = version
+        if isinstance(item, Document):
+            values["updated_at"] = utc_now()
+            values["updated_by"] = self._actor
+            if item.created_by is None:
+                values["created_by"] = self._actor
+            if "environment" in type(item).model_fields and item.environment is None:  # type: ignore[attr-defined]
+                values["environment"] = self._environment
+        return values
+
+    def _next_version(self, item: ModelT) -> int | None:
+        version = self.version_of(item)
+        return None if version is None else version + 1
+
+    def _note_update(self, update: Update, touched: set[str]) -> None:
+        if self.table.version_field is not None:
+            update.increase((self.table.attribute_of(self.table.version_field),))
+        model = self.table.model
+        if issubclass(model, Document):
+            if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
+                update.increase((model.COUNTED,), start=1)
+            for name, value in (("updated_at", utc_now()), ("updated_by", self._actor)):
+                if name not in touched:
+                    update.set((name,), encode_value(value, name))
+
+    def _complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
+        """Make an upsert leave a whole item where there was none."""
+        item = validate_whole(self.table.model, {**self._key_values(key), **changes.values})
+        item = item.model_copy(update=self._stamps(item, version=None))
+        stored = self.codec.encode(item)
+        done = {self.table.attribute_of(name) for name in changes.touched}
+        done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
+        for name, value in stored.items():
+            if name not in done:
+                update.set_if_absent((name,), value)
+
+    def _stamped_attributes(self) -> set[str]:
+        names = {"updated_at", "updated_by"} if issubclass(self.table.model, Document) else set()
+        for counter in (self.table.version_field, getattr(self.table.model, "COUNTED", None)):
+            if counter is not None:
+                names.add(self.table.attribute_of(counter))
+        return names
+
+    def _derived_touched(self, changes: CheckedChanges) -> set[str]:
+        return {d.attribute for d in self.table.derived if changes.touched & set(d.fields)}
+
+    def _derive(self, update: Update, changes: CheckedChanges, key: Item) -> None:
+        known = {**changes.values, **self._key_values(key)}
+        for derived in self.table.derived:
+            if not changes.touched & set(derived.fields):
+                continue
+            missing = [name for name in derived.fields if name not in known]
+            if missing:
+                raise ValidationError(
+                    f"The index attribute {derived.attribute!r} of table {self.table.name!r} is "
+                    f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
+                    "update with the whole model."
+                )
+            computed: Item = {}
+            put_derived(computed, derived, derived.function(*(known[n] for n in derived.fields)))
+            if computed:
+                update.set((derived.attribute,), computed[derived.attribute])
+            else:
+                update.remove((derived.attribute,))
+
+    def _key_values(self, key: Item) -> dict[str, Any]:
+        return {
+            name: decode_at(resolve(self.table.model, name), key[self.table.attribute_of(name)])
+            for name in self.table.key_fields
+        }
+
+    def _check_touched(self, changes: CheckedChanges) -> None:
+        for name in self.table.key_fields:
+            if name in changes.touched:
+                raise ValidationError(
+                    f"{name!r} is a key of table {self.table.name!r} and cannot change: create "
+                    "the item anew and delete the old one, in a transaction."
+                )
+        if self.table.version_field in changes.touched:
+            raise ValidationError(f"{self.table.version_field!r} is raised by every update.")
+
+    def _managed(self) -> set[str]:
+        if not issubclass(self.table.model, Document):
+            return set()
+        return {self.table.attribute_of(name) for name in self.table.model.MANAGED}
+
+    def _known_attributes(self) -> list[str]:
+        names = [shape.attribute for shape in fields_of(self.table.model)]
+        return names + [derived.attribute for derived in self.table.derived]
+
+
+def _now() -> dict[str, str]:
+    return {"N": str(int(utc_now().timestamp()))}

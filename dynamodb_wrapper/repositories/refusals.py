@@ -1,0 +1,74 @@
+"""What a refused condition means to the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions import (
+    ConditionFailedError,
+    DynamoDBWrapperError,
+    ItemAlreadyExistsError,
+    ItemNotFoundError,
+    VersionConflictError,
+)
+from dynamodb_wrapper.wire.attributes import decode_item
+from dynamodb_wrapper.wire.codec import plain
+from dynamodb_wrapper.wire.requests import botocore_error
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.models import Table
+    from dynamodb_wrapper.repositories.item_requests import Write
+
+
+def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] | None:
+    """Return a response when an earlier attempt of the same request was applied after all.
+
+    The SDK sends again when a reply is lost; the second attempt then meets what the first wrote.
+    Only writes of whole items can tell: their time stamps or contents are their own.
+    """
+    response = botocore_error(error)
+    found = response.get("Item")
+    if not found or not response.get("ResponseMetadata", {}).get("RetryAttempts"):
+        return None
+    wanted, current = decode_item(write.written), decode_item(found)
+    same = all(current.get(name) == value for name, value in wanted.items())
+    return {"Attributes": found} if same and wanted else None
+
+
+def explain_refusal(
+    write: Write, error: ConditionFailedError, table: Table[Any], *, created: bool
+) -> DynamoDBWrapperError:
+    """Return the error that says what the stored item, or its absence, means for the write."""
+    found = botocore_error(error).get("Item")
+    key = write.plain_key
+    where = f"{key} in table {error.table_name!r}"
+    context: dict[str, Any] = {
+        "table_name": error.table_name,
+        "key": key,
+        "operation": error.operation,
+        "error_code": error.error_code,
+        "request_id": error.request_id,
+    }
+    if not found and write.must_exist:
+        return ItemNotFoundError(f"There is no item {where} to {write.verb}.", **context)
+    current = plain(found)
+    if created:
+        return ItemAlreadyExistsError(
+            f"There is an item {where} already; use put to replace it or update to change it.",
+            current=current,
+            **context,
+        )
+    if write.expected_version is not None and table.version_field is not None:
+        stored = (current or {}).get(table.attribute_of(table.version_field), 0)
+        if stored != write.expected_version:
+            return VersionConflictError(
+                f"The item {where} was changed by somebody else: it has version {stored}, yours "
+                f"is {write.expected_version}. Read it again, then repeat the change.",
+                current=current,
+                **context,
+            )
+    return ConditionFailedError(
+        f"The condition for the {write.verb} of {where} did not hold; nothing was written.",
+        current=current,
+        **context,
+    )

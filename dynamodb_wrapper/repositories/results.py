@@ -1,0 +1,197 @@
+"""Results of a query or scan: lazy, resumable, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Callable, Generic
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import ModelT, Table
+from dynamodb_wrapper.wire.batches import batch_get, identity
+from dynamodb_wrapper.wire.paging import (
+    RawPage,
+    fingerprint,
+    make_token,
+    parallel_pages,
+    raw_pages,
+    read_token,
+)
+from dynamodb_wrapper.wire.requests import Caller, Consumed
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.wire.attributes import Item
+    from dynamodb_wrapper.wire.codec import Codec
+
+_LARGE_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Page(Generic[ModelT]):
+    """Items that came together.
+
+    Attributes:
+        items: Models, possibly none although more follow.
+        next_token: Resumes after the last item; None at the end, and for a scan of several
+            segments.
+        consumed: What the page consumed.
+    """
+
+    items: list[ModelT]
+    next_token: str | None
+    consumed: Consumed
+
+
+@dataclass(frozen=True)
+class Plan(Generic[ModelT]):
+    """What a result sends and how it reads the answers.
+
+    Attributes:
+        operation: ``Query`` or ``Scan``.
+        request: The request without a start key.
+        codec: Decodes the items.
+        limit: Items returned at most.
+        segments: Scan segments read side by side.
+        whole: Whether each page's items are read whole from the table, because the index holds
+            less than the model; consistently if asked for.
+        consistent: For reading whole items.
+        keep: Leaves out items after decoding; None keeps all.
+        is_expired: Tells whether a stored item counts as gone.
+    """
+
+    operation: str
+    request: dict[str, Any]
+    codec: Codec[ModelT]
+    limit: int | None = None
+    segments: int = 1
+    whole: bool = False
+    consistent: bool = False
+    keep: Callable[[ModelT], bool] | None = field(default=None, compare=False)
+    is_expired: Callable[[Item], bool] = field(default=lambda _: False, compare=False)
+
+
+class Results(Generic[ModelT]):
+    """Models of a query or scan. Nothing is sent before they are asked for, and iterating again
+    sends again.
+
+    Attributes:
+        consumed: What the last pass consumed so far.
+    """
+
+    def __init__(self, caller: Caller, table: Table[Any], plan: Plan[ModelT]) -> None:
+        if plan.limit is not None and plan.limit < 1:
+            raise ValidationError(
+                f"limit is {plan.limit}; it is the number of items wanted, from 1."
+            )
+        self._caller = caller
+        self._table = table
+        self._plan = plan
+        self.consumed = Consumed()
+
+    def __iter__(self) -> Iterator[ModelT]:
+        for page in self.pages():
+            yield from page.items
+
+    def first(self) -> ModelT | None:
+        """Return the first item, None where there is none; reads no further page than needed."""
+        return next(iter(self), None)
+
+    def all(self) -> list[ModelT]:
+        """Return every item; mind the memory."""
+        return list(self)
+
+    def pages(self, *, size: int | None = None, start: str | None = None) -> Iterator[Page[ModelT]]:
+        """Yield page by page.
+
+        Args:
+            size: Items DynamoDB evaluates per page, before filters; by itself up to 1 MB.
+            start: Token of a page; iteration resumes after it, without gap or duplicate.
+
+        Raises:
+            ValidationError: The token is damaged or of another table, index or query.
+        """
+        plan = self._plan
+        self.consumed = Consumed()
+        left = plan.limit
+        for raw in self._raw_pages(size, start):
+            page = self._page(raw, left)
+            self.consumed.add(page.consumed)
+            left = None if left is None else left - len(page.items)
+            yield page
+            if left == 0:
+                return
+
+    def _raw_pages(self, size: int | None, start: str | None) -> Iterator[RawPage]:
+        plan = self._plan
+        if plan.segments > 1:
+            if start is not None:
+                raise ValidationError("A scan of several segments cannot resume; use one segment.")
+            request = plan.request if size is None else {**plan.request, "Limit": size}
+            return parallel_pages(self._caller, request, plan.segments)
+        resume = None if start is None else read_token(start, *self._identity())
+        return raw_pages(self._caller, plan.operation, plan.request, self._sizes(size), resume)
+
+    def _sizes(self, size: int | None) -> Iterator[int | None]:
+        """Yield how many items to evaluate per page; None leaves it to DynamoDB.
+
+        With a limit it begins at the limit, so that a short answer is cheap, and doubles, so that
+        a filter that rejects much does not cost many requests.
+        """
+        if size is not None or self._plan.limit is None:
+            yield from repeat(size)
+        evaluated = self._plan.limit or 0
+        while evaluated < _LARGE_PAGE:
+            yield evaluated
+            evaluated *= 2
+        yield from repeat(None)
+
+    def _page(self, raw: RawPage, left: int | None) -> Page[ModelT]:
+        used = Consumed()
+        used.add(raw.consumed)
+        pairs = self._decode(raw.items, used)
+        last_key = raw.last_key
+        if left is not None and len(pairs) >= left:
+            more_in_page = len(pairs) > left
+            pairs = pairs[:left]
+            if more_in_page:
+                last_key = self._key_of(pairs[-1][0])
+        token = None
+        if last_key is not None and self._plan.segments == 1:
+            token = make_token(*self._identity(), last_key)
+        return Page([model for _, model in pairs], token, used)
+
+    def _decode(self, items: list[Item], used: Consumed) -> list[tuple[Item, ModelT]]:
+        plan = self._plan
+        stored = self._read_whole(items, used) if plan.whole else [(item, item) for item in items]
+        pairs = [
+            (entry, plan.codec.decode(item)) for entry, item in stored if not plan.is_expired(item)
+        ]
+        return [pair for pair in pairs if plan.keep is None or plan.keep(pair[1])]
+
+    def _read_whole(self, entries: list[Item], used: Consumed) -> list[tuple[Item, Item]]:
+        """Read the items behind index entries, in their order; what is gone is left out."""
+        names = [self._table.attribute_of(name) for name in self._table.key_fields]
+        keys = [{name: entry[name] for name in names} for entry in entries]
+        extra = {"ConsistentRead": True} if self._plan.consistent else {}
+        with self._caller.consumed() as meter:
+            found = batch_get(self._caller, keys, extra)
+        used.add(meter)
+        return [
+            (entry, found[identity(key)])
+            for entry, key in zip(entries, keys)
+            if identity(key) in found
+        ]
+
+    def _key_of(self, entry: Item) -> Item:
+        keys = list(self._table.key_fields)
+        index = self._plan.request.get("IndexName")
+        names = [self._table.attribute_of(name) for name in keys]
+        if index is not None:
+            names += [self._table.attribute_of(key) for key in self._table.index(index).keys]
+        return {name: entry[name] for name in names}
+
+    def _identity(self) -> tuple[str, str | None, str]:
+        request = self._plan.request
+        mark = fingerprint(self._plan.operation, request)
+        return request["TableName"], request.get("IndexName"), mark

@@ -1,0 +1,137 @@
+"""A transaction over one or several repositories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import ModelT
+from dynamodb_wrapper.wire.requests import Caller, Consumed
+from dynamodb_wrapper.wire.transactions import Action, transact
+from dynamodb_wrapper.wire.updates import check_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from boto3.dynamodb.conditions import ConditionBase
+    from typing_extensions import Self
+
+    from dynamodb_wrapper.repositories.base import BaseDynamoRepository
+    from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.wire.paths import Path
+
+
+class Transaction:
+    """Writes that happen together or not at all.
+
+    The methods only collect. A clean exit of the block sends everything in one request; an
+    exception in the block sends nothing. Objects given to `create`, `put` and `update` are
+    refreshed in place after DynamoDB accepted.
+
+    Attributes:
+        consumed: What the transaction consumed, once sent.
+    """
+
+    def __init__(self, caller: Caller, token: str | None = None) -> None:
+        if token is not None and not 1 <= len(token) <= 36:
+            raise ValidationError("token has 1 to 36 characters.")
+        self._caller = caller
+        self._token = token
+        self._actions: list[Action] = []
+        self._refresh: list[tuple[Any, dict[str, Any]]] = []
+        self._sent = False
+        self.consumed = Consumed()
+
+    def create(self, repository: BaseDynamoRepository[ModelT], item: ModelT) -> None:
+        """Store an item under a key that must be free."""
+        self._add(repository, repository._create_write(item), item)
+
+    def put(
+        self,
+        repository: BaseDynamoRepository[ModelT],
+        item: ModelT,
+        *,
+        condition: ConditionBase | None = None,
+    ) -> None:
+        """Store an item, replacing what the key holds."""
+        self._add(repository, repository._put_write(item, condition), item)
+
+    def update(
+        self,
+        repository: BaseDynamoRepository[Any],
+        item_or_key: Any,
+        *,
+        set: Mapping[Path, Any] | None = None,
+        remove: Sequence[Path] = (),
+        add: Mapping[Path, Any] | None = None,
+        append: Mapping[Path, Any] | None = None,
+        condition: ConditionBase | None = None,
+        upsert: bool = False,
+    ) -> None:
+        """Change an item in place, as `BaseDynamoRepository.update` does."""
+        model = repository.table.model
+        if isinstance(item_or_key, model):
+            write = repository._update_model_write(item_or_key, condition)
+            self._add(repository, write, item_or_key)
+            return
+        changes = check_changes(model, set or {}, remove, add or {}, append or {})
+        self._add(repository, repository._update_write(item_or_key, changes, condition, upsert))
+
+    def delete(
+        self,
+        repository: BaseDynamoRepository[Any],
+        key_or_item: Any,
+        *,
+        condition: ConditionBase | None = None,
+        must_exist: bool = False,
+    ) -> None:
+        """Delete an item."""
+        self._add(repository, repository._delete_write(key_or_item, condition, must_exist))
+
+    def check(
+        self, repository: BaseDynamoRepository[Any], key: Any, condition: ConditionBase
+    ) -> None:
+        """Demand something of an item the transaction does not write."""
+        self._add(repository, repository._check_write(key, condition))
+
+    def send(self) -> None:
+        """Send what was collected; the block does this by itself. Empty sends nothing.
+
+        Raises:
+            TransactionCanceledError: Refused, with one reason per action; nothing was written.
+            ValidationError: Over 100 actions, two on one item, or sent already.
+        """
+        if self._sent:
+            raise ValidationError("The transaction was sent already; begin another one.")
+        self._sent = True
+        if not self._actions:
+            return
+        transact(self._caller, self._actions, token=self._token, meter=self.consumed)
+        for item, values in self._refresh:
+            if not item.model_config.get("frozen"):
+                item.__dict__.update(values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None and not self._sent:
+            self.send()
+
+    def _add(self, repository: BaseDynamoRepository[Any], write: Write, item: Any = None) -> None:
+        theirs, ours = repository._caller.client.meta, self._caller.client.meta
+        if (theirs.region_name, theirs.endpoint_url) != (ours.region_name, ours.endpoint_url):
+            raise ValidationError(
+                f"Table {repository.table_name!r} is in {theirs.region_name} at "
+                f"{theirs.endpoint_url}, the transaction in {ours.region_name} at "
+                f"{ours.endpoint_url}; a transaction stays in one region and account."
+            )
+        self._actions.append(write.as_action())
+        if item is not None:
+            self._refresh.append((item, write.values))
