@@ -101,10 +101,10 @@ def _create_session(config: DynamoDBConfig, cache: _Cache) -> Any:
             token.get_secret_value() if token is not None else None,
         )
     session = boto3.session.Session(botocore_session=core, region_name=config.region_name)
-    return _assume_role(session, core, config) if config.role_arn else session
+    return _assume_role(session, core, config, config.role_arn) if config.role_arn else session
 
 
-def _assume_role(source: Any, core: Any, config: DynamoDBConfig) -> Any:
+def _assume_role(source: Any, core: Any, config: DynamoDBConfig, role_arn: str) -> Any:
     import boto3.session
     import botocore.session
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
@@ -112,7 +112,7 @@ def _assume_role(source: Any, core: Any, config: DynamoDBConfig) -> Any:
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=core.create_client,
         source_credentials=source.get_credentials(),
-        role_arn=config.role_arn,
+        role_arn=role_arn,
         extra_args={"RoleSessionName": "dynamodb-wrapper"},
     )
     target = botocore.session.Session(profile=config.profile_name)

@@ -102,6 +102,7 @@ class PipelineRunLog(Document):
     Attributes:
         run_id: Key of the item; sorts by time unless given.
         status_reason: Refines the status: exception, user_cancel, released...
+        status_detail: What a person said when they changed the status.
         run_seq: Number of the run within its pipeline; gaps are harmless.
         fence: Number that only grows within an exclusive pipeline; None for others.
         writer: Random id of the handle that owns the run.
@@ -122,6 +123,7 @@ class PipelineRunLog(Document):
     environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     status: RunStatusField = RunStatus.RUNNING
     status_reason: Optional[str] = None
+    status_detail: Optional[str] = Field(default=None, max_length=2048)
     trigger_type: TriggerTypeField = TriggerType.MANUAL
     attempt: int = Field(default=1, ge=1)
     run_seq: Optional[int] = None

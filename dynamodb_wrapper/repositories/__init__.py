@@ -1,8 +1,12 @@
 """Typed repositories over DynamoDB tables."""
 
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
+from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.results import Page, Results
+from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
 from dynamodb_wrapper.repositories.table_admin import Difference
+from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
+from dynamodb_wrapper.repositories.tables import create_tables
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.wire.requests import Consumed
 
@@ -11,6 +15,10 @@ __all__ = [
     "Consumed",
     "Difference",
     "Page",
+    "PipelineConfigRepository",
+    "PipelineRunLogsRepository",
     "Results",
+    "TableConfigRepository",
     "Transaction",
+    "create_tables",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import Codec
+from dynamodb_wrapper.wire.paging import raw_pages
 from dynamodb_wrapper.wire.requests import Caller, Consumed
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
@@ -149,7 +151,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         Raises:
             ItemNotFoundError: The key holds no item.
         """
-        found = self.get(key, consistent=consistent, into=into)  # type: ignore[arg-type]
+        found = self.get(key, consistent=consistent, into=into)
         if found is None:
             raise self._not_found(self._requests.key(key), "GetItem")
         return found
@@ -405,14 +407,8 @@ class BaseDynamoRepository(Generic[ModelT]):
         """
         reading = Reading(index=index, where=where)
         request = counting(self._queries.query(partition, sort, reading))
-        total, start = 0, None
-        while True:
-            more = {} if start is None else {"ExclusiveStartKey": start}
-            response = self._caller.call("Query", {**request, **more})
-            total += response["Count"]
-            start = response.get("LastEvaluatedKey")
-            if not start:
-                return total
+        pages = raw_pages(self._caller, "Query", request, repeat(None))
+        return sum(page.count for page in pages)
 
     # ---- together ------------------------------------------------------------------------------
 

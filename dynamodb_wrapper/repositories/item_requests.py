@@ -73,7 +73,7 @@ class ItemRequests(Generic[ModelT]):
         self.table = table
         self.table_name = table_name
         self.codec: Codec[ModelT] = Codec(table, table.model)
-        self._actor = actor
+        self.actor = actor
         self._environment = environment
 
     # ---- keys ----------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class ItemRequests(Generic[ModelT]):
         changes.write(update)
         self._derive(update, changes, stored_key)
         self._note_update(update, changes.touched)
-        guards = [] if upsert else [self.present(expressions)]
+        guards: list[str | None] = [] if upsert else [self.present(expressions)]
         if upsert:
             self._complete(update, changes, stored_key)
         if condition is not None:
@@ -338,9 +338,9 @@ class ItemRequests(Generic[ModelT]):
             values[self.table.version_field] = version
         if isinstance(item, Document):
             values["updated_at"] = utc_now()
-            values["updated_by"] = self._actor
+            values["updated_by"] = self.actor
             if item.created_by is None:
-                values["created_by"] = self._actor
+                values["created_by"] = self.actor
             if "environment" in type(item).model_fields and item.environment is None:  # type: ignore[attr-defined]
                 values["environment"] = self._environment
         return values
@@ -356,7 +356,7 @@ class ItemRequests(Generic[ModelT]):
         if issubclass(model, Document):
             if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
                 update.increase((model.COUNTED,), start=1)
-            for name, value in (("updated_at", utc_now()), ("updated_by", self._actor)):
+            for name, value in (("updated_at", utc_now()), ("updated_by", self.actor)):
                 if name not in touched:
                     update.set((name,), encode_value(value, name))
 

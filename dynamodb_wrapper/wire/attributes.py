@@ -5,7 +5,6 @@ An attribute value is a dict with one entry, type descriptor to content: ``{"S":
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ Item = dict[str, AttributeValue]
 
 MAX_ITEM_BYTES = 400 * 1024
 _MAX_DIGITS = 38
+_OUT_OF_RANGE = "the number is beyond ±9.99e125, DynamoDB's range."
 _LARGEST = Decimal("9.9999999999999999999999999999999999999E+125")
 _SMALLEST = Decimal("1E-130")
 _WHOLE = re.compile(r"-?\d+$")
@@ -115,31 +115,36 @@ def number_text(value: float | Decimal, path: str) -> str:
     Raises:
         ValidationError: Not finite, more than 38 digits, or out of DynamoDB's range.
     """
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValidationError(f"{path}: NaN and infinity cannot be stored in DynamoDB.")
-        value = Decimal(repr(value))
-    elif isinstance(value, int):
-        if abs(value) < 10**_MAX_DIGITS:
-            return str(int(value))
-        if value.bit_length() > 420:
-            raise ValidationError(f"{path}: the number is beyond ±9.99e125, DynamoDB's range.")
-        value = Decimal(int(value))
-    if not value.is_finite():
-        raise ValidationError(f"{path}: NaN and infinity cannot be stored in DynamoDB.")
-    if value == 0:
+    if type(value) is int and abs(value) < 10**_MAX_DIGITS:
+        return str(value)
+    number = _as_decimal(value, path)
+    if number == 0:
         return "0"
-    digits = "".join(map(str, value.as_tuple().digits)).strip("0")
+    digits = "".join(map(str, number.as_tuple().digits)).strip("0")
     if len(digits) > _MAX_DIGITS:
         raise ValidationError(
             f"{path}: the number has {len(digits)} significant digits; DynamoDB keeps "
             f"{_MAX_DIGITS}. Round it, or store it as text."
         )
-    if abs(value) > _LARGEST:
-        raise ValidationError(f"{path}: the number is beyond ±9.99e125, DynamoDB's range.")
-    if abs(value) < _SMALLEST:
+    if abs(number) > _LARGEST:
+        raise ValidationError(f"{path}: {_OUT_OF_RANGE}")
+    if abs(number) < _SMALLEST:
         raise ValidationError(f"{path}: the number is closer to zero than 1e-130 allows.")
-    return str(value)
+    return str(number)
+
+
+def _as_decimal(value: float | Decimal, path: str) -> Decimal:
+    if isinstance(value, Decimal):
+        number = value
+    elif isinstance(value, int):
+        if value.bit_length() > 420:
+            raise ValidationError(f"{path}: {_OUT_OF_RANGE}")
+        number = Decimal(int(value))
+    else:
+        number = Decimal(repr(float(value)))
+    if not number.is_finite():
+        raise ValidationError(f"{path}: NaN and infinity cannot be stored in DynamoDB.")
+    return number
 
 
 def _checked_text(text: str, path: str) -> str:

@@ -133,3 +133,28 @@ class Expressions:
         if target is None or operator in _BY_TYPE:
             return self.value(encode_value(operand, target.text if target else "condition"))
         return self.value(encode_operand(target, operand))
+
+
+def begins_with(attribute: str, prefix: str) -> ConditionBase:
+    """Return the key condition that an attribute begins with a text."""
+    from boto3.dynamodb.conditions import Key
+
+    return Key(attribute).begins_with(prefix)
+
+
+def between(attribute: str, low: str | None, high: str | None) -> ConditionBase | None:
+    """Return the key condition that an attribute lies between two texts; None sets no bound."""
+    from boto3.dynamodb.conditions import Key
+
+    if low is not None and high is not None:
+        return Key(attribute).between(low, high)
+    if low is not None:
+        return Key(attribute).gte(low)
+    return None if high is None else Key(attribute).lte(high)
+
+
+def field_absent(name: str) -> ConditionBase:
+    """Return the condition that an attribute is absent."""
+    from boto3.dynamodb.conditions import Attr
+
+    return Attr(name).not_exists()

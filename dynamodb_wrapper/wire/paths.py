@@ -124,17 +124,22 @@ def _only_model_or_self(annotation: Any) -> Any:
     return members[0] if len(members) == 1 else annotation
 
 
-def validated(target: Target, value: Any) -> Any:
+def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     """Return the value as the model takes it.
 
     The rules of the field apply to the value alone: rules between fields need the whole model.
+
+    Args:
+        target: Where the value goes.
+        value: The value.
+        managed: Whether a frozen field may change, because its own method asks.
 
     Raises:
         ValidationError: The field does not take the value; the value is not shown.
     """
     if target.owner is None or target.field is None:
         return value
-    if any(isinstance(step, int) for step in target.inside):
+    if managed or any(isinstance(step, int) for step in target.inside):
         return _adapted(_annotation_at(target), target, value)
     wrapped = value
     for step in reversed(target.inside):

@@ -1,0 +1,57 @@
+"""Values of run control: the state of a pipeline and the outcome of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from dynamodb_wrapper.models.enums import RunStatus
+from dynamodb_wrapper.models.fields import utc_now
+from dynamodb_wrapper.models.run import RunErrorInfo
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """What the STATE item of a pipeline says; one per pipeline, never deleted.
+
+    Attributes:
+        holder: Run id of the run that holds an exclusive pipeline; None while it is free.
+        fence: Number that only grows; None before the first exclusive run.
+        next_seq: Number of runs begun so far.
+        last_seq: Number of the newest run that ended.
+        last_run_id: That run.
+        last_ok_seq: Number of the newest run that succeeded.
+        last_ok_run_id: That run.
+        consecutive_failures: Failures since the last success of an exclusive pipeline.
+    """
+
+    holder: str | None = None
+    fence: int | None = None
+    next_seq: int = 0
+    last_seq: int | None = None
+    last_run_id: str | None = None
+    last_ok_seq: int | None = None
+    last_ok_run_id: str | None = None
+    consecutive_failures: int = 0
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        status: A terminal status.
+        reason: Refines it: exception, user_cancel, process_exit, released...
+        error: What went wrong, with secrets taken out.
+        exit_code: Of a body that ended by SystemExit.
+        end_time: When the body ended.
+        fields: Further fields of the run to set.
+    """
+
+    status: RunStatus
+    reason: str | None = None
+    error: RunErrorInfo | None = None
+    exit_code: int | None = None
+    end_time: datetime = field(default_factory=utc_now)
+    fields: dict[str, Any] = field(default_factory=dict)

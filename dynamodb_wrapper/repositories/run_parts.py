@@ -1,0 +1,145 @@
+"""Parts of a run that change while it runs: stages, metrics, quality results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions import (
+    ConditionFailedError,
+    DynamoDBWrapperError,
+    InvalidTransitionError,
+    ItemNotFoundError,
+    ValidationError,
+)
+from dynamodb_wrapper.models import PipelineRunLog, RunStatus
+from dynamodb_wrapper.repositories import run_transactions as build
+from dynamodb_wrapper.wire.codec import plain
+from dynamodb_wrapper.wire.expressions import Expressions
+from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
+from dynamodb_wrapper.wire.requests import botocore_error
+from dynamodb_wrapper.wire.updates import Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dynamodb_wrapper.models.run_state import RunOutcome
+    from dynamodb_wrapper.repositories.item_requests import ItemRequests
+    from dynamodb_wrapper.wire.requests import Caller
+
+
+class RunParts:
+    """Changes single paths of a RUN, never the whole: several threads may do so at once."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        decode: Callable[[Any], PipelineRunLog],
+        requests: ItemRequests[PipelineRunLog],
+    ) -> None:
+        self._caller = caller
+        self._decode = decode
+        self._requests = requests
+
+    def put_part(
+        self,
+        run_id: str,
+        map_name: str,
+        entries: Mapping[str, Any],
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set entries of a map, and whole fields, of a run that runs."""
+        key = self._requests.key(run_id)
+        request = self._request(key, map_name, entries, fields or {})
+        try:
+            self._call(run_id, request)
+        except ValidationError as error:
+            if error.error_code is None:
+                raise
+            # Somebody else wrote the run without the map: make it, then once more.
+            self._call(run_id, self._empty_map(key, map_name))
+            self._call(run_id, request)
+
+    def set_status(
+        self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
+    ) -> PipelineRunLog:
+        """Change the status of a run that holds no lock, on condition of the statuses before it."""
+        expressions = Expressions()
+        update = Update(expressions)
+        if outcome.status.is_terminal:
+            build.end_fields(update, run, outcome, self._requests.actor)
+        else:
+            build.set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
+            changed = run.model_copy(update={"status": outcome.status})
+            build.derived_fields(update, changed, ("status",))
+            update.increase(("row_version",))
+        names = ", ".join(expressions.value({"S": str(status)}) for status in before)
+        condition = f"{expressions.path(('status',))} IN ({names})"
+        request = {
+            **self._update(self._requests.key(run.run_id), update, condition),
+            "ReturnValues": "ALL_NEW",
+        }
+        response = self._call(run.run_id, expressions.into(request), wanted=outcome.status)
+        return self._decode(response["Attributes"])
+
+    def _request(
+        self,
+        key: dict[str, Any],
+        map_name: str,
+        entries: Mapping[str, Any],
+        fields: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        expressions = Expressions()
+        update = Update(expressions)
+        for name, value in entries.items():
+            target = resolve(PipelineRunLog, (map_name, name))
+            update.set((map_name, name), encode_at(target, validated(target, value)))
+        build.set_fields(update, fields)
+        running = expressions.value({"S": str(RunStatus.RUNNING)})
+        condition = f"{expressions.path(('status',))} = {running}"
+        return expressions.into(self._update(key, update, condition))
+
+    def _empty_map(self, key: dict[str, Any], map_name: str) -> dict[str, Any]:
+        expressions = Expressions()
+        update = Update(expressions)
+        update.set_if_absent((map_name,), {"M": {}})
+        exists = f"attribute_exists({expressions.path(('run_id',))})"
+        return expressions.into(self._update(key, update, exists))
+
+    def _update(self, key: dict[str, Any], update: Update, condition: str) -> dict[str, Any]:
+        return {
+            "TableName": self._caller.table_name,
+            "Key": key,
+            "UpdateExpression": update.text,
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _call(
+        self, run_id: str, request: dict[str, Any], wanted: RunStatus | None = None
+    ) -> dict[str, Any]:
+        try:
+            return self._caller.call("UpdateItem", request, key={"run_id": run_id})
+        except ConditionFailedError as error:
+            raise self._refusal(run_id, error, wanted) from error
+
+    def _refusal(
+        self, run_id: str, error: ConditionFailedError, wanted: RunStatus | None
+    ) -> DynamoDBWrapperError:
+        found = plain(botocore_error(error).get("Item")) or {}
+        context: dict[str, Any] = {
+            "table_name": self._caller.table_name,
+            "key": {"run_id": run_id},
+            "operation": "UpdateItem",
+        }
+        if not found:
+            return ItemNotFoundError(f"There is no run {run_id!r}.", **context)
+        status = found.get("status")
+        if wanted is not None:
+            return InvalidTransitionError(
+                f"Run {run_id} cannot change from {status} to {wanted}.", **context
+            )
+        return InvalidTransitionError(
+            f"Run {run_id} is {status}; stages, metrics and checks are stored while it runs.",
+            **context,
+        )

@@ -1,0 +1,147 @@
+"""The registry of tables that pipelines read and write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import TABLE_CONFIG, TableConfig, TableType, utc_now
+from dynamodb_wrapper.repositories.base import BaseDynamoRepository
+from dynamodb_wrapper.repositories.item_requests import Write
+from dynamodb_wrapper.repositories.queries import Reading
+from dynamodb_wrapper.wire.expressions import Expressions, begins_with
+from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
+from dynamodb_wrapper.wire.updates import Update
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class TableConfigRepository(BaseDynamoRepository[TableConfig]):
+    """Tables by id, pipeline and type; the table is ``table_config``."""
+
+    TABLE = TABLE_CONFIG
+
+    def create_table_config(self, table: TableConfig) -> TableConfig:
+        """Store a new table configuration.
+
+        Costs a write unit per KB of the item and of its two index entries. See: PutItem.
+
+        Raises:
+            ItemAlreadyExistsError: The id is taken.
+        """
+        return self.create(table)
+
+    def get_by_table_id(self, table_id: str, *, consistent: bool = False) -> TableConfig | None:
+        """Return a table configuration, None when there is none.
+
+        Costs half a read unit per 4 KB, a whole one when consistent. See: GetItem.
+        """
+        return self.get(table_id, consistent=consistent)
+
+    def get_tables_by_pipeline(
+        self, pipeline_id: str, *, limit: int | None = None
+    ) -> list[TableConfig]:
+        """Return the tables of a pipeline, ordered by type and id.
+
+        Costs half a read unit per 4 KB of index entries (about 100 bytes each) and half a one per
+        4 KB of each table. The index follows writes within about a second.
+
+        See: Query, BatchGetItem
+        """
+        return self._of_pipeline(pipeline_id, Reading(index="by_pipeline", limit=limit))
+
+    def get_active_tables_by_pipeline(
+        self, pipeline_id: str, *, limit: int | None = None
+    ) -> list[TableConfig]:
+        """Return the active tables of a pipeline; inactive ones are read and paid for as well.
+
+        Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
+        """
+        reading = Reading(index="by_pipeline", limit=limit, keep=lambda table: table.is_active)
+        return self._of_pipeline(pipeline_id, reading)
+
+    def get_source_tables(self, pipeline_id: str) -> list[TableConfig]:
+        """Return the tables a pipeline reads. Costs as `get_tables_by_pipeline`, of these only."""
+        reading = Reading(index="by_pipeline")
+        return self._of_pipeline(pipeline_id, reading, role=TableType.SOURCE)
+
+    def get_destination_tables(self, pipeline_id: str) -> list[TableConfig]:
+        """Return the tables a pipeline writes. Costs as `get_tables_by_pipeline`, of these only."""
+        reading = Reading(index="by_pipeline")
+        return self._of_pipeline(pipeline_id, reading, role=TableType.DESTINATION)
+
+    def get_tables_by_type(
+        self,
+        table_type: TableType | str,
+        environment: str | None = None,
+        *,
+        active_only: bool = False,
+        limit: int | None = None,
+    ) -> list[TableConfig]:
+        """Return the tables of a type in an environment; the config's unless given.
+
+        Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
+        """
+        partition = f"{environment or self.config.item_environment}#{TableType(table_type)}"
+        reading = Reading(
+            index="by_list",
+            limit=limit,
+            keep=(lambda table: table.is_active) if active_only else None,
+        )
+        sort = begins_with("gx_list_sort", "A#") if active_only else None
+        return self._results(partition, sort, reading).all()
+
+    def update_table_statistics(
+        self,
+        table_id: str,
+        *,
+        record_count: int | None = None,
+        size_bytes: int | None = None,
+        file_count: int | None = None,
+        last_data_at: datetime | None = None,
+        run_id: str | None = None,
+    ) -> TableConfig:
+        """Report what a table holds now and return its configuration; what is None stays.
+
+        Statistics do not raise ``row_version``: a configuration that was read before can still be
+        updated. Costs a write unit per KB of the item; nothing is read before. See: UpdateItem.
+
+        Raises:
+            ItemNotFoundError: There is no such table configuration.
+        """
+        given = {
+            "record_count": record_count,
+            "size_bytes": size_bytes,
+            "file_count": file_count,
+            "last_data_at": last_data_at,
+            "last_run_id": run_id,
+        }
+        values = {name: value for name, value in given.items() if value is not None}
+        if not values:
+            raise ValidationError("update_table_statistics needs at least one figure.")
+        values["statistics_updated_at"] = utc_now()
+        return self._decode(self._send(self._statistics_write(table_id, values))["Attributes"])
+
+    def _statistics_write(self, table_id: str, values: Mapping[str, object]) -> Write:
+        key = self._requests.key(table_id)
+        expressions = Expressions(self.table)
+        update = Update(expressions)
+        for name, value in values.items():
+            target = resolve(TableConfig, name)
+            update.set((name,), encode_at(target, validated(target, value, managed=True)))
+        request = {
+            "TableName": self.table_name,
+            "Key": key,
+            "UpdateExpression": update.text,
+            "ConditionExpression": self._requests.present(expressions),
+            "ReturnValues": "ALL_NEW",
+        }
+        return Write("update", key, expressions.into(request), must_exist=True)
+
+    def _of_pipeline(
+        self, pipeline_id: str, reading: Reading, role: TableType | None = None
+    ) -> list[TableConfig]:
+        sort = None if role is None else begins_with("gx_role", f"{role}#")
+        return self._results(pipeline_id, sort, reading).all()

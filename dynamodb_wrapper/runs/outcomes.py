@@ -1,0 +1,83 @@
+"""What the end of a body means: pure decisions from the exception that left it."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+
+from dynamodb_wrapper.models import RunErrorInfo, RunStatus
+from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.redaction import redact
+
+_MESSAGE_BYTES = 2048
+_STACK_BYTES = 4096
+_CUT = " …[cut]"
+
+
+def outcome_of(error: BaseException | None, secrets: tuple[str, ...]) -> RunOutcome:
+    """Return how a run ended.
+
+    A script that ends with ``sys.exit(0)`` succeeded; Ctrl-C, a closed generator and a cancelled
+    task are cancellations, everything else a failure.
+
+    Args:
+        error: What left the body; None for a normal end.
+        secrets: Values to take out of texts.
+    """
+    if error is None:
+        return RunOutcome(RunStatus.SUCCESS)
+    if isinstance(error, SystemExit):
+        return _of_exit(error, secrets)
+    if isinstance(error, KeyboardInterrupt):
+        return RunOutcome(RunStatus.CANCELLED, "user_cancel")
+    if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
+        return RunOutcome(RunStatus.CANCELLED, "cancelled")
+    return RunOutcome(RunStatus.FAILED, "exception", error_info(error, secrets))
+
+
+def _of_exit(error: SystemExit, secrets: tuple[str, ...]) -> RunOutcome:
+    if error.code in (None, 0):
+        return RunOutcome(RunStatus.SUCCESS)
+    code = error.code if isinstance(error.code, int) else 1
+    info = error_info(error, secrets)
+    return RunOutcome(RunStatus.FAILED, "process_exit", info, exit_code=code)
+
+
+def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
+    """Return type, message and stack of an exception, shortened and without secrets."""
+    kind = type(error)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    stack = redact("".join(_formatted(error)), secrets)
+    tail = _last(stack, _STACK_BYTES) if len(stack.encode()) > _STACK_BYTES else None
+    return RunErrorInfo(
+        type=f"{module}{kind.__qualname__}",
+        message=_first(redact(_text(error), secrets), _MESSAGE_BYTES),
+        stack_head=_first(stack, _STACK_BYTES),
+        stack_tail=tail,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the run failed
+        return "<the message could not be read>"
+
+
+def _formatted(error: BaseException) -> list[str]:
+    try:
+        return traceback.format_exception(type(error), error, error.__traceback__)
+    except Exception:  # noqa: BLE001 - as above
+        return ["<the stack could not be read>"]
+
+
+def _first(text: str, size_bytes: int) -> str:
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= size_bytes:
+        return raw.decode()
+    return raw[: size_bytes - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
+
+
+def _last(text: str, size_bytes: int) -> str:
+    raw = text.encode("utf-8", "replace")
+    return _CUT + raw[-(size_bytes - len(_CUT.encode())) :].decode("utf-8", "ignore")
