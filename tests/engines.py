@@ -34,22 +34,32 @@ class Capability(Enum):
     TRANSACTION_IDEMPOTENCY = "applies a transaction once per ClientRequestToken"
 
 
-_COMMON = frozenset({Capability.DELETION_PROTECTION, Capability.TIME_TO_LIVE})
-_STRICT = _COMMON | {
-    Capability.BATCH_WRITE_LIMIT,
-    Capability.EXACT_CAPACITY,
-    Capability.ITEM_SIZE_LIMIT,
-    Capability.MISSING_INDEX_IS_VALIDATION,
-    Capability.NUMBER_PRECISION,
-    Capability.TRANSACTION_CAPACITY,
-    Capability.TRANSACTION_IDEMPOTENCY,
-}
+_STRICT = frozenset(
+    {
+        Capability.BATCH_WRITE_LIMIT,
+        Capability.DELETION_PROTECTION,
+        Capability.EXACT_CAPACITY,
+        Capability.ITEM_SIZE_LIMIT,
+        Capability.MISSING_INDEX_IS_VALIDATION,
+        Capability.NUMBER_PRECISION,
+        Capability.TIME_TO_LIVE,
+        Capability.TRANSACTION_CAPACITY,
+        Capability.TRANSACTION_IDEMPOTENCY,
+    }
+)
 
+# What the oldest supported version of an engine has counts: moto 5.0.0 deletes protected tables.
 CAPABILITIES: dict[str, frozenset[Capability]] = {
     "dynoxide": _STRICT | {Capability.TAGS},
     "dynamodb-local": _STRICT | {Capability.EXPRESSION_CHECKS, Capability.SORT_KEY_FIRST},
-    "moto": _COMMON
-    | {Capability.POINT_IN_TIME_RECOVERY, Capability.SORT_KEY_FIRST, Capability.TAGS},
+    "moto": frozenset(
+        {
+            Capability.POINT_IN_TIME_RECOVERY,
+            Capability.SORT_KEY_FIRST,
+            Capability.TAGS,
+            Capability.TIME_TO_LIVE,
+        }
+    ),
 }
 ENGINE_NAMES = tuple(CAPABILITIES)
 
