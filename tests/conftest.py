@@ -13,6 +13,7 @@ import pytest
 from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.exceptions import LocalEngineError
 from dynamodb_wrapper.local import LocalDynamoDB
+from dynamodb_wrapper.local.engines import find_engine
 from dynamodb_wrapper.local.java import java_problem
 from tests.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
 
@@ -44,8 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say loudly, once per reason, what could not be tested here."""
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Say loudly, once per reason and after everything else, what could not be tested here."""
+    yield
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())]
     for reason, count in Counter(reasons).items():
         if _NOT_TESTED in reason:
@@ -66,9 +69,10 @@ def _running_engine() -> Iterator[Callable[[str], Engine]]:
     def running_engine(name: str) -> Engine:
         if name not in running:
             try:
-                running[name] = LocalDynamoDB(name).start()
+                find_engine(name, None)
             except LocalEngineError as error:
                 _not_tested(f"the engine {name} cannot be had. {error}")
+            running[name] = LocalDynamoDB(name).start()  # one that is there and fails is an error
         return Engine(name, running[name].config, CAPABILITIES[name])
 
     yield running_engine

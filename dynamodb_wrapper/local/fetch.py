@@ -37,7 +37,7 @@ DYNAMODB_LOCAL_VERSION = "3.3.1"
 # The SDK version DynamoDB Local 3.3.1 names was not published in all its parts; this one was.
 _AWS_SDK_VERSION = "2.54.15"
 _DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+_POM = f"""<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>local</groupId>
   <artifactId>engine</artifactId>
