@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test test-oldest bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: ## Make .venv with everything needed to work on the library
+	@$(PYTHON) tools/bootstrap.py
+
+demo: ## Run the examples on a local DynamoDB engine (needs Java)
+	@$(PYTHON) tools/bootstrap.py --require-java
+	$(VENV)/bin/python examples/basic_usage.py
+	$(VENV)/bin/python examples/pyspark_usage.py
+
+check: install ## Lint, format, types, layers, spelling
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell
+
+test: install ## Run all tests
+	$(RUN) pytest
+
+test-oldest: ## Run the tests on Python 3.9 with the oldest dependencies
+	@$(PYTHON) tools/test_oldest.py
+
+bench: install ## Measure against boto3
+	$(RUN) benchmarks
+
+clean: ## Remove environments and everything generated
+	rm -rf $(VENV) .venv-*/ .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist .cache .demo spark-warehouse metastore_db derby.log
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

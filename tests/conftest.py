@@ -1,0 +1,153 @@
+"""Fixtures of all tests: engines, configs, a Spark session; nothing of the user's settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
+
+import pytest
+
+from dynamodb_wrapper.config import DynamoDBConfig
+from dynamodb_wrapper.exceptions import LocalEngineError
+from dynamodb_wrapper.local import LocalDynamoDB
+from dynamodb_wrapper.local.engines import find_engine
+from dynamodb_wrapper.local.java import java_problem
+from tests.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_MARKERS = {"engine": {"engine", "local_engine"}, "spark": {"spark"}}
+_OWN_SETTINGS = ("AWS_", "DYNAMODB_")
+_NOT_TESTED = "NOT TESTED: "
+
+
+def pytest_configure() -> None:
+    """Forget the user's settings, so that no test depends on them or reaches a real account."""
+    for name in [name for name in os.environ if name.startswith(_OWN_SETTINGS)]:
+        del os.environ[name]
+    os.environ.pop("ENVIRONMENT", None)
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["AWS_CONFIG_FILE"] = os.devnull
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures they use."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        for marker, fixtures in _MARKERS.items():
+            if used & fixtures:
+                item.add_marker(marker)
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Say loudly, once per reason and after everything else, what could not be tested here."""
+    yield
+    reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())]
+    for reason, count in Counter(reasons).items():
+        if _NOT_TESTED in reason:
+            told = reason.partition(_NOT_TESTED)[2]
+            terminalreporter.write_line(f"*** NOT TESTED, {count} tests: {told} ***", red=True)
+
+
+def _not_tested(reason: str) -> NoReturn:
+    """Skip the test and say so at the end of the run."""
+    pytest.skip(_NOT_TESTED + " ".join(reason.split()))
+
+
+@pytest.fixture(scope="session")
+def _running_engine() -> Iterator[Callable[[str], Engine]]:
+    """Start each engine when it is first wanted; end them all with the session."""
+    running: dict[str, LocalDynamoDB] = {}
+
+    def running_engine(name: str) -> Engine:
+        if name not in running:
+            try:
+                find_engine(name, None)
+            except LocalEngineError as error:
+                _not_tested(f"the engine {name} cannot be had. {error}")
+            running[name] = LocalDynamoDB(name).start()  # one that is there and fails is an error
+        return Engine(name, running[name].config, CAPABILITIES[name])
+
+    yield running_engine
+    for local in running.values():
+        local.stop()
+
+
+@pytest.fixture(scope="session", params=ENGINE_NAMES)
+def engine(request: pytest.FixtureRequest, _running_engine: Callable[[str], Engine]) -> Engine:
+    """Each engine in turn."""
+    return _running_engine(request.param)
+
+
+@pytest.fixture
+def config(engine: Engine) -> DynamoDBConfig:
+    """Config of each engine in turn, with tables of its own for every test."""
+    return isolated(engine.config)
+
+
+@pytest.fixture(scope="session")
+def local_engine(_running_engine: Callable[[str], Engine]) -> Engine:
+    """The embedded default engine."""
+    return _running_engine("dynoxide")
+
+
+@pytest.fixture
+def local_config(local_engine: Engine) -> DynamoDBConfig:
+    """Config of the embedded default engine, with tables of its own for every test."""
+    return isolated(local_engine.config)
+
+
+@pytest.fixture
+def mock_config() -> Iterator[DynamoDBConfig]:
+    """Config for moto inside this process; Spark's workers do not see it."""
+    from moto import mock_aws
+
+    with mock_aws():
+        yield isolated(
+            DynamoDBConfig(
+                region_name="us-east-1",
+                aws_access_key_id="testing",
+                aws_secret_access_key="testing",
+            )
+        )
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The Spark session all tests share; skipped, with one loud line, where Java is missing."""
+    if importlib.util.find_spec("pyspark") is None:
+        _not_tested("Spark needs pyspark: pip install 'dynamodb-wrapper[spark]'.")
+    problem = java_problem()
+    if problem is not None:
+        _not_tested(f"Spark needs Java. {problem}")
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    session = _local_session(tmp_path_factory.mktemp("warehouse"))
+    yield session
+    session.stop()
+
+
+def _local_session(warehouse: Path) -> Any:
+    from pyspark.sql import SparkSession
+
+    settings = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(warehouse),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    builder = SparkSession.builder.master("local[2]").appName("dynamodb-wrapper tests")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session

@@ -1,0 +1,144 @@
+"""The engines tests run on, what each can do, and ways to steer a client through public events."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dynamodb_wrapper.config import DynamoDBConfig
+
+
+class Capability(Enum):
+    """What DynamoDB does and not every engine does; test_engines.py proves each claim."""
+
+    BATCH_WRITE_LIMIT = "refuses more than 25 requests in one BatchWriteItem"
+    DELETION_PROTECTION = "refuses to delete a protected table"
+    EXACT_CAPACITY = "counts consumed capacity by the size of the items"
+    EXPRESSION_CHECKS = "refuses unused values and BETWEEN with bounds in the wrong order"
+    ITEM_SIZE_LIMIT = "accepts an item just below 400 KB and refuses one above"
+    MISSING_INDEX_IS_VALIDATION = "answers a query of a missing index with ValidationException"
+    NUMBER_PRECISION = "refuses a number of more than 38 digits"
+    POINT_IN_TIME_RECOVERY = "has the calls of point-in-time recovery"
+    SORT_KEY_FIRST = "accepts a key condition that names the sort key first"
+    TAGS = "has the calls of tags"
+    TIME_TO_LIVE = "has the calls of time to live (nothing is ever deleted)"
+    TRANSACTION_CAPACITY = "reports consumed capacity of transactions"
+    TRANSACTION_IDEMPOTENCY = "applies a transaction once per ClientRequestToken"
+
+
+_STRICT = frozenset(
+    {
+        Capability.BATCH_WRITE_LIMIT,
+        Capability.DELETION_PROTECTION,
+        Capability.EXACT_CAPACITY,
+        Capability.ITEM_SIZE_LIMIT,
+        Capability.MISSING_INDEX_IS_VALIDATION,
+        Capability.NUMBER_PRECISION,
+        Capability.TIME_TO_LIVE,
+        Capability.TRANSACTION_CAPACITY,
+        Capability.TRANSACTION_IDEMPOTENCY,
+    }
+)
+
+# What the oldest supported version of an engine has counts: moto 5.0.0 deletes protected tables.
+CAPABILITIES: dict[str, frozenset[Capability]] = {
+    "dynoxide": _STRICT | {Capability.TAGS},
+    "dynamodb-local": _STRICT | {Capability.EXPRESSION_CHECKS, Capability.SORT_KEY_FIRST},
+    "moto": frozenset(
+        {
+            Capability.POINT_IN_TIME_RECOVERY,
+            Capability.SORT_KEY_FIRST,
+            Capability.TAGS,
+            Capability.TIME_TO_LIVE,
+        }
+    ),
+}
+ENGINE_NAMES = tuple(CAPABILITIES)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine.
+
+    Attributes:
+        name: Name as LocalDynamoDB knows it; for messages, not for decisions.
+        config: Config without a table prefix.
+        capabilities: What it can do.
+    """
+
+    name: str
+    config: DynamoDBConfig
+    capabilities: frozenset[Capability]
+
+    def has(self, capability: Capability) -> bool:
+        """Whether the engine can do it."""
+        return capability in self.capabilities
+
+    def require(self, *capabilities: Capability) -> None:
+        """Skip the test unless the engine can do all of it."""
+        for capability in capabilities:
+            if not self.has(capability):
+                pytest.skip(f"{self.name} lacks: {capability.value}")
+
+
+def isolated(config: DynamoDBConfig) -> DynamoDBConfig:
+    """Return the config with a table prefix nobody else has."""
+    return config.model_copy(update={"table_prefix": f"t{uuid.uuid4().hex[:10]}"})
+
+
+@contextmanager
+def small_pages(client: Any, size: int = 2) -> Iterator[None]:
+    """Let every Query and Scan of the client evaluate at most `size` items per page."""
+
+    def limit(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {**params, "Limit": min(size, params.get("Limit", size))}
+
+    events = ("provide-client-params.dynamodb.Query", "provide-client-params.dynamodb.Scan")
+    with _registered(client, limit, *events):
+        yield
+
+
+class ScanRefusedError(AssertionError):
+    """The code under test scanned."""
+
+
+@contextmanager
+def refuse_scan(client: Any) -> Iterator[None]:
+    """Let every Scan of the client raise `ScanRefusedError`."""
+
+    def refuse(params: dict[str, Any], **_: Any) -> None:
+        raise ScanRefusedError(f"Scan of {params.get('TableName')}")
+
+    with _registered(client, refuse, "before-parameter-build.dynamodb.Scan"):
+        yield
+
+
+@contextmanager
+def recorded_operations(client: Any) -> Iterator[list[str]]:
+    """Collect the names of the operations the client is asked for, in order."""
+    names: list[str] = []
+
+    def record(model: Any, **_: Any) -> None:
+        names.append(model.name)
+
+    with _registered(client, record, "before-parameter-build.dynamodb"):
+        yield names
+
+
+@contextmanager
+def _registered(client: Any, handler: Any, *events: str) -> Iterator[None]:
+    for event in events:
+        client.meta.events.register(event, handler)
+    try:
+        yield
+    finally:
+        for event in events:
+            client.meta.events.unregister(event, handler)
