@@ -61,13 +61,24 @@ def cancelled(*codes: str) -> Fault:
     return answer("TransactionCanceledException", CancellationReasons=reasons)
 
 
+def conflict(request: Any) -> Any:
+    """DynamoDB finds another transaction on the item."""
+    if _operation(request) == "TransactWriteItems":
+        return cancelled("TransactionConflict", "None")(request)
+    return answer("TransactionConflictException")(request)
+
+
+def _operation(request: Any) -> str:
+    return str(request.headers["X-Amz-Target"].decode().partition(".")[2])
+
+
 throttle = answer("ThrottlingException")
 server_error = answer("InternalServerError", 500)
 access_denied = answer("AccessDeniedException")
 
 ALL = {
     "throttle": throttle,
-    "conflict": cancelled("TransactionConflict", "None"),
+    "conflict": conflict,
     "time-out": silence,
     "reset": reset,
     "lost reply": lost_reply,
@@ -96,7 +107,7 @@ def injected(
     seen = [0]
 
     def meet(request: Any, **_: Any) -> Any:
-        operation = request.headers["X-Amz-Target"].decode().partition(".")[2]
+        operation = _operation(request)
         if operations and operation not in operations:
             return None
         seen[0] += 1

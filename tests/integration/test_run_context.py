@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -196,10 +197,8 @@ def test_an_unknown_pipeline_is_refused_before_the_body(tables: DynamoDBConfig) 
 
 def test_an_inactive_pipeline_is_refused_unless_forced(tables: DynamoDBConfig) -> None:
     entered = []
-    with (
-        pytest.raises(PipelineInactiveError, match="'inactive' is switched off"),
-        RunContext(tables, "inactive"),
-    ):
+    refused = pytest.raises(PipelineInactiveError, match="'inactive' is switched off")
+    with refused, RunContext(tables, "inactive"):
         entered.append(True)
     assert not entered
     assert state(tables, "inactive") == {}
@@ -262,7 +261,7 @@ def test_a_nested_run_of_another_pipeline_is_a_child(local_tables: DynamoDBConfi
 
 def test_outside_of_a_run_there_is_no_current_run() -> None:
     with pytest.raises(NoActiveRunError):
-        current_run()
+        contextvars.Context().run(current_run)
 
 
 def test_release_ends_a_dead_holder_as_lost_and_lets_the_next_run_in(
@@ -286,9 +285,10 @@ def test_release_ends_a_dead_holder_as_lost_and_lets_the_next_run_in(
 
 def test_a_released_run_that_was_alive_stays_lost_and_is_told(tables: DynamoDBConfig) -> None:
     runs = PipelineRunLogsRepository(tables)
-    with pytest.raises(RunFinishError, match="released") as told, RunContext(
-        tables, "exclusive"
-    ) as run:
+    with (
+        pytest.raises(RunFinishError, match="released") as told,
+        RunContext(tables, "exclusive") as run,
+    ):
         runs.release("exclusive", reason="looked dead")
     record = stored(tables, run.run_id)
     assert told.value.outcome == "success"
@@ -322,9 +322,12 @@ def test_no_secret_of_the_process_is_stored_with_a_failure(local_tables: DynamoD
         update={"aws_secret_access_key": type(local_tables.aws_secret_access_key)(secret)}
     )
     client = client_for(local_tables)
-    with pytest.raises(RuntimeError), RunContext(
-        config, "exclusive", client=client, parameters={"note": f"key is {secret}"}
-    ) as run:
+    with (
+        pytest.raises(RuntimeError),
+        RunContext(
+            config, "exclusive", client=client, parameters={"note": f"key is {secret}"}
+        ) as run,
+    ):
         raise RuntimeError(f"cannot log in with {secret}")
     item = client.get_item(
         TableName=local_tables.table_name("pipeline_run_logs"), Key={"run_id": {"S": run.run_id}}
