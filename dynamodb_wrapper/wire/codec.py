@@ -29,7 +29,9 @@ class Codec(Generic[ModelT]):
     def __init__(self, table: Table[Any], model: type[ModelT]) -> None:
         self.table = table
         self.model = model
-        self._own_names = {d.attribute for d in table.derived} | set(_CONSTANTS)
+        self._own_names = {d.attribute for d in table.derived}
+        if issubclass(table.model, Document):
+            self._own_names |= set(_CONSTANTS)
 
     def encode(self, item: ModelT) -> Item:
         """Return the whole item: fields, unknown attributes that were read, derived attributes.
@@ -37,7 +39,7 @@ class Codec(Generic[ModelT]):
         Raises:
             ValidationError: A value cannot be stored; model and field are named.
         """
-        dumped = item.model_dump(round_trip=True, warnings=False)
+        dumped = item.model_dump(round_trip=True, by_alias=False, warnings=False)
         name = type(item).__name__
         stored: Item = {}
         if isinstance(item, Document):
@@ -63,7 +65,9 @@ class Codec(Generic[ModelT]):
             unknown = {k: v for k, v in own.items() if k not in known}
             own = {k: v for k, v in own.items() if k in known}
         try:
-            found = self.model.model_validate(read_fields(self.model, own), context=STORED)
+            # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
+            values = read_fields(self.model, own)
+            found = self.model.model_validate(values, strict=False, context=STORED)
         except pydantic.ValidationError as error:
             raise self._incompatible(item, error) from error
         if isinstance(found, Document):
