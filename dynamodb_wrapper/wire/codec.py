@@ -11,7 +11,8 @@ import pydantic
 from dynamodb_wrapper.exceptions import IncompatibleItemError, ValidationError
 from dynamodb_wrapper.models import STORED, Document, ModelT
 from dynamodb_wrapper.wire.attributes import decode_item, decode_value, encode_value
-from dynamodb_wrapper.wire.shapes import fields_of, prune, read_fields
+from dynamodb_wrapper.wire.pruning import prune
+from dynamodb_wrapper.wire.shapes import fields_of, read_fields
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

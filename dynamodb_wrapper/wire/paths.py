@@ -14,12 +14,12 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.attributes import decode_value, encode_value
 from dynamodb_wrapper.wire.codec import clean_errors, explain
+from dynamodb_wrapper.wire.pruning import prune
 from dynamodb_wrapper.wire.shapes import (
     FieldShape,
     alternatives,
     fields_of,
     is_model,
-    prune,
 )
 
 if TYPE_CHECKING:

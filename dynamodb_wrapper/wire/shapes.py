@@ -32,7 +32,7 @@ Reader = typing.Callable[[Mapping[str, Any]], Any]
 
 _SETS = (set, frozenset, AbstractSet, MutableSet)
 _LISTS = (list, tuple, Sequence)
-_MAPS = (dict, Mapping)
+MAPS = (dict, Mapping)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -72,7 +72,7 @@ def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
 
 def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
     info = model.model_fields[name]
-    is_set = any(_origin(alternative) in _SETS for alternative in alternatives(info.annotation))
+    is_set = any(origin(alternative) in _SETS for alternative in alternatives(info.annotation))
     absent_means_none = info.default is None
     if info.is_required():
         absent_means_none = _admits_none(info.annotation)
@@ -137,7 +137,8 @@ def is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _origin(annotation: Any) -> Any:
+def origin(annotation: Any) -> Any:
+    """Return the class a generic annotation is made of, else the annotation itself."""
     return typing.get_origin(annotation) or annotation
 
 
@@ -151,7 +152,7 @@ def reader_for(annotation: Any) -> Reader:
     if len(members) == 1:
         return _member_reader(members[0])
     models = [member for member in members if is_model(member)]
-    maps = [member for member in members if _origin(member) in _MAPS]
+    maps = [member for member in members if origin(member) in MAPS]
     if len(models) + len(maps) == 1:
         return _union_reader(_member_reader((models or maps)[0]))
     return _union_reader(decode_free if any(_is_free(m) for m in maps) else decode_value)
@@ -191,16 +192,16 @@ def _member_reader(member: Any) -> Reader:
     args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
     if _is_free(member):
         return decode_free
-    if _origin(member) in _MAPS:
+    if origin(member) in MAPS:
         return _map_reader(reader_for(args[1]))
-    if _origin(member) in _LISTS:
+    if origin(member) in _LISTS:
         return _list_reader([reader_for(arg) for arg in args])
     return decode_value
 
 
 def _is_free(member: Any) -> bool:
     """Tell whether a map or list says nothing of what it holds."""
-    if _origin(member) not in _MAPS + _LISTS + _SETS:
+    if origin(member) not in MAPS + _LISTS + _SETS:
         return False
     args = typing.get_args(member)
     return not args or strip(args[-1]) in (Any, object)
@@ -261,64 +262,3 @@ def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -
             data[field.input_key] = None
     data.update((name, decode_free(value)) for name, value in left.items() if name not in data)
     return data
-
-
-def prune(dumped: dict[str, Any], item: BaseModel, *, exact: bool = True) -> dict[str, Any]:
-    """Return the dumped fields under attribute names, without what absence already says.
-
-    What is not a field (extra values, the output of a model serializer) stays as it is.
-
-    Args:
-        dumped: What pydantic's serialization left.
-        item: The model it was.
-        exact: Whether reading will know the model. Of several in a union it will not: then names
-            are those pydantic reads, and nothing is left out.
-    """
-    left = dict(dumped)
-    kept: dict[str, Any] = {}
-    for field in fields_of(type(item)):
-        if field.name not in left:
-            continue
-        value = left.pop(field.name)
-        unsaid = (value is None and field.omits_none) or (field.is_set and _is_empty_set(value))
-        if unsaid and exact:
-            continue
-        name = field.attribute if exact else field.input_key
-        kept[name] = _prune_inside(
-            getattr(item, field.name), value, field.annotation if exact else None
-        )
-    return {**kept, **left}
-
-
-def _is_empty_set(value: Any) -> bool:
-    return isinstance(value, AbstractSet) and not value
-
-
-def _prune_inside(value: Any, dumped: Any, annotation: Any) -> Any:
-    """Prune models inside a value; an annotation of None says nothing about them."""
-    if isinstance(value, RootModel):
-        root = type(value).model_fields["root"].annotation
-        return _prune_inside(value.root, dumped, root if annotation else None)
-    member = _read_as(annotation, value)
-    if isinstance(value, BaseModel) and isinstance(dumped, dict):
-        return prune(dumped, value, exact=is_model(member))
-    args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
-    if isinstance(value, dict) and isinstance(dumped, dict) and value.keys() == dumped.keys():
-        inner = args[1] if len(args) > 1 else None
-        return {key: _prune_inside(value[key], dumped[key], inner) for key in dumped}
-    both_lists = isinstance(value, (list, tuple)) and isinstance(dumped, (list, tuple))
-    if both_lists and len(value) == len(dumped):
-        places = [args[min(place, len(args) - 1)] if args else None for place in range(len(value))]
-        return [_prune_inside(v, d, a) for v, d, a in zip(value, dumped, places)]
-    return dumped
-
-
-def _read_as(annotation: Any, value: Any) -> Any:
-    """Return the member of a union the reader will read a value as, None where it cannot know."""
-    members = () if annotation is None else alternatives(annotation)
-    if len(members) == 1:
-        return members[0]
-    models = [member for member in members if is_model(member)]
-    maps = [member for member in members if _origin(member) in _MAPS]
-    known = len(models) + len(maps) == 1 and isinstance(value, (BaseModel, dict))
-    return (models or maps)[0] if known else None
