@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import AttributeValue, Item
 
 LIBRARY_PREFIX = "gx_"
+_PARTITION_KEY_BYTES, _SORT_KEY_BYTES = 2048, 1024
 _CONSTANTS = ("kind", "schema_version")
 
 
@@ -151,8 +152,9 @@ def check_key_value(table: Table[Any], field: str, value: AttributeValue | None)
         raise ValidationError(f"{where} must be of type {tag}, not {next(iter(value))}.")
     if not value[tag]:
         raise ValidationError(f"{where} is empty; DynamoDB refuses empty key values.")
-    if len(value[tag]) > 2048:
-        raise ValidationError(f"{where} is longer than 2048 bytes, DynamoDB's limit.")
+    limit = _SORT_KEY_BYTES if field == table.sort_key else _PARTITION_KEY_BYTES
+    if len(value[tag].encode() if tag == "S" else value[tag]) > limit:
+        raise ValidationError(f"{where} is longer than {limit} bytes, DynamoDB's limit.")
     return value
 
 

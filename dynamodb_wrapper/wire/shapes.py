@@ -34,6 +34,7 @@ _SETS = (set, frozenset, AbstractSet, MutableSet)
 _LISTS = (list, tuple, Sequence)
 MAPS = (dict, Mapping)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
+_TIMEDELTAS = (timedelta, Union[timedelta, None])
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -146,6 +147,8 @@ def reader_for(annotation: Any) -> Reader:
     """Return the function that reads an attribute value for an annotation."""
     if hasattr(annotation, "__value__"):  # an alias may name itself: look inside when reading
         return partial(_read_alias, annotation)
+    if annotation in _TIMEDELTAS:
+        return _read_timedelta
     members = alternatives(annotation)
     if any(member in (Any, object) for member in members):
         return decode_free
@@ -156,6 +159,10 @@ def reader_for(annotation: Any) -> Reader:
     if len(models) + len(maps) == 1:
         return _union_reader(_member_reader((models or maps)[0]))
     return _union_reader(decode_free if any(_is_free(m) for m in maps) else decode_value)
+
+
+def _read_timedeltas(value: Mapping[str, Any]) -> Any:
+    return {_read_timedelta({"N": text}) for text in value.get("NS", ())}
 
 
 def _read_alias(alias: Any, value: Mapping[str, Any]) -> Any:
@@ -169,10 +176,10 @@ def _alias_reader(alias: Any) -> Reader:
 
 def _field_reader(info: FieldInfo) -> Reader:
     """Return the reader of a field; validators of its own get what is stored."""
-    read = reader_for(info.annotation)
-    if any(hasattr(marker, "func") for marker in info.metadata):
-        return read
-    return _read_timedelta if info.annotation in (timedelta, Union[timedelta, None]) else read
+    own_validators = any(hasattr(marker, "func") for marker in info.metadata)
+    if info.annotation in _TIMEDELTAS and own_validators:
+        return decode_value
+    return reader_for(info.annotation)
 
 
 def _read_timedelta(value: Mapping[str, Any]) -> Any:
@@ -196,6 +203,8 @@ def _member_reader(member: Any) -> Reader:
         return _map_reader(reader_for(args[1]))
     if origin(member) in _LISTS:
         return _list_reader([reader_for(arg) for arg in args])
+    if origin(member) in _SETS and args == (timedelta,):
+        return _read_timedeltas
     return decode_value
 
 
