@@ -127,3 +127,14 @@ def unprocessed(client: Any, operation: str, accepted: Sequence[int]) -> Iterato
 
 def _like(entries: Any, listed: list[Any]) -> Any:
     return listed if isinstance(entries, list) else {**entries, "Keys": listed}
+
+
+@contextmanager
+def raised_instead(client: Any, operation: str, failure: Exception) -> Iterator[None]:
+    """Raise an exception instead of sending any request of an operation."""
+
+    def fail(**_: Any) -> None:
+        raise failure
+
+    with _registered(client, {f"before-send.dynamodb.{operation}": fail}):
+        yield
