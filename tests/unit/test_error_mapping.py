@@ -26,7 +26,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.wire.errors import ERROR_CLASSES
 from dynamodb_wrapper.wire.requests import OPERATIONS
-from tests.faults import REQUEST_ID, always_refused_with, raised_instead
+from tests.injected import REQUEST_ID, always_refused_with, raised_instead
 from tests.samples import Order, client_of, orders_of
 
 if TYPE_CHECKING:
