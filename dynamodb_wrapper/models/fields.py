@@ -140,7 +140,7 @@ EpochMillis = Annotated[
 
 
 def _valid_id(value: str, info: ValidationInfo) -> str:
-    if not is_stored(info) and not _ID.match(value):
+    if not is_stored(info) and not _ID.fullmatch(value):
         raise ValueError(
             "must start with a letter or digit, then up to 254 of letters, digits and ._:/=@+-"
         )

@@ -47,7 +47,7 @@ class Resources(BaseModel):
     @field_validator("driver_memory", "executor_memory")
     @classmethod
     def _spark_size(cls, size: Optional[str]) -> Optional[str]:
-        if size is not None and not _MEMORY.match(size):
+        if size is not None and not _MEMORY.fullmatch(size):
             raise ValueError("is not a Spark size; write for example 512m or 8g")
         return size
 
