@@ -7,16 +7,16 @@ import json
 import re
 from typing import Annotated, Any, ClassVar, Optional
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
-from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.document import Document, Part
 from dynamodb_wrapper.models.enums import PipelineType, PipelineTypeField
 from dynamodb_wrapper.models.fields import Id, JsonDict, SecretFree, Settings
 
 _MEMORY = re.compile(r"^[1-9]\d*(\.\d+)?\s*[kmgt]b?$", re.IGNORECASE)
 
 
-class Resources(BaseModel):
+class Resources(Part):
     """Sizes of a Spark application; they become Spark settings.
 
     Attributes:
@@ -25,7 +25,8 @@ class Resources(BaseModel):
         executor_cores: ``cpu_cores`` is accepted as well.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
+    REFUSES_UNKNOWN: ClassVar[bool] = True
 
     driver_cores: Optional[int] = Field(default=None, ge=1)
     driver_memory: Optional[str] = None
