@@ -200,11 +200,22 @@ class Table(Generic[ModelT]):
                 raise ValidationError(
                     f"Table {self.name!r}: {where} {key!r} must be text, a number or bytes."
                 )
+        fields = {attribute_name(self.model, field) for field in self.model.model_fields}
+        for derived in self.derived:
+            if derived.attribute in fields:
+                raise ValidationError(
+                    f"Table {self.name!r}: the derived attribute {derived.attribute!r} is a field "
+                    f"of {self.model.__name__}; choose another name."
+                )
         names = [index.name for index in self.indexes]
         if len(set(names)) != len(names):
             raise ValidationError(f"Table {self.name!r} declares an index twice: {names}.")
         if self.version_field is not None:
             self._check_field(self.version_field, "version_field")
+            if not _is_int(self.model.model_fields[self.version_field]):
+                raise ValidationError(
+                    f"Table {self.name!r}: version_field {self.version_field!r} must be int."
+                )
         if self.ttl is not None:
             self._check_field(self.ttl, "ttl")
             if StoredAs("N", "EpochSeconds") not in _markers(self.model.model_fields[self.ttl]):
@@ -238,6 +249,12 @@ def _alternatives(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) in _UNIONS:
         return [arg for arg in typing.get_args(annotation) if arg is not type(None)]
     return [annotation]
+
+
+def _is_int(info: FieldInfo) -> bool:
+    (kind,) = _alternatives(info.annotation)[:1]
+    kind = getattr(kind, "__origin__", kind)
+    return isinstance(kind, type) and issubclass(kind, int) and kind is not bool
 
 
 def _key_tag(info: FieldInfo) -> str | None:

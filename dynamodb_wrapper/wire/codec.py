@@ -11,7 +11,8 @@ import pydantic
 from dynamodb_wrapper.exceptions import IncompatibleItemError, ValidationError
 from dynamodb_wrapper.models import STORED, Document, ModelT
 from dynamodb_wrapper.wire.attributes import decode_item, decode_value, encode_value
-from dynamodb_wrapper.wire.shapes import fields_of, prune, read_fields
+from dynamodb_wrapper.wire.pruning import prune
+from dynamodb_wrapper.wire.shapes import fields_of, read_fields
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import AttributeValue, Item
 
 LIBRARY_PREFIX = "gx_"
+_PARTITION_KEY_BYTES, _SORT_KEY_BYTES = 2048, 1024
 _CONSTANTS = ("kind", "schema_version")
 
 
@@ -29,7 +31,9 @@ class Codec(Generic[ModelT]):
     def __init__(self, table: Table[Any], model: type[ModelT]) -> None:
         self.table = table
         self.model = model
-        self._own_names = {d.attribute for d in table.derived} | set(_CONSTANTS)
+        self._own_names = {d.attribute for d in table.derived}
+        if issubclass(table.model, Document):
+            self._own_names |= set(_CONSTANTS)
 
     def encode(self, item: ModelT) -> Item:
         """Return the whole item: fields, unknown attributes that were read, derived attributes.
@@ -37,7 +41,7 @@ class Codec(Generic[ModelT]):
         Raises:
             ValidationError: A value cannot be stored; model and field are named.
         """
-        dumped = item.model_dump(round_trip=True, warnings=False)
+        dumped = item.model_dump(round_trip=True, by_alias=False, warnings=False)
         name = type(item).__name__
         stored: Item = {}
         if isinstance(item, Document):
@@ -63,7 +67,9 @@ class Codec(Generic[ModelT]):
             unknown = {k: v for k, v in own.items() if k not in known}
             own = {k: v for k, v in own.items() if k in known}
         try:
-            found = self.model.model_validate(read_fields(self.model, own), context=STORED)
+            # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
+            values = read_fields(self.model, own)
+            found = self.model.model_validate(values, strict=False, context=STORED)
         except pydantic.ValidationError as error:
             raise self._incompatible(item, error) from error
         if isinstance(found, Document):
@@ -146,8 +152,9 @@ def check_key_value(table: Table[Any], field: str, value: AttributeValue | None)
         raise ValidationError(f"{where} must be of type {tag}, not {next(iter(value))}.")
     if not value[tag]:
         raise ValidationError(f"{where} is empty; DynamoDB refuses empty key values.")
-    if len(value[tag]) > 2048:
-        raise ValidationError(f"{where} is longer than 2048 bytes, DynamoDB's limit.")
+    limit = _SORT_KEY_BYTES if field == table.sort_key else _PARTITION_KEY_BYTES
+    if len(value[tag].encode() if tag == "S" else value[tag]) > limit:
+        raise ValidationError(f"{where} is longer than {limit} bytes, DynamoDB's limit.")
     return value
 
 

@@ -14,12 +14,12 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.attributes import decode_value, encode_value
 from dynamodb_wrapper.wire.codec import clean_errors, explain
+from dynamodb_wrapper.wire.pruning import prune
 from dynamodb_wrapper.wire.shapes import (
     FieldShape,
     alternatives,
     fields_of,
     is_model,
-    prune,
 )
 
 if TYPE_CHECKING:
@@ -166,9 +166,9 @@ def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: 
     return _adapted(_annotation_at(whole), target, value)
 
 
-def _adapted(annotation: Any, target: Target, value: Any) -> Any:
+def _adapted(annotation: Any, target: Target, value: Any, *, strict: bool | None = None) -> Any:
     try:
-        return _adapter(annotation).validate_python(value)
+        return _adapter(annotation).validate_python(value, strict=strict)
     except pydantic.ValidationError as error:
         raise refused(target, error) from error
 
@@ -211,7 +211,9 @@ def encode_at(target: Target, value: Any) -> AttributeValue:
 
 
 def _dumped(annotation: Any, value: Any) -> Any:
-    dumped = _adapter(annotation).dump_python(value, round_trip=True, warnings=False)
+    dumped = _adapter(annotation).dump_python(
+        value, round_trip=True, by_alias=False, warnings=False
+    )
     if isinstance(value, BaseModel) and isinstance(dumped, dict):
         return prune(dumped, value)
     return dumped
@@ -237,7 +239,7 @@ def decode_at(target: Target, value: AttributeValue) -> Any:
     """Return the Python value of a stored value at its place in the model."""
     annotation = _annotation_at(target)
     read = target.field.read if target.field and not target.inside else decode_value
-    return _adapted(annotation, target, read(value))
+    return _adapted(annotation, target, read(value), strict=False)
 
 
 def validate_whole(model: type[ModelT], values: dict[str, Any]) -> ModelT:
