@@ -58,7 +58,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         writes = []
         for item in items:
             write = self._put_write(item, None)
-            writes.append(batches.Write(write.key, write.request["Item"], item))
+            writes.append(batches.Write(write.key, write.request["Item"], item, write.size_bytes))
         return batches.batch_write(self._caller, writes)
 
     def delete_many(self, keys: Iterable[Any]) -> int:

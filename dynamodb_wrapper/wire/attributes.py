@@ -261,8 +261,8 @@ def _number_size(text: str) -> int:
     return (len(digits) + 1) // 2 + 1 + text.startswith("-")
 
 
-def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
-    """Refuse an item DynamoDB would refuse for its size.
+def check_size(item: Item, table_name: str, key: Item) -> int:
+    """Return the size of an item in bytes; refuse one DynamoDB would refuse for its size.
 
     Raises:
         ItemTooLargeError: The item is over 400 KB.
@@ -275,6 +275,7 @@ def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
             f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
             "data in S3 and store the address.",
             table_name=table_name,
-            key=key,
+            key=decode_item(key),
             size_bytes=size,
         )
+    return size
