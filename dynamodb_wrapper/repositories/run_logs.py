@@ -164,6 +164,23 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             raise ValidationError("update_run_metrics needs at least one metric or total.")
         self._parts.put_part(run_id, "metrics", dict(metrics or {}), given)
 
+    def attach_runtime(self, run_id: str, facts: Mapping[str, str | int]) -> None:
+        """Add to what is known of where a running run runs; facts not named stay.
+
+        Costs a write unit per KB of the run; nothing is read before. See: UpdateItem.
+
+        Args:
+            run_id: The run.
+            facts: Fields of `RuntimeInfo`, such as ``spark_application_id``.
+
+        Raises:
+            ItemNotFoundError: There is no such run.
+            InvalidTransitionError: The run has ended.
+        """
+        if not facts:
+            raise ValidationError("attach_runtime needs at least one fact.")
+        self._parts.put_part(run_id, "runtime", facts)
+
     # ---- lists -----------------------------------------------------------------------------------
 
     def get_runs_by_pipeline(
