@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions import (
@@ -41,15 +42,14 @@ def explained(table: TableConfig, verb: str) -> Iterator[None]:
 
 
 def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWrapperError | None:
-    from pyspark.sql.utils import AnalysisException
-
     if not type(error).__module__.startswith(("pyspark.", "py4j.")):
         return None
     text = str(error)
     missing = _NO_DATA_SOURCE.search(text)
     if missing is not None:
         return _missing_format(missing["name"].rstrip("."), table)
-    if not isinstance(error, AnalysisException):
+    # Its home moved with PySpark 3.4; this address serves all versions.
+    if not isinstance(error, import_module("pyspark.sql.utils").AnalysisException):
         return None
     where = f"Table {table.table_id!r} cannot be {verb}: "
     if verb == "read" and _NO_PATH.search(text):

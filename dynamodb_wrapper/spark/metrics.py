@@ -87,7 +87,7 @@ def _local_folder(session: SparkSession, location: str) -> Path | None:
         return None
     parts = urlsplit(location)
     elsewhere = default_system is not None or os.environ.get("HADOOP_CONF_DIR")
-    if not master.startswith("local") or parts.scheme not in ("", "file"):
+    if not str(master).startswith("local") or parts.scheme not in ("", "file"):
         return None
     if parts.scheme == "file":
         return Path(unquote(parts.path))

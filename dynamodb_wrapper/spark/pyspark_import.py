@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from dynamodb_wrapper.exceptions import MissingDependencyError
 
 
@@ -16,8 +14,7 @@ def require_pyspark() -> None:
     try:
         import pyspark  # noqa: F401
     except ImportError as error:
-        there = "pyspark cannot be imported" if find_spec("pyspark") else "pyspark is not installed"
         raise MissingDependencyError(
-            f"This needs Spark, and {there}: pip install 'dynamodb-wrapper[spark]'. "
-            "On a cluster use the pyspark of the platform."
+            f"This needs PySpark, which cannot be imported ({error}): "
+            "pip install 'dynamodb-wrapper[spark]', or use the PySpark of your platform."
         ) from error
