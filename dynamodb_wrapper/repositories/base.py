@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.config import DynamoDBConfig, client_for
-from dynamodb_wrapper.exceptions import (
-    ConditionFailedError,
-    IncompatibleItemError,
-    ItemNotFoundError,
-    ValidationError,
-)
-from dynamodb_wrapper.models import ModelT, Table
+from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
-from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
-from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
-from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
+from dynamodb_wrapper.repositories.items import ItemRepository
+from dynamodb_wrapper.repositories.queries import Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.wire import batches
-from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.paging import raw_pages
-from dynamodb_wrapper.wire.requests import Caller, Consumed
-from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from boto3.dynamodb.conditions import ConditionBase
 
     from dynamodb_wrapper.repositories.table_admin import Difference
-    from dynamodb_wrapper.wire.paths import Path
+    from dynamodb_wrapper.wire.requests import Consumed
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
-logger = logging.getLogger(__name__)
 
 
-class BaseDynamoRepository(Generic[ModelT]):
+class BaseDynamoRepository(ItemRepository[ModelT]):
     """Reads and writes the items of one table as models.
 
     Conditions and filters are boto3's ``Key`` and ``Attr``. A key is a value for a table with a
@@ -54,210 +41,6 @@ class BaseDynamoRepository(Generic[ModelT]):
         table: The declaration; concrete repositories bring their own.
         client: A boto3 DynamoDB client to use instead of the shared one of the config.
     """
-
-    TABLE: ClassVar[Table[Any] | None] = None
-
-    def __init__(
-        self,
-        config: DynamoDBConfig,
-        table: Table[ModelT] | None = None,
-        *,
-        client: Any = None,
-    ) -> None:
-        declared = table or self.TABLE
-        if declared is None:
-            raise ValidationError(f"{type(self).__name__} needs a table: pass a Table.")
-        self.config = config
-        self.table: Table[ModelT] = declared
-        self.table_name = config.table_name(declared.name)
-        self._requests: ItemRequests[ModelT] = ItemRequests(
-            declared, self.table_name, config.actor_name(), config.item_environment
-        )
-        self._queries = Queries(self._requests)
-        self._caller = Caller(
-            client if client is not None else client_for(config),
-            self.table_name,
-            config.operation_timeout_seconds,
-        )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.table_name!r})"
-
-    # ---- single items --------------------------------------------------------------------------
-
-    def create(self, item: ModelT) -> ModelT:
-        """Store an item under a key that must be free.
-
-        Consumes write units even when refused. When the reply to an attempt was lost and the
-        SDK's next attempt finds an equal item, that counts as stored. The object is refreshed in
-        place (version, time stamps) unless its model is frozen.
-
-        Raises:
-            ItemAlreadyExistsError: The key holds an item.
-            ItemTooLargeError: Over 400 KB.
-            ValidationError: The item cannot be stored.
-
-        See: PutItem
-        """
-        write = self._create_write(item)
-        self._send(write, created=True)
-        return _refreshed(item, write.values)
-
-    def put(self, item: ModelT, *, condition: ConditionBase | None = None) -> ModelT:
-        """Store an item, replacing what the key holds. See: PutItem.
-
-        Raises:
-            ConditionFailedError: The condition did not hold.
-            ItemTooLargeError: Over 400 KB.
-        """
-        write = self._put_write(item, condition)
-        self._send(write)
-        return _refreshed(item, write.values)
-
-    @overload
-    def get(self, key: Any, *, consistent: bool = ..., into: None = ...) -> ModelT | None: ...
-    @overload
-    def get(self, key: Any, *, consistent: bool = ..., into: type[SmallerT]) -> SmallerT | None: ...
-    def get(
-        self, key: Any, *, consistent: bool = False, into: type[BaseModel] | None = None
-    ) -> Any:
-        """Return the item of a key, None when there is none or its TTL has passed.
-
-        Costs half a read unit per 4 KB of the item, a whole one when consistent; a smaller model
-        to read into saves transfer, not units. See: GetItem.
-
-        Raises:
-            IncompatibleItemError: The stored item does not fit the model.
-        """
-        stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
-        response = self._caller.call("GetItem", request, key=stored_key)
-        item = response.get("Item")
-        if not item or self._requests.is_expired(item):
-            return None
-        codec = self._requests.codec if into is None else Codec(self.table, into)
-        return codec.decode(item)
-
-    @overload
-    def get_or_raise(self, key: Any, *, consistent: bool = ..., into: None = ...) -> ModelT: ...
-    @overload
-    def get_or_raise(
-        self, key: Any, *, consistent: bool = ..., into: type[SmallerT]
-    ) -> SmallerT: ...
-    def get_or_raise(
-        self, key: Any, *, consistent: bool = False, into: type[BaseModel] | None = None
-    ) -> Any:
-        """Return the item of a key. Costs as `get`. See: GetItem.
-
-        Raises:
-            ItemNotFoundError: The key holds no item.
-        """
-        found = self.get(key, consistent=consistent, into=into)
-        if found is None:
-            raise self._not_found(self._requests.key(key), "GetItem")
-        return found
-
-    def get_many(self, keys: Iterable[Any], *, consistent: bool = False) -> list[ModelT | None]:
-        """Return the items of keys, in the order and number of the keys; None where there is none.
-
-        Costs as `get` per distinct key; 100 keys per request. See: BatchGetItem.
-        """
-        stored_keys = [self._requests.key(key) for key in keys]
-        extra = {"ConsistentRead": True} if consistent else {}
-        found = batches.batch_get(self._caller, stored_keys, extra) if stored_keys else {}
-        items = [found.get(batches.identity(key)) for key in stored_keys]
-        return [
-            None if item is None or self._requests.is_expired(item) else self._decode(item)
-            for item in items
-        ]
-
-    def exists(self, key: Any, *, consistent: bool = False) -> bool:
-        """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
-        stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
-        item = self._caller.call("GetItem", request, key=stored_key).get("Item")
-        return bool(item) and not self._requests.is_expired(item or {})
-
-    @overload
-    def update(self, item: ModelT, /, *, condition: ConditionBase | None = ...) -> ModelT: ...
-    @overload
-    def update(
-        self,
-        key: Any,
-        /,
-        *,
-        set: Mapping[Path, Any] | None = ...,
-        remove: Sequence[Path] = ...,
-        add: Mapping[Path, Any] | None = ...,
-        append: Mapping[Path, Any] | None = ...,
-        condition: ConditionBase | None = ...,
-        upsert: bool = ...,
-    ) -> ModelT: ...
-    def update(
-        self,
-        item_or_key: Any,
-        /,
-        *,
-        set: Mapping[Path, Any] | None = None,
-        remove: Sequence[Path] = (),
-        add: Mapping[Path, Any] | None = None,
-        append: Mapping[Path, Any] | None = None,
-        condition: ConditionBase | None = None,
-        upsert: bool = False,
-    ) -> ModelT:
-        """Change an item in place and return it as it is now; nothing is read before.
-
-        With a model, every field is written on condition that nobody else wrote since it was read
-        (where the table declares a version), and the object is refreshed in place, so that it can
-        be changed and updated again. With a key, single fields are changed: a path is a field name
-        or a tuple of field names, map keys and list positions. Values are checked against the
-        model's fields. A refused update consumes write units.
-
-        Args:
-            item_or_key: A model, or a key.
-            set: Path to new value.
-            remove: Paths to remove.
-            add: Path to a number to add, or to a set to unite with; DynamoDB does the sum.
-            append: Path to a list of values to append.
-            condition: Must hold as well.
-            upsert: Whether a missing item is created; then the changes must make a whole item.
-
-        Raises:
-            ItemNotFoundError: The key holds no item.
-            VersionConflictError: Somebody else wrote the model since it was read.
-            ConditionFailedError: The condition did not hold.
-            ValidationError: Unknown field, unfit value, or not all fields an index is made from.
-
-        See: UpdateItem
-        """
-        if isinstance(item_or_key, self.table.model):
-            if set or remove or add or append or upsert:
-                raise ValidationError("Update a model, or a key with changes, not both.")
-            return self._update_model(item_or_key, condition)
-        changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
-        write = self._update_write(item_or_key, changes, condition, upsert)
-        return self._decode(self._send(write)["Attributes"])
-
-    def delete(
-        self, key_or_item: Any, *, condition: ConditionBase | None = None, must_exist: bool = False
-    ) -> ModelT | None:
-        """Delete an item and return what it was, None when there was none.
-
-        A model is deleted only in the version it was read in, where the table declares one.
-
-        Raises:
-            ItemNotFoundError: `must_exist` and there is none.
-            VersionConflictError: Somebody else wrote the model since it was read.
-            ConditionFailedError: The condition did not hold.
-
-        See: DeleteItem
-        """
-        old = self._send(self._delete_write(key_or_item, condition, must_exist)).get("Attributes")
-        if not old:
-            return None
-        try:
-            return self._decode(old)
-        except IncompatibleItemError as error:
-            logger.warning("The item is deleted; it cannot be returned. %s", error)
-            return None
 
     # ---- many items ----------------------------------------------------------------------------
 
@@ -454,70 +237,8 @@ class BaseDynamoRepository(Generic[ModelT]):
         """
         return table_admin.check(self._caller, self._requests)
 
-    # ---- for concrete repositories and transactions ----------------------------------------------
-
-    def _create_write(self, item: ModelT) -> Write:
-        return self._requests.create(item)
-
-    def _put_write(self, item: ModelT, condition: ConditionBase | None) -> Write:
-        return self._requests.put(item, condition)
-
-    def _update_model_write(self, item: ModelT, condition: ConditionBase | None) -> Write:
-        return self._requests.update_model(item, condition)
-
-    def _update_write(
-        self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
-    ) -> Write:
-        return self._requests.update_key(key, changes, condition, upsert)
-
-    def _delete_write(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
-        return self._requests.delete(key, condition, must_exist)
-
-    def _check_write(self, key: Any, condition: ConditionBase) -> Write:
-        return self._requests.check(key, condition)
-
-    def _update_model(self, item: ModelT, condition: ConditionBase | None) -> ModelT:
-        write = self._update_model_write(item, condition)
-        fresh = self._decode(self._send(write)["Attributes"])
-        return _refreshed(item, dict(fresh))
-
     def _results(
         self, partition: Any, sort: ConditionBase | None, reading: Reading
     ) -> Results[Any]:
         plan = self._queries.query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
-
-    def _decode(self, item: Mapping[str, Any]) -> ModelT:
-        return self._requests.codec.decode(item)
-
-    def _send(self, write: Write, *, created: bool = False) -> dict[str, Any]:
-        operation = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}[write.verb]
-        try:
-            return self._caller.call(operation, write.request, key=write.plain_key)
-        except ConditionFailedError as error:
-            landed = landed_before(write, error)
-            if landed is not None:
-                return landed
-            raise explain_refusal(write, error, self.table, created=created) from error
-
-    def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
-        shown = self._requests.codec.key_of(key)
-        return ItemNotFoundError(
-            f"Table {self.table_name!r} holds no item with the key {shown}.",
-            table_name=self.table_name,
-            key=shown,
-            operation=operation,
-        )
-
-
-class _Nothing(BaseModel):
-    """Reads keys only."""
-
-
-def _refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
-    """Return the caller's object with what was stored; a copy where its model is frozen."""
-    if item.model_config.get("frozen"):
-        return item.model_copy(update=values)
-    item.__dict__.update(values)
-    item.model_fields_set.update(values)
-    return item

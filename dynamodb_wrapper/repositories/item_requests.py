@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
 from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import Document, ModelT, Table, utc_now
-from dynamodb_wrapper.wire.attributes import Item, check_size, encode_value
-from dynamodb_wrapper.wire.codec import Codec, check_key_value, plain, put_derived
+from dynamodb_wrapper.models import Document, ModelT, Table
+from dynamodb_wrapper.repositories.guards import Guards
+from dynamodb_wrapper.repositories.stamps import Stamps
+from dynamodb_wrapper.wire.attributes import Item, check_size
+from dynamodb_wrapper.wire.codec import Codec, check_key_value, plain
 from dynamodb_wrapper.wire.expressions import Expressions
-from dynamodb_wrapper.wire.paths import decode_at, encode_operand, resolve, validate_whole
+from dynamodb_wrapper.wire.paths import encode_operand, resolve
 from dynamodb_wrapper.wire.shapes import fields_of
 from dynamodb_wrapper.wire.transactions import Action
 from dynamodb_wrapper.wire.updates import CheckedChanges, Update
@@ -73,8 +75,9 @@ class ItemRequests(Generic[ModelT]):
         self.table = table
         self.table_name = table_name
         self.codec: Codec[ModelT] = Codec(table, table.model)
+        self.guards = Guards(table)
         self.actor = actor
-        self._environment = environment
+        self._stamps = Stamps(table, self.codec, actor, environment)
 
     # ---- keys ----------------------------------------------------------------------------------
 
@@ -139,17 +142,17 @@ class ItemRequests(Generic[ModelT]):
     def create(self, item: ModelT) -> Write:
         """Return a PutItem that refuses an existing key; an expired item counts as gone."""
         self.check_model(item)
-        values = self._stamps(item, version=1)
+        values = self._stamps.values(item, version=1)
         expressions = Expressions()
-        free = f"attribute_not_exists({expressions.path(self._partition())})"
-        expired = self.expired(expressions)
+        free = self.guards.absent(expressions)
+        expired = self.guards.expired(expressions)
         condition = f"{free} OR {expired}" if expired else free
         return self._put(item, values, expressions, condition)
 
     def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return a PutItem that replaces."""
         self.check_model(item)
-        values = self._stamps(item, version=self._next_version(item))
+        values = self._stamps.values(item, version=self._next_version(item))
         expressions = Expressions(self.table)
         text = None if condition is None else expressions.condition(condition)
         return self._put(item, values, expressions, text)
@@ -171,7 +174,7 @@ class ItemRequests(Generic[ModelT]):
         """
         self.check_model(item)
         seen = self.version_of(item)
-        values = self._stamps(item, version=self._next_version(item))
+        values = self._stamps.values(item, version=self._next_version(item))
         if isinstance(item, Document) and item.COUNTED is not None:
             values[item.COUNTED] = getattr(item, item.COUNTED) + 1
         changed = item.model_copy(update=values)
@@ -187,7 +190,7 @@ class ItemRequests(Generic[ModelT]):
         for name in self._known_attributes():
             if name not in stored and name not in left_alone:
                 update.remove((name,))
-        guards = [self.present(expressions), self._version_guard(expressions, seen)]
+        guards = [self.guards.present(expressions), self.guards.version(expressions, seen)]
         if condition is not None:
             guards.append(expressions.condition(condition))
         write = self._update(key, update, expressions, guards, seen)
@@ -205,11 +208,11 @@ class ItemRequests(Generic[ModelT]):
         expressions = Expressions(self.table)
         update = Update(expressions)
         changes.write(update)
-        self._derive(update, changes, stored_key)
-        self._note_update(update, changes.touched)
-        guards: list[str | None] = [] if upsert else [self.present(expressions)]
+        self._stamps.derive(update, changes, stored_key)
+        self._stamps.note_update(update, changes.touched)
+        guards: list[str | None] = [] if upsert else [self.guards.present(expressions)]
         if upsert:
-            self._complete(update, changes, stored_key)
+            self._stamps.complete(update, changes, stored_key)
         if condition is not None:
             guards.append(expressions.condition(condition))
         return self._update(stored_key, update, expressions, guards, None, not upsert)
@@ -239,10 +242,10 @@ class ItemRequests(Generic[ModelT]):
         seen = self.version_of(key) if isinstance(key, self.table.model) else None
         guards: list[str | None] = []
         if must_exist:
-            guards.append(self.present(expressions))
+            guards.append(self.guards.present(expressions))
         if seen is not None:
-            absent = f"attribute_not_exists({expressions.path(self._partition())})"
-            guards.append(f"{absent} OR {self._version_guard(expressions, seen)}")
+            version = self.guards.version(expressions, seen)
+            guards.append(f"{self.guards.absent(expressions)} OR {version}")
         if condition is not None:
             guards.append(expressions.condition(condition))
         request = {"TableName": self.table_name, "Key": stored_key, "ReturnValues": "ALL_OLD"}
@@ -257,41 +260,7 @@ class ItemRequests(Generic[ModelT]):
         request = {"TableName": self.table_name, "Key": stored_key}
         return Write("check", stored_key, self._conditional(request, expressions, text))
 
-    # ---- conditions ----------------------------------------------------------------------------
-
-    def present(self, expressions: Expressions) -> str:
-        """Return the condition that the item exists and has not expired."""
-        exists = f"attribute_exists({expressions.path(self._partition())})"
-        return expressions.all_of([exists, self.unexpired(expressions)]) or exists
-
-    def unexpired(self, expressions: Expressions) -> str | None:
-        """Return the condition that the TTL has not passed; None without a TTL."""
-        if self.table.ttl is None:
-            return None
-        path = expressions.path((self.table.attribute_of(self.table.ttl),))
-        return f"attribute_not_exists({path}) OR {path} > {expressions.value(_now())}"
-
-    def expired(self, expressions: Expressions) -> str | None:
-        """Return the condition that the TTL has passed; None without a TTL."""
-        if self.table.ttl is None:
-            return None
-        path = expressions.path((self.table.attribute_of(self.table.ttl),))
-        return f"{path} <= {expressions.value(_now())}"
-
-    def is_expired(self, stored: Mapping[str, Any]) -> bool:
-        """Tell whether the TTL of a stored item has passed."""
-        if self.table.ttl is None:
-            return False
-        value = stored.get(self.table.attribute_of(self.table.ttl), {}).get("N")
-        return value is not None and int(float(value)) <= int(_now()["N"])
-
-    def own_kind(self, expressions: Expressions) -> str | None:
-        """Return the filter that leaves out companion items; None for other models."""
-        if not issubclass(self.table.model, Document):
-            return None
-        path = expressions.path(("kind",))
-        value = expressions.value({"S": self.table.model.KIND})
-        return f"attribute_not_exists({path}) OR {path} = {value}"
+    # ---- parts ---------------------------------------------------------------------------------
 
     def version_of(self, item: Any) -> int | None:
         """Return the version of a model; None where the table declares none."""
@@ -320,91 +289,9 @@ class ItemRequests(Generic[ModelT]):
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         return expressions.into(request)
 
-    def _partition(self) -> tuple[str]:
-        return (self.table.attribute_of(self.table.partition_key),)
-
-    def _version_guard(self, expressions: Expressions, seen: int | None) -> str | None:
-        if seen is None or self.table.version_field is None:
-            return None
-        path = expressions.path((self.table.attribute_of(self.table.version_field),))
-        same = f"{path} = {expressions.value({'N': str(seen)})}"
-        return same if seen else f"attribute_not_exists({path}) OR {same}"
-
-    # ---- what the library writes by itself -----------------------------------------------------
-
-    def _stamps(self, item: ModelT, version: int | None) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        if self.table.version_field is not None and version is not None:
-            values[self.table.version_field] = version
-        if isinstance(item, Document):
-            values["updated_at"] = utc_now()
-            values["updated_by"] = self.actor
-            if item.created_by is None:
-                values["created_by"] = self.actor
-            if "environment" in type(item).model_fields and item.environment is None:  # type: ignore[attr-defined]
-                values["environment"] = self._environment
-        return values
-
     def _next_version(self, item: ModelT) -> int | None:
         version = self.version_of(item)
         return None if version is None else version + 1
-
-    def _note_update(self, update: Update, touched: set[str]) -> None:
-        if self.table.version_field is not None:
-            update.increase((self.table.attribute_of(self.table.version_field),))
-        model = self.table.model
-        if issubclass(model, Document):
-            if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
-                update.increase((model.COUNTED,), start=1)
-            for name, value in (("updated_at", utc_now()), ("updated_by", self.actor)):
-                if name not in touched:
-                    update.set((name,), encode_value(value, name))
-
-    def _complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
-        """Make an upsert leave a whole item where there was none."""
-        item = validate_whole(self.table.model, {**self._key_values(key), **changes.values})
-        item = item.model_copy(update=self._stamps(item, version=None))
-        stored = self.codec.encode(item)
-        done = {self.table.attribute_of(name) for name in changes.touched}
-        done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
-        for name, value in stored.items():
-            if name not in done:
-                update.set_if_absent((name,), value)
-
-    def _stamped_attributes(self) -> set[str]:
-        names = {"updated_at", "updated_by"} if issubclass(self.table.model, Document) else set()
-        for counter in (self.table.version_field, getattr(self.table.model, "COUNTED", None)):
-            if counter is not None:
-                names.add(self.table.attribute_of(counter))
-        return names
-
-    def _derived_touched(self, changes: CheckedChanges) -> set[str]:
-        return {d.attribute for d in self.table.derived if changes.touched & set(d.fields)}
-
-    def _derive(self, update: Update, changes: CheckedChanges, key: Item) -> None:
-        known = {**changes.values, **self._key_values(key)}
-        for derived in self.table.derived:
-            if not changes.touched & set(derived.fields):
-                continue
-            missing = [name for name in derived.fields if name not in known]
-            if missing:
-                raise ValidationError(
-                    f"The index attribute {derived.attribute!r} of table {self.table.name!r} is "
-                    f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
-                    "update with the whole model."
-                )
-            computed: Item = {}
-            put_derived(computed, derived, derived.function(*(known[n] for n in derived.fields)))
-            if computed:
-                update.set((derived.attribute,), computed[derived.attribute])
-            else:
-                update.remove((derived.attribute,))
-
-    def _key_values(self, key: Item) -> dict[str, Any]:
-        return {
-            name: decode_at(resolve(self.table.model, name), key[self.table.attribute_of(name)])
-            for name in self.table.key_fields
-        }
 
     def _check_touched(self, changes: CheckedChanges) -> None:
         for name in self.table.key_fields:
@@ -424,7 +311,3 @@ class ItemRequests(Generic[ModelT]):
     def _known_attributes(self) -> list[str]:
         names = [shape.attribute for shape in fields_of(self.table.model)]
         return names + [derived.attribute for derived in self.table.derived]
-
-
-def _now() -> dict[str, str]:
-    return {"N": str(int(utc_now().timestamp()))}

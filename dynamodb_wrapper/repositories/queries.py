@@ -84,7 +84,7 @@ class Queries(Generic[ModelT]):
             )
         filters = [self._where(expressions, index, whole, reading)]
         if index is None:
-            filters.append(self._requests.own_kind(expressions))
+            filters.append(self._requests.guards.own_kind(expressions))
         if not whole:
             filters.append(self._unexpired(expressions, index))
         text = expressions.all_of(filters)
@@ -103,7 +103,7 @@ class Queries(Generic[ModelT]):
             whole=whole,
             consistent=reading.consistent,
             keep=reading.keep,
-            is_expired=self._requests.is_expired,
+            is_expired=self._requests.guards.is_expired,
         )
 
     def _partition(self, expressions: Expressions, key: str | Derived, value: Any) -> str:
@@ -165,7 +165,7 @@ class Queries(Generic[ModelT]):
         if ttl is None:
             return None
         held = index is None or self._table.attribute_of(ttl) in self._held_by(index)
-        return self._requests.unexpired(expressions) if held else None
+        return self._requests.guards.unexpired(expressions) if held else None
 
     def _needs_whole(self, index: GlobalIndex | None, model: type[BaseModel]) -> bool:
         """Tell whether an index holds less than the model wants."""

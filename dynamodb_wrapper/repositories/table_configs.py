@@ -156,7 +156,7 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
             "TableName": self.table_name,
             "Key": key,
             "UpdateExpression": update.text,
-            "ConditionExpression": self._requests.present(expressions),
+            "ConditionExpression": self._requests.guards.present(expressions),
             "ReturnValues": "ALL_NEW",
         }
         return Write("update", key, expressions.into(request), must_exist=True)

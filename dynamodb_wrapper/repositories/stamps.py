@@ -1,0 +1,107 @@
+"""What the library writes by itself: versions, time stamps, actors, index attributes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import Document, ModelT, Table, utc_now
+from dynamodb_wrapper.wire.attributes import encode_value
+from dynamodb_wrapper.wire.codec import Codec, put_derived
+from dynamodb_wrapper.wire.paths import decode_at, resolve, validate_whole
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.wire.attributes import Item
+    from dynamodb_wrapper.wire.updates import CheckedChanges, Update
+
+
+class Stamps(Generic[ModelT]):
+    """Adds to writes what callers do not say.
+
+    Args:
+        table: The declaration.
+        codec: Encodes whole items.
+        actor: Who writes.
+        environment: What documents get that name no environment.
+    """
+
+    def __init__(
+        self, table: Table[ModelT], codec: Codec[ModelT], actor: str, environment: str
+    ) -> None:
+        self._table = table
+        self._codec = codec
+        self._actor = actor
+        self._environment = environment
+
+    def values(self, item: ModelT, version: int | None) -> dict[str, Any]:
+        """Return the field values that go with a write of a whole item."""
+        values: dict[str, Any] = {}
+        if self._table.version_field is not None and version is not None:
+            values[self._table.version_field] = version
+        if isinstance(item, Document):
+            values["updated_at"] = utc_now()
+            values["updated_by"] = self._actor
+            if item.created_by is None:
+                values["created_by"] = self._actor
+            if "environment" in type(item).model_fields and item.environment is None:  # type: ignore[attr-defined]
+                values["environment"] = self._environment
+        return values
+
+    def note_update(self, update: Update, touched: set[str]) -> None:
+        """Raise the counters of an item that is changed in place, and say who changed it."""
+        if self._table.version_field is not None:
+            update.increase((self._table.attribute_of(self._table.version_field),))
+        model = self._table.model
+        if issubclass(model, Document):
+            if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
+                update.increase((model.COUNTED,), start=1)
+            for name, value in (("updated_at", utc_now()), ("updated_by", self._actor)):
+                if name not in touched:
+                    update.set((name,), encode_value(value, name))
+
+    def complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
+        """Make an upsert leave a whole item where there was none."""
+        item = validate_whole(self._table.model, {**self._key_values(key), **changes.values})
+        item = item.model_copy(update=self.values(item, version=None))
+        stored = self._codec.encode(item)
+        done = {self._table.attribute_of(name) for name in changes.touched}
+        done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
+        for name, value in stored.items():
+            if name not in done:
+                update.set_if_absent((name,), value)
+
+    def _stamped_attributes(self) -> set[str]:
+        names = {"updated_at", "updated_by"} if issubclass(self._table.model, Document) else set()
+        for counter in (self._table.version_field, getattr(self._table.model, "COUNTED", None)):
+            if counter is not None:
+                names.add(self._table.attribute_of(counter))
+        return names
+
+    def _derived_touched(self, changes: CheckedChanges) -> set[str]:
+        return {d.attribute for d in self._table.derived if changes.touched & set(d.fields)}
+
+    def derive(self, update: Update, changes: CheckedChanges, key: Item) -> None:
+        """Set the index attributes that are made from changed fields."""
+        known = {**changes.values, **self._key_values(key)}
+        for derived in self._table.derived:
+            if not changes.touched & set(derived.fields):
+                continue
+            missing = [name for name in derived.fields if name not in known]
+            if missing:
+                raise ValidationError(
+                    f"The index attribute {derived.attribute!r} of table {self._table.name!r} is "
+                    f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
+                    "update with the whole model."
+                )
+            computed: Item = {}
+            put_derived(computed, derived, derived.function(*(known[n] for n in derived.fields)))
+            if computed:
+                update.set((derived.attribute,), computed[derived.attribute])
+            else:
+                update.remove((derived.attribute,))
+
+    def _key_values(self, key: Item) -> dict[str, Any]:
+        return {
+            name: decode_at(resolve(self._table.model, name), key[self._table.attribute_of(name)])
+            for name in self._table.key_fields
+        }

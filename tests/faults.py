@@ -1,0 +1,123 @@
+"""Faults between the client and DynamoDB, put in through botocore's public events."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable
+
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+from botocore.httpsession import URLLib3Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Fault = Callable[[Any], Any]
+
+
+class _Body:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self._content
+
+    def read(self, *_: Any) -> bytes:
+        return self._content
+
+
+def reset(request: Any) -> Any:
+    """The connection breaks before DynamoDB sees the request."""
+    raise ConnectionClosedError(endpoint_url=request.url)
+
+
+def silence(request: Any) -> Any:
+    """DynamoDB does not answer in time and does nothing."""
+    raise ReadTimeoutError(endpoint_url=request.url)
+
+
+def lost_reply(request: Any) -> Any:
+    """DynamoDB does what it was asked, and the reply is lost."""
+    URLLib3Session().send(request)
+    raise ConnectionClosedError(endpoint_url=request.url)
+
+
+def answer(code: str, status: int = 400, **more: Any) -> Fault:
+    """DynamoDB answers with an error."""
+
+    def respond(request: Any) -> AWSResponse:
+        kind = f"com.amazonaws.dynamodb.v20120810#{code}"
+        body = json.dumps({"__type": kind, "message": f"{code}, injected", **more}).encode()
+        headers = {"x-amzn-requestid": "injected", "content-length": str(len(body))}
+        return AWSResponse(request.url, status, headers, _Body(body))
+
+    return respond
+
+
+def cancelled(*codes: str) -> Fault:
+    """DynamoDB cancels a transaction, with one code per action."""
+    reasons = [{"Code": code, "Message": code} for code in codes]
+    return answer("TransactionCanceledException", CancellationReasons=reasons)
+
+
+def conflict(request: Any) -> Any:
+    """DynamoDB finds another transaction on the item."""
+    if _operation(request) == "TransactWriteItems":
+        return cancelled("TransactionConflict", "None")(request)
+    return answer("TransactionConflictException")(request)
+
+
+def _operation(request: Any) -> str:
+    return str(request.headers["X-Amz-Target"].decode().partition(".")[2])
+
+
+throttle = answer("ThrottlingException")
+server_error = answer("InternalServerError", 500)
+access_denied = answer("AccessDeniedException")
+
+ALL = {
+    "throttle": throttle,
+    "conflict": conflict,
+    "time-out": silence,
+    "reset": reset,
+    "lost reply": lost_reply,
+    "500": server_error,
+    "access denied": access_denied,
+}
+
+
+@contextmanager
+def injected(
+    client: Any, fault: Fault, *operations: str, after: int = 0, times: int = 1_000_000
+) -> Iterator[list[str]]:
+    """Put a fault into attempts of operations.
+
+    Args:
+        client: A boto3 client.
+        fault: What happens.
+        operations: Names of AWS operations; none means all.
+        after: Attempts that pass before.
+        times: Attempts that meet the fault.
+
+    Yields:
+        The operations that met it, in order.
+    """
+    met: list[str] = []
+    seen = [0]
+
+    def meet(request: Any, **_: Any) -> Any:
+        operation = _operation(request)
+        if operations and operation not in operations:
+            return None
+        seen[0] += 1
+        if not after < seen[0] <= after + times:
+            return None
+        met.append(operation)
+        return fault(request)
+
+    client.meta.events.register("before-send.dynamodb", meet)
+    try:
+        yield met
+    finally:
+        client.meta.events.unregister("before-send.dynamodb", meet)
