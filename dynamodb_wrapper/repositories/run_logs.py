@@ -161,20 +161,7 @@ class PipelineRunLogsRepository(RunHistory):
         self._parts.put_part(run_id, "metrics", dict(metrics or {}), given)
 
     def attach_runtime(self, run_id: str, facts: Mapping[str, str | int]) -> None:
-        """Add to what is known of where a running run runs; facts not named stay.
-
-        Costs a write unit per KB of the run; nothing is read before. See: UpdateItem.
-
-        Args:
-            run_id: The run.
-            facts: Fields of `RuntimeInfo`, such as ``spark_application_id``.
-
-        Raises:
-            ItemNotFoundError: There is no such run.
-            InvalidTransitionError: The run has ended.
-        """
-        if not facts:
-            raise ValidationError("attach_runtime needs at least one fact.")
+        """Store fields of `RuntimeInfo` that a running run learns late. As `add_stage_info`."""
         self._parts.put_part(run_id, "runtime", facts)
 
     # ---- run control -----------------------------------------------------------------------------
