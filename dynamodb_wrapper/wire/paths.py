@@ -152,15 +152,15 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
 
 def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: Any) -> Any:
     """Validate one field with the model's own validators, without a whole model."""
-    partial = owner.model_construct()
     try:
+        partial = owner.model_construct()
         owner.__pydantic_validator__.validate_assignment(partial, field.name, value)
         return getattr(partial, field.name)
     except pydantic.ValidationError as error:
         own = [p for p in error.errors(include_url=False) if p["loc"][:1] == (field.name,)]
         if own and not (own[0]["type"] in _FROZEN and owner.model_config.get("frozen")):
             raise refused(target, error) from error
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         pass  # a rule between fields met the fields a partial model lacks
     whole = target._replace(inside=())
     return _adapted(_annotation_at(whole), target, value)
