@@ -111,7 +111,8 @@ class TestPySparkUsage:
     def test_both_runs_are_stored_truthfully(self, demo: Demo) -> None:
         runs = PipelineRunLogsRepository(demo.config)
         failed, succeeded = (
-            runs.get_or_raise(summary.run_id) for summary in runs.get_runs_by_pipeline("nyc-flights")
+            runs.get_or_raise(summary.run_id)
+            for summary in runs.get_runs_by_pipeline("nyc-flights")
         )
         assert (succeeded.status, failed.status) == (RunStatus.SUCCESS, RunStatus.FAILED)
         assert succeeded.records_read == FLIGHTS
