@@ -68,6 +68,7 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
                 read_timeout=min(config.read_timeout_seconds, longest),
                 max_pool_connections=config.max_pool_connections,
                 user_agent_extra="dynamodb-wrapper",
+                parameter_validation=False,  # requests are built and checked by `wire`
             ),
         )
     except NoRegionError as error:

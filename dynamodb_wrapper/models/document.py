@@ -76,7 +76,8 @@ class Document(BaseModel):
     def model_post_init(self, _context: Any, /) -> None:
         """Check the rules between fields."""
         super().model_post_init(_context)
-        self.check_rules()
+        if self.model_fields_set:  # not for the empty model that only checks one field's value
+            self.check_rules()
 
     @property
     def unknown_attributes(self) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def _tag_of_type(annotation: Any) -> str:
         return tags.pop() if len(tags) == 1 else ""
     if getattr(annotation, "__metadata__", None) is not None:
         return _tag_of_type(annotation.__origin__)
-    if not isinstance(annotation, type):
+    if not isinstance(annotation, type) or origin is not None:
         return ""
     if issubclass(annotation, Enum):
         tags = {_tag_of_type(type(member.value)) for member in annotation}

@@ -48,9 +48,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def put_many(self, items: Iterable[ModelT]) -> int:
         """Store items, replacing what their keys hold; return how many DynamoDB accepted.
 
-        All are checked before the first is sent; what was stored is refreshed in place. Items of one key are written in their order;
-        of several that share a request only the last is sent and counted. 25 per request; what
-        DynamoDB leaves unprocessed is resent. See: BatchWriteItem.
+        All are checked before the first is sent, and refreshed in place once stored. Items of
+        one key are written in their order; of several that share a request only the last is sent
+        and counted. 25 per request; what DynamoDB leaves unprocessed is resent.
+        See: BatchWriteItem.
 
         Raises:
             BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
@@ -59,7 +60,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         writes, stamped = [], []
         for item in items:
             write = self._put_write(item, None)
-            writes.append(batches.Write(write.key, write.request["Item"], item))
+            writes.append(batches.Write(write.key, write.request["Item"], item, write.size_bytes))
             stamped.append((item, write.values))
         try:
             written = batches.batch_write(self._caller, writes)

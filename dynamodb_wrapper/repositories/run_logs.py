@@ -160,6 +160,10 @@ class PipelineRunLogsRepository(RunHistory):
             raise ValidationError("update_run_metrics needs at least one metric or total.")
         self._parts.put_part(run_id, "metrics", dict(metrics or {}), given)
 
+    def attach_runtime(self, run_id: str, facts: Mapping[str, str | int]) -> None:
+        """Store fields of `RuntimeInfo` that a running run learns late. As `add_stage_info`."""
+        self._parts.put_part(run_id, "runtime", facts)
+
     # ---- run control -----------------------------------------------------------------------------
 
     def start_run(self, run: PipelineRunLog, *, exclusive: bool) -> PipelineRunLog:

@@ -8,7 +8,7 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table, utc_now
 from dynamodb_wrapper.wire.attributes import encode_value
 from dynamodb_wrapper.wire.codec import Codec, put_derived
-from dynamodb_wrapper.wire.paths import decode_at, resolve, validate_whole
+from dynamodb_wrapper.wire.paths import validate_whole
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.models import Derived
@@ -62,12 +62,12 @@ class Stamps(Generic[ModelT]):
 
     def complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
         """Make an upsert leave a whole item where there was none."""
-        item = validate_whole(self._table.model, {**self._key_values(key), **changes.values})
+        known = {**self._codec.keys.decode(key), **changes.values}
+        item = validate_whole(self._table.model, known)
         item = item.model_copy(update=self.values(item, version=None))
         stored = self._codec.encode(item)
         done = {self._table.attribute_of(name) for name in changes.touched}
         done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
-        known = {**changes.values, **self._key_values(key)}
         for derived in self._table.derived:
             # The item may be there, with other values than the defaults computed from here.
             if derived.attribute in stored and derived.attribute not in done:
@@ -88,7 +88,7 @@ class Stamps(Generic[ModelT]):
 
     def derive(self, update: Update, changes: CheckedChanges, key: Item) -> None:
         """Set the index attributes that are made from changed fields."""
-        known = {**changes.values, **self._key_values(key)}
+        known = {**changes.values, **self._codec.keys.decode(key)}
         for derived in self._table.derived:
             if not changes.touched & set(derived.fields):
                 continue
@@ -108,9 +108,3 @@ class Stamps(Generic[ModelT]):
                 f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
                 "update with the whole model."
             )
-
-    def _key_values(self, key: Item) -> dict[str, Any]:
-        return {
-            name: decode_at(resolve(self._table.model, name), key[self._table.attribute_of(name)])
-            for name in self._table.key_fields
-        }

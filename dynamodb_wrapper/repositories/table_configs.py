@@ -14,7 +14,7 @@ from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
 from dynamodb_wrapper.wire.updates import Update
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 
@@ -102,14 +102,26 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
         file_count: int | None = None,
         last_data_at: datetime | None = None,
         run_id: str | None = None,
+        forget: Iterable[str] = (),
     ) -> TableConfig:
         """Report what a table holds now and return its configuration; what is None stays.
 
         Statistics do not raise ``row_version``: a configuration that was read before can still be
         updated. Costs a write unit per KB of the item; nothing is read before. See: UpdateItem.
 
+        Args:
+            table_id: The table.
+            record_count: Rows it holds.
+            size_bytes: Size of its data.
+            file_count: Number of its files.
+            last_data_at: When data was last written.
+            run_id: The run that wrote it.
+            forget: Names of figures to remove, because they are not true any more and the new
+                ones are not known.
+
         Raises:
             ItemNotFoundError: There is no such table configuration.
+            ValidationError: Nothing to report, or `forget` names what is no statistic.
         """
         given = {
             "record_count": record_count,
@@ -119,18 +131,27 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
             "last_run_id": run_id,
         }
         values = {name: value for name, value in given.items() if value is not None}
-        if not values:
+        forgotten = [name for name in dict.fromkeys(forget) if name not in values]
+        unknown = sorted(set(forgotten) - set(given))
+        if unknown:
+            raise ValidationError(f"forget names {', '.join(unknown)}, which is no statistic.")
+        if not values and not forgotten:
             raise ValidationError("update_table_statistics needs at least one figure.")
         values["statistics_updated_at"] = utc_now()
-        return self._decode(self._send(self._statistics_write(table_id, values))["Attributes"])
+        write = self._statistics_write(table_id, values, forgotten)
+        return self._decode(self._send(write)["Attributes"])
 
-    def _statistics_write(self, table_id: str, values: Mapping[str, object]) -> Write:
+    def _statistics_write(
+        self, table_id: str, values: Mapping[str, object], forgotten: Iterable[str]
+    ) -> Write:
         key = self._requests.key(table_id)
         expressions = Expressions(self.table)
         update = Update(expressions)
         for name, value in values.items():
             target = resolve(TableConfig, name)
             update.set((name,), encode_at(target, validated(target, value, managed=True)))
+        for name in forgotten:
+            update.remove((name,))
         request = {
             "TableName": self.table_name,
             "Key": key,

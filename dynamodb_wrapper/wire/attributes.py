@@ -42,6 +42,11 @@ def encode_value(value: Any, path: str) -> AttributeValue:
     Raises:
         ValidationError: DynamoDB cannot hold the value.
     """
+    kind = type(value)
+    if kind is str:
+        return {"S": _checked_text(value, path)}
+    if kind is int:
+        return {"N": number_text(value, path)}
     if value is None:
         return {"NULL": True}
     scalar = _encode_scalar(value, path)
@@ -160,10 +165,12 @@ def _checked_text(text: str, path: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValidationError(f"{path}: the text holds a lone surrogate, not UTF-8.") from error
-    return str(text)
+    return text if type(text) is str else str(text)
 
 
 def _map_key(key: Any, path: str) -> str:
+    if type(key) is str:
+        return _checked_text(key, path)
     if isinstance(key, timedelta):  # pydantic reads ISO 8601 from a text, not seconds
         key = pydantic_core.to_jsonable_python(key)
     encoded = encode_value(key, f"{path} (key)")
@@ -261,8 +268,8 @@ def _number_size(text: str) -> int:
     return (len(digits) + 1) // 2 + 1 + text.startswith("-")
 
 
-def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
-    """Refuse an item DynamoDB would refuse for its size.
+def check_size(item: Item, table_name: str, key: Item) -> int:
+    """Return the size of an item in bytes; refuse one DynamoDB would refuse for its size.
 
     Raises:
         ItemTooLargeError: The item is over 400 KB.
@@ -275,6 +282,7 @@ def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
             f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
             "data in S3 and store the address.",
             table_name=table_name,
-            key=key,
+            key=decode_item(key),
             size_bytes=size,
         )
+    return size

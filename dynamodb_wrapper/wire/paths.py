@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import pydantic
 from pydantic import BaseModel, TypeAdapter
@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.attributes import decode_value, encode_value
-from dynamodb_wrapper.wire.codec import clean_errors, explain
+from dynamodb_wrapper.wire.problems import clean_errors, explain
 from dynamodb_wrapper.wire.pruning import prune
 from dynamodb_wrapper.wire.shapes import (
     FieldShape,
@@ -152,15 +152,15 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
 
 def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: Any) -> Any:
     """Validate one field with the model's own validators, without a whole model."""
-    partial = owner.model_construct()
     try:
+        partial = owner.model_construct()
         owner.__pydantic_validator__.validate_assignment(partial, field.name, value)
         return getattr(partial, field.name)
     except pydantic.ValidationError as error:
         own = [p for p in error.errors(include_url=False) if p["loc"][:1] == (field.name,)]
         if own and not (own[0]["type"] in _FROZEN and owner.model_config.get("frozen")):
             raise refused(target, error) from error
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         pass  # a rule between fields met the fields a partial model lacks
     whole = target._replace(inside=())
     return _adapted(_annotation_at(whole), target, value)
@@ -184,10 +184,9 @@ def _annotation_at(target: Target) -> Any:
     """Return the annotation of the place, with the markers that say how a field is stored."""
     if target.owner is None or target.field is None:
         return Any
-    here: Any = target.field.annotation
     if not target.inside:
-        for marker in target.owner.model_fields[target.field.name].metadata:
-            here = Annotated[here, marker]
+        return target.field.marked
+    here: Any = target.field.annotation
     for step in target.inside:
         here = _only_model_or_self(_element(here, step, target.steps))
     return here

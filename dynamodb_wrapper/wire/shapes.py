@@ -15,7 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import pydantic
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
@@ -47,18 +47,22 @@ class FieldShape:
         attribute: Attribute name.
         input_key: Under which name pydantic expects the value.
         annotation: The field's annotation.
+        marked: The same with the markers that say how the field is checked and stored.
         read: Reads the field's attribute value.
         omits_none: Whether None is left out, because None is what an absent attribute means.
         is_set: Whether an absent attribute means the empty set.
+        needs_none: Whether pydantic must be given None where the attribute is absent.
     """
 
     name: str
     attribute: str
     input_key: str
     annotation: Any
+    marked: Any
     read: Reader
     omits_none: bool
     is_set: bool
+    needs_none: bool
 
 
 @lru_cache(maxsize=1024)
@@ -83,9 +87,18 @@ def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
         input_key=_input_key(model, name),
         annotation=info.annotation,
         read=_field_reader(info),
+        marked=_marked(info),
         omits_none=absent_means_none and not is_set,
         is_set=is_set,
+        needs_none=absent_means_none and not is_set and info.is_required(),
     )
+
+
+def _marked(info: FieldInfo) -> Any:
+    marked: Any = info.annotation
+    for marker in info.metadata:
+        marked = Annotated[marked, marker]
+    return marked
 
 
 def _input_key(model: type[BaseModel], name: str) -> str:
@@ -135,7 +148,12 @@ def strip(annotation: Any) -> Any:
 
 def is_model(annotation: Any) -> bool:
     """Tell whether the annotation is a pydantic model."""
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return is_class(annotation) and issubclass(annotation, BaseModel)
+
+
+def is_class(annotation: Any) -> bool:
+    """Tell whether the annotation is a class; `list[int]` is none, whatever Python 3.9 says."""
+    return isinstance(annotation, type) and typing.get_origin(annotation) is None
 
 
 def origin(annotation: Any) -> Any:
@@ -235,12 +253,14 @@ def _map_reader(read_inner: Reader) -> Reader:
 
 def _list_reader(readers: list[Reader]) -> Reader:
     """A tuple may have a reader for each place; a list has one for all."""
+    only, last = readers[0], len(readers) - 1
 
     def read(value: Mapping[str, Any]) -> Any:
         content = value.get("L")
         if content is None:
             return decode_value(value)
-        last = len(readers) - 1
+        if last == 0:
+            return [only(inner) for inner in content]
         return [readers[min(place, last)](inner) for place, inner in enumerate(content)]
 
     return read
@@ -267,7 +287,7 @@ def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -
             data[field.input_key] = field.read(stored)
         elif field.is_set:
             data[field.input_key] = set()
-        elif field.omits_none and model.model_fields[field.name].is_required():
+        elif field.needs_none:
             data[field.input_key] = None
     data.update((name, decode_free(value)) for name, value in left.items() if name not in data)
     return data

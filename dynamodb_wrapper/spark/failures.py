@@ -1,0 +1,92 @@
+"""What Spark's refusals mean for the table that was asked for."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.exceptions import (
+    DynamoDBWrapperError,
+    MissingDependencyError,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dynamodb_wrapper.models import TableConfig
+
+_NO_DATA_SOURCE = re.compile(r"Failed to find (?:the )?data source: (?P<name>[\w.]+)")
+_NO_PATH = re.compile(r"PATH_NOT_FOUND|Path does not exist", re.IGNORECASE)
+_PATH_TAKEN = re.compile(r"PATH_ALREADY_EXISTS|path \S+ already exists", re.IGNORECASE)
+_TABLE_TAKEN = re.compile(r"TABLE_OR_VIEW_ALREADY_EXISTS|Table \S+ already exists", re.IGNORECASE)
+
+
+@contextmanager
+def explained(table: TableConfig, verb: str) -> Iterator[None]:
+    """Raise our errors for what Spark refuses to plan; errors of the data and of user code stay.
+
+    Args:
+        table: The table at work.
+        verb: ``read`` or ``written``.
+    """
+    try:
+        yield
+    except Exception as error:
+        ours = _explanation(error, table, verb)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWrapperError | None:
+    if not type(error).__module__.startswith(("pyspark.", "py4j.")):
+        return None
+    text = str(error)
+    missing = _NO_DATA_SOURCE.search(text)
+    if missing is not None:
+        return _missing_format(missing["name"].rstrip("."), table)
+    # Its home moved with PySpark 3.4; this address serves all versions.
+    if not isinstance(error, import_module("pyspark.sql.utils").AnalysisException):
+        return None
+    where = f"Table {table.table_id!r} cannot be {verb}: "
+    if verb == "read" and _NO_PATH.search(text):
+        return ValidationError(f"{where}there is nothing at {table.location}.")
+    if verb == "written" and (_PATH_TAKEN.search(text) or _TABLE_TAKEN.search(text)):
+        place = table.location or table.qualified_name
+        return ValidationError(
+            f"{where}there is something at {place} already, and mode 'error' replaces nothing; "
+            "use append, overwrite or overwrite_partitions."
+        )
+    return ValidationError(where + _first_line(text))
+
+
+def _missing_format(name: str, table: TableConfig) -> MissingDependencyError:
+    package = _packages().get(name)
+    advice = f"the package of {name}" if package is None else package
+    return MissingDependencyError(
+        f"Table {table.table_id!r} has the format {name!r}, which this Spark does not know: add "
+        f"{advice} to the setting spark.jars.packages before the session starts."
+    )
+
+
+def _packages() -> dict[str, str]:
+    """Return the Maven coordinates of the formats that Spark does not bring along."""
+    import pyspark
+
+    version = pyspark.__version__
+    minor = ".".join(version.split(".")[:2])
+    scala = "2.12" if version.startswith("3.") else "2.13"
+    delta = "delta-core" if minor in ("3.3", "3.4") else "delta-spark"
+    return {
+        "avro": f"org.apache.spark:spark-avro_{scala}:{version}",
+        "delta": f"io.delta:{delta}_{scala}:<the Delta version for Spark {minor}>",
+        "iceberg": f"org.apache.iceberg:iceberg-spark-runtime-{minor}_{scala}:<version>",
+    }
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0].rstrip(";") if lines else "Spark gave no reason."

@@ -1,0 +1,305 @@
+"""SparkDynamoDBIntegration, what a pipeline's code holds."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.models import TriggerType
+from dynamodb_wrapper.repositories import (
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    TableConfigRepository,
+)
+from dynamodb_wrapper.runs import Run, RunContext, current_run, find_current_run
+from dynamodb_wrapper.spark import reading, writing
+from dynamodb_wrapper.spark.pyspark_import import require_pyspark
+from dynamodb_wrapper.spark.run_block import RunBlock
+from dynamodb_wrapper.spark.sessions import (
+    Sessions,
+    SessionSettings,
+    describe_session,
+)
+from dynamodb_wrapper.spark.settings import Setting, checked, settings_of
+from dynamodb_wrapper.spark.statistics import report_write
+from dynamodb_wrapper.spark.table_options import read_options, write_options
+from dynamodb_wrapper.spark.writing import WriteSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.models import TableConfig, WriteMode
+
+logger = logging.getLogger(__name__)
+
+
+class SparkDynamoDBIntegration:
+    """Runs pipelines on Spark as DynamoDB configures them, and records their runs there.
+
+    ::
+
+        integration = SparkDynamoDBIntegration(DynamoDBConfig.from_env())
+        with integration.pipeline_run_context("daily-orders") as run_id:
+            spark = integration.create_spark_session()
+            orders = integration.read_table(spark, "orders-raw")
+            written = integration.write_table(orders, "orders")
+            integration.update_table_stats_after_write(written)
+
+    Nothing is sent and no Spark is needed before a method is called that needs it. What a method
+    sends to DynamoDB may raise the errors every repository raises.
+
+    Args:
+        config: Where the tables are.
+        client: A boto3 DynamoDB client to use instead of the shared one of the config.
+    """
+
+    def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
+        self.config = config
+        self._client = client
+        self._sessions = Sessions()
+        self._blocks: dict[str, RunBlock] = {}
+        self._session_settings: SessionSettings | None = None
+
+    @property
+    def session_settings(self) -> SessionSettings | None:
+        """What became of the settings of the last `create_spark_session`; None before it."""
+        return self._session_settings
+
+    # ---- sessions --------------------------------------------------------------------------------
+
+    def get_spark_config_from_pipeline(self, pipeline_id: str) -> dict[str, str]:
+        """Return the Spark settings of a pipeline: its resources, overlaid by its `spark_config`.
+
+        Costs half a read unit per 4 KB. See: GetItem.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
+        """
+        pipelines = PipelineConfigRepository(self.config, client=self._client)
+        return settings_of(pipelines.get_or_raise(pipeline_id))
+
+    def create_spark_session(
+        self,
+        pipeline_id: str | None = None,
+        additional_config: Mapping[str, Setting] | None = None,
+    ) -> SparkSession:
+        """Return a session with the settings of a pipeline; they are read before there is one.
+
+        A session that lives already is used, because Spark shares it: it gets the runtime
+        settings, which `pipeline_run_context` takes back at its end, and the settings that are
+        fixed since its start are named in a warning. `session_settings` tells which are which.
+        Inside a run of the pipeline its configuration is the one the run began with, and the
+        application id and Spark's version are stored with the run.
+
+        A session on this machine listens on 127.0.0.1 and its workers use this interpreter, unless
+        set otherwise. Credentials are never put into the settings.
+
+        Costs half a read unit outside of the pipeline's run; inside, a write unit per KB of the
+        run. See: GetItem, UpdateItem.
+
+        Args:
+            pipeline_id: The pipeline; that of the current run unless given.
+            additional_config: Settings on top of the pipeline's.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
+            NoActiveRunError: No pipeline is given, and there is no run.
+            ConfigurationError: A setting is a secret, no setting, or refused by Spark.
+            MissingDependencyError: PySpark or Java is missing.
+        """
+        require_pyspark()
+        name, wanted = self._wanted_settings(pipeline_id)
+        wanted.update(checked(additional_config or {}, "additional_config"))
+        session, settings = self._sessions.provide(name, wanted)
+        self._session_settings = settings
+        run = find_current_run()
+        if run is not None:
+            self._tell_run(run, session, settings)
+        return session
+
+    def stop(self) -> None:
+        """Stop the session this integration made; one that somebody else made is left alone."""
+        self._sessions.stop()
+
+    # ---- runs ------------------------------------------------------------------------------------
+
+    def pipeline_run_context(
+        self,
+        pipeline_id: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        trigger: TriggerType | str = TriggerType.MANUAL,
+        force: bool = False,
+    ) -> RunBlock:
+        """Return a context manager that records its block as a run and yields the run id.
+
+        An exception leaves the block as the same object. Entering costs about 11 write units and a
+        read unit, leaving about 18 write units and two read units. See: TransactWriteItems.
+
+        Args:
+            pipeline_id: The pipeline.
+            parameters: Stored with the run, with secrets taken out.
+            tags: Stored with the run.
+            trigger: What started the run.
+            force: Whether an inactive pipeline is run all the same.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
+            PipelineInactiveError: It is switched off.
+            AlreadyRunningError: Another run holds it.
+            RunStartError: The start could not be stored; the block is not entered.
+            RunFinishError: The end of an exclusive pipeline's run could not be stored, and the
+                block itself raised nothing.
+        """
+        context = RunContext(
+            self.config,
+            pipeline_id,
+            client=self._client,
+            parameters=parameters,
+            tags=tags,
+            trigger=trigger,
+            force=force,
+        )
+        return RunBlock(context, self._blocks)
+
+    def current_run(self) -> Run:
+        """Return the innermost run of this thread or task.
+
+        Raises:
+            NoActiveRunError: There is none.
+        """
+        return current_run()
+
+    # ---- tables ----------------------------------------------------------------------------------
+
+    def get_table_read_options(self, table_id: str) -> dict[str, str]:
+        """Return a table's reader options: `connection_config`, overlaid by `read_options`.
+
+        Costs half a read unit per 4 KB. See: GetItem.
+
+        Raises:
+            ItemNotFoundError: There is no such table.
+            ConfigurationError: An option refers to a secret, or is no text, number or boolean.
+        """
+        return read_options(self._table(table_id))
+
+    def get_table_write_options(self, table_id: str) -> dict[str, str]:
+        """Return a table's writer options: `connection_config`, overlaid by `write_options`.
+
+        Costs and raises as `get_table_read_options`. See: GetItem.
+        """
+        return write_options(self._table(table_id))
+
+    def read_table(
+        self, spark: SparkSession, table_id: str, *, columns: Sequence[str] | None = None
+    ) -> DataFrame:
+        """Return a table as its configuration says: format, location, schema, options, caching.
+
+        Tables of format delta, iceberg and catalog carry their own schema; `schema_definition` is
+        not used for them. Costs half a read unit per 4 KB of the configuration. See: GetItem.
+
+        Args:
+            spark: The session.
+            table_id: The table.
+            columns: Columns to select, before anything is cached.
+
+        Raises:
+            ItemNotFoundError: There is no such table configuration.
+            ValidationError: The table is inactive, nothing is at its location, or columns, schema
+                or cache level do not fit; Spark's own error is the cause.
+            ConfigurationError: An option refers to a secret.
+            MissingDependencyError: Spark lacks the package of the format; it is named.
+        """
+        require_pyspark()
+        return reading.read(spark, self._table(table_id), columns)
+
+    def write_table(
+        self, df: DataFrame, table_id: str, *, mode: WriteMode | str | None = None
+    ) -> WriteSummary:
+        """Write a DataFrame as the configuration of a table says, and return what it came to.
+
+        ``overwrite`` replaces the whole table and ``overwrite_partitions`` the partitions the
+        DataFrame has rows for, whatever the session's ``partitionOverwriteMode`` is. The rows are
+        counted in the same pass. Nothing is written to DynamoDB; hand the summary to
+        `update_table_stats_after_write` for that. Costs half a read unit per 4 KB of the
+        configuration. See: GetItem.
+
+        Args:
+            df: The rows.
+            table_id: The table.
+            mode: ``append``, ``overwrite``, ``overwrite_partitions`` or ``error``; the table's
+                unless given.
+
+        Raises:
+            ItemNotFoundError: There is no such table configuration.
+            ValidationError: The table is inactive, the mode does not fit, something is there
+                already (mode ``error``), or the data does not fit the format.
+            ConfigurationError: An option refers to a secret.
+            MissingDependencyError: Spark lacks the package of the format; it is named.
+        """
+        require_pyspark()
+        return writing.write(df, self._table(table_id), mode)
+
+    def update_table_stats_after_write(
+        self,
+        written: WriteSummary | str,
+        *,
+        record_count: int | None = None,
+        size_bytes: int | None = None,
+        file_count: int | None = None,
+        run_id: str | None = None,
+    ) -> TableConfig:
+        """Report what a table holds after a write, with the id of the current run.
+
+        Nothing is counted for it. A write that replaced the table tells its number of rows; after
+        ``append`` and ``overwrite_partitions`` only you can know it. Of the figures that are
+        neither given nor known the old ones are removed, because they are not true any more. Safe
+        to repeat. Costs a write unit per KB of the configuration. See: UpdateItem.
+
+        Args:
+            written: The summary `write_table` returned; or a table id, after a write of your own.
+            record_count: Rows the table holds now, where you know it.
+            size_bytes: Size of its data.
+            file_count: Number of its files.
+            run_id: The run that wrote; the current one unless given.
+
+        Raises:
+            ItemNotFoundError: There is no such table configuration.
+            ValidationError: Only a table id was given and no figure.
+        """
+        run = find_current_run()
+        return report_write(
+            TableConfigRepository(self.config, client=self._client),
+            written,
+            {"record_count": record_count, "size_bytes": size_bytes, "file_count": file_count},
+            run_id or (None if run is None else run.run_id),
+        )
+
+    # ---- parts -----------------------------------------------------------------------------------
+
+    def _wanted_settings(self, pipeline_id: str | None) -> tuple[str, dict[str, str]]:
+        """Return the pipeline's id and settings; a run keeps the configuration it began with."""
+        run = current_run() if pipeline_id is None else find_current_run()
+        if run is not None and pipeline_id in (None, run.pipeline_id):
+            pipeline_id, settings = run.pipeline_id, settings_of(run.pipeline)
+        else:
+            settings = self.get_spark_config_from_pipeline(str(pipeline_id))
+        return str(pipeline_id), checked(settings, f"Pipeline {pipeline_id!r}")
+
+    def _tell_run(self, run: Run, session: SparkSession, settings: SessionSettings) -> None:
+        """Let the run's block restore the settings, and store what Spark says of itself."""
+        block = self._blocks.get(run.run_id)
+        if block is not None and settings.previous:
+            block.remember(session, settings.previous)
+        try:
+            runs = PipelineRunLogsRepository(self.config, client=self._client)
+            runs.attach_runtime(run.run_id, describe_session(session))
+        except Exception as error:  # noqa: BLE001 - the user's job goes on without it
+            logger.warning("What Spark says of itself is not stored with the run: %s", error)
+
+    def _table(self, table_id: str) -> TableConfig:
+        return TableConfigRepository(self.config, client=self._client).get_or_raise(table_id)

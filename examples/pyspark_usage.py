@@ -1,0 +1,382 @@
+"""A pipeline on real data, configured from DynamoDB and recorded there.
+
+python examples/pyspark_usage.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo import open_store, print_table, section, spark_log_in
+from flight_data import FLIGHTS, FlightData, flight_data
+
+from dynamodb_wrapper import (
+    DataQualityResult,
+    DynamoDBConfig,
+    PipelineConfig,
+    PipelineConfigRepository,
+    PipelineRunLog,
+    PipelineRunLogsRepository,
+    StageInfo,
+    StageStatus,
+    TableConfig,
+    TableConfigRepository,
+    create_tables,
+)
+from dynamodb_wrapper.models import utc_now
+from dynamodb_wrapper.utils import SparkDynamoDBIntegration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import DataFrame, SparkSession
+
+PIPELINE = "nyc-flights"
+RAW_SCHEMA = """
+    year INT, month INT, day INT, dep_time INT, sched_dep_time INT, dep_delay DOUBLE, arr_time INT,
+    sched_arr_time INT, arr_delay DOUBLE, carrier STRING, flight INT, tailnum STRING,
+    origin STRING, dest STRING, air_time DOUBLE, distance DOUBLE, hour INT, minute INT,
+    time_hour TIMESTAMP
+"""
+AIRPORT_SCHEMA = (
+    "faa STRING, name STRING, lat DOUBLE, lon DOUBLE, alt INT, tz INT, dst STRING, tzone STRING"
+)
+
+
+class UnknownAirportError(Exception):
+    """The quality gate of this pipeline."""
+
+
+def main() -> None:
+    """Register the pipeline, run it, let a stricter run fail, show the history."""
+    print("Delays of the 336,776 flights that left New York in 2013, as a recorded pipeline.")
+    data = flight_data()
+    with open_store() as config, tempfile.TemporaryDirectory() as folder:
+        register(config, data, Path(folder))
+        integration = SparkDynamoDBIntegration(config)
+        pipeline = FlightPipeline(config, integration, Path(folder) / "spark.log")
+        try:
+            succeeded = pipeline.run()
+            failed = pipeline.run_strictly()
+        finally:
+            integration.stop()
+        show(config, succeeded, failed)
+
+
+def register(config: DynamoDBConfig, data: FlightData, folder: Path) -> None:
+    """Store what the pipeline is, and which tables it reads and writes."""
+    section("1. Register the pipeline and its tables")
+    create_tables(config)
+    csv = {"data_format": "csv", "pipeline_id": PIPELINE}
+    options = {"header": True, "nullValue": "NA"}
+    made = {"pipeline_id": PIPELINE, "write_mode": "overwrite"}
+    tables = [
+        TableConfig(
+            table_id="flights-raw",
+            table_type="source",
+            location=data.flights.as_uri(),
+            schema_definition=RAW_SCHEMA,
+            read_options=options,
+            **csv,
+        ),
+        TableConfig(
+            table_id="airlines",
+            table_type="lookup",
+            location=data.airlines.as_uri(),
+            schema_definition="carrier STRING, name STRING",
+            read_options=options,
+            **csv,
+        ),
+        TableConfig(
+            table_id="airports",
+            table_type="lookup",
+            location=data.airports.as_uri(),
+            schema_definition=AIRPORT_SCHEMA,
+            read_options=options,
+            caching_enabled=True,
+            **csv,
+        ),
+        TableConfig(
+            table_id="flights",
+            table_type="destination",
+            location=(folder / "flights").as_uri(),
+            partition_columns=["month"],
+            **made,
+        ),
+        TableConfig(
+            table_id="daily-delays",
+            table_type="destination",
+            location=(folder / "daily_delays").as_uri(),
+            **made,
+        ),
+    ]
+    TableConfigRepository(config).put_many(tables)
+    PipelineConfigRepository(config).put(
+        PipelineConfig(
+            pipeline_id=PIPELINE,
+            description="Delays per day and carrier",
+            input_tables=["flights-raw", "airlines", "airports"],
+            output_tables=["flights", "daily-delays"],
+            resources={"driver_memory": "1g"},
+            spark_config={
+                "spark.sql.shuffle.partitions": 4,
+                "spark.sql.session.timeZone": "UTC",
+                "spark.ui.enabled": False,
+                "spark.ui.showConsoleProgress": False,
+                "spark.log.level": "ERROR",
+            },
+        )
+    )
+    print_table(
+        ("table", "type", "format", "partitions"),
+        [
+            (
+                table.table_id,
+                table.table_type,
+                table.data_format,
+                ", ".join(table.partition_columns) or None,
+            )
+            for table in TableConfigRepository(config).get_tables_by_pipeline(PIPELINE)
+        ],
+    )
+
+
+class FlightPipeline:
+    """What the pipeline does; where and how comes from its configuration."""
+
+    def __init__(
+        self, config: DynamoDBConfig, integration: SparkDynamoDBIntegration, spark_log: Path
+    ) -> None:
+        self.integration = integration
+        self.runs = PipelineRunLogsRepository(config)
+        self.spark_log = spark_log
+
+    def run(self) -> str:
+        """Clean the flights, summarise their delays; return the run id."""
+        section("2. Run it")
+        with self.integration.pipeline_run_context(PIPELINE) as run_id:
+            spark = self.session()
+            cleaned = self.clean(spark, run_id)
+            flights = self.integration.read_table(spark, "flights")
+            self.check(spark, run_id, flights)
+            summarised = self.summarise(spark, run_id, flights)
+            self.runs.update_run_metrics(
+                run_id,
+                cleaned.metrics,
+                records_read=cleaned.records_read,
+                records_written=(cleaned.records_written or 0) + (summarised.records_written or 0),
+            )
+        return run_id
+
+    def run_strictly(self) -> str:
+        """Demand that every airport is known, which this data does not give; return the run id."""
+        section("3. Run it again, strictly: every destination must be a known airport")
+        run_id = ""
+        try:
+            with self.integration.pipeline_run_context(
+                PIPELINE, parameters={"strict": True}
+            ) as run_id:
+                spark = self.session()
+                flights = self.integration.read_table(spark, "flights")
+                self.check(spark, run_id, flights, strict=True)
+        except UnknownAirportError:
+            print("  The exception left the run as it was raised; here it is caught.")
+        return run_id
+
+    def session(self) -> SparkSession:
+        """Return the session, configured from DynamoDB."""
+        with spark_log_in(self.spark_log):
+            spark = self.integration.create_spark_session()
+        settings = self.integration.session_settings
+        print(
+            f"  Spark {spark.version}: {len(settings.applied) if settings else 0} settings from "
+            "DynamoDB are in force."
+        )
+        return spark
+
+    def clean(self, spark: SparkSession, run_id: str) -> StageInfo:
+        """Write the flights by month, with a date and a mark for those that did not fly."""
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F  # noqa: N812
+
+        with self.stage(run_id, "clean") as stage:
+            raw = self.integration.read_table(spark, "flights-raw")
+            seen = Observation("raw")  # counted while the write runs, not by an action of its own
+            cleaned = raw.observe(
+                seen,
+                F.count(F.lit(1)).alias("rows"),
+                F.count(F.when(F.col("arr_delay").isNull(), 1)).alias("incomplete"),
+            ).select(
+                F.make_date("year", "month", "day").alias("date"),
+                *("month", "carrier", "flight", "tailnum", "origin", "dest", "distance"),
+                *("dep_delay", "arr_delay"),
+                F.col("dep_time").isNull().alias("cancelled"),
+            )
+            written = self.integration.write_table(cleaned, "flights")
+            self.integration.update_table_stats_after_write(written)
+            stage.records_read = seen.get["rows"]
+            stage.records_written = written.rows
+            stage.metrics = {"incomplete_flights": seen.get["incomplete"]}
+        if stage.records_read != FLIGHTS:
+            raise RuntimeError(f"{stage.records_read} rows were read, not {FLIGHTS}")
+        return stage
+
+    def check(
+        self, spark: SparkSession, run_id: str, flights: DataFrame, *, strict: bool = False
+    ) -> None:
+        """Look for destinations that are no known airport: a warning, or the end of the run."""
+        with self.stage(run_id, "check"):
+            airports = self.integration.read_table(spark, "airports", columns=["faa"])
+            unknown = flights.join(airports, flights.dest == airports.faa, "left_anti")
+            counts = {row["dest"]: row["count"] for row in unknown.groupBy("dest").count().collect()}
+            airports.unpersist()
+            message = (
+                f"{sum(counts.values()):,} flights go to {len(counts)} airports that are not in "
+                f"the list: {', '.join(sorted(counts))}"
+            )
+            self.runs.add_data_quality(
+                run_id,
+                "destination-is-known",
+                DataQualityResult(
+                    passed=not counts,
+                    severity="error" if strict else "warn",
+                    table_id="flights",
+                    column="dest",
+                    failed_rows=sum(counts.values()),
+                    message=message,
+                    evaluated_at=utc_now(),
+                ),
+            )
+            print(f"  Quality: {message}.")
+            if counts and strict:
+                raise UnknownAirportError(message)
+
+    def summarise(self, spark: SparkSession, run_id: str, flights: DataFrame) -> StageInfo:
+        """Write the delays per day and carrier, with the carrier's name and its farthest goal."""
+        from pyspark.sql import functions as F  # noqa: N812
+
+        with self.stage(run_id, "summarise") as stage:
+            airlines = self.integration.read_table(spark, "airlines").withColumnRenamed(
+                "name", "airline"
+            )
+            airports = self.integration.read_table(spark, "airports", columns=["faa", "name"])
+            daily = (
+                flights.join(F.broadcast(airlines), "carrier", "left")
+                .join(F.broadcast(airports), flights.dest == airports.faa, "left")
+                .groupBy("date", "carrier", "airline")
+                .agg(
+                    F.count(F.lit(1)).alias("flights"),
+                    F.sum(F.col("cancelled").cast("int")).alias("cancelled"),
+                    F.avg("dep_delay").alias("mean_departure_delay"),
+                    F.avg("arr_delay").alias("mean_arrival_delay"),
+                    F.max_by("name", "distance").alias("farthest_airport"),
+                )
+            )
+            written = self.integration.write_table(daily, "daily-delays")
+            self.integration.update_table_stats_after_write(written)
+            airports.unpersist()
+            stage.records_read = FLIGHTS
+            stage.records_written = written.rows
+        self.print_worst_days(self.integration.read_table(spark, "daily-delays"))
+        return stage
+
+    def print_worst_days(self, daily: DataFrame) -> None:
+        """Show what came out."""
+        worst = daily.where("flights >= 100").orderBy("mean_departure_delay", ascending=False)
+        print("\n  The worst days of a carrier with a hundred flights or more:")
+        print_table(
+            ("date", "airline", "flights", "cancelled", "mean delay, minutes"),
+            [
+                (row.date, row.airline, row.flights, row.cancelled, row.mean_departure_delay)
+                for row in worst.limit(5).collect()
+            ],
+        )
+
+    @contextmanager
+    def stage(self, run_id: str, name: str) -> Iterator[StageInfo]:
+        """Store the stage when it begins and when it ends."""
+        begun = utc_now()
+        stage = self.runs.add_stage_info(run_id, name, StageInfo(start_time=begun))
+        try:
+            yield stage
+            stage.status = StageStatus.SUCCESS
+        except Exception as error:
+            stage.status = StageStatus.FAILED
+            stage.error = str(error)
+            raise
+        finally:
+            stage.end_time = utc_now()
+            seconds = (stage.end_time - begun).total_seconds()
+            stage.duration_seconds = Decimal(f"{seconds:.3f}")
+            self.runs.add_stage_info(run_id, name, stage)
+
+
+def show(config: DynamoDBConfig, succeeded: str, failed: str) -> None:
+    """Print what DynamoDB knows now."""
+    runs, tables = PipelineRunLogsRepository(config), TableConfigRepository(config)
+    success, failure = runs.get_or_raise(succeeded), runs.get_or_raise(failed)
+    section("4. What DynamoDB knows now")
+    print_table(
+        ("stage", "status", "seconds", "read", "written"),
+        [
+            (
+                name,
+                stage.status,
+                float(stage.duration_seconds or 0),
+                stage.records_read,
+                stage.records_written,
+            )
+            for name, stage in sorted(
+                success.stages.items(), key=lambda entry: entry[1].start_time or utc_now()
+            )
+        ],
+    )
+    print()
+    print_table(
+        ("table", "rows", "files", "bytes", "written by run"),
+        [
+            (
+                table.table_id,
+                table.record_count,
+                table.file_count,
+                table.size_bytes,
+                table.last_run_id,
+            )
+            for table in tables.get_destination_tables(PIPELINE)
+        ],
+    )
+    print(f"\n  Runs, newest first; times in {config.user_timezone}:")
+    print_table(
+        ("run", "status", "started", "seconds", "read", "written", "error"),
+        [
+            (
+                run.run_id,
+                str(run.status).upper(),
+                f"{config.to_user_timezone(run.start_time or utc_now()):%Y-%m-%d %H:%M:%S}",
+                float(run.duration_seconds or 0),
+                run.records_read,
+                run.records_written,
+                (run.error_type or "-").rpartition(".")[2],
+            )
+            for run in runs.get_runs_by_pipeline(PIPELINE)
+        ],
+    )
+    print()
+    print(verdict(success))
+    print(verdict(failure))
+
+
+def verdict(run: PipelineRunLog) -> str:
+    """Return what became of a run."""
+    name = str(run.status).upper()
+    if run.error is None:
+        return f"{name}: read {run.records_read or 0:,} rows, wrote {run.records_written or 0:,}."
+    return f"{name}: {run.error.type.rpartition('.')[2]}: {run.error.message}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The examples run as a newcomer runs them, and store what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from dynamodb_wrapper import (
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    RunStatus,
+    TableConfigRepository,
+)
+from tests.engines import isolated
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper import DynamoDBConfig
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FLIGHTS = 336_776
+OFFLINE = {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "npm_config_offline": "true"}
+
+
+def run(*arguments: str, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_")}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**kept, **environment},
+        cwd=EXAMPLES,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def variables(config: DynamoDBConfig) -> dict[str, str]:
+    return {
+        "DYNAMODB_ENDPOINT_URL": str(config.endpoint_url),
+        "DYNAMODB_TABLE_PREFIX": str(config.table_prefix),
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+
+
+class TestBasicUsage:
+    def test_without_an_endpoint_it_starts_an_engine_and_says_so(self) -> None:
+        said = run("basic_usage.py")
+        assert "No endpoint is configured" in said
+        assert re.search(r"(dynoxide|moto) at http://127\.0\.0\.1:\d+, in memory", said)
+
+    def test_it_runs_twice_on_the_same_store_and_shows_every_habit(
+        self, local_config: DynamoDBConfig
+    ) -> None:
+        environment = variables(local_config)
+        run("basic_usage.py", **environment)
+        said = run("basic_usage.py", **environment)
+        for shown in (
+            str(local_config.endpoint_url),
+            "There is an item",
+            "did you mean 'owner'",
+            "did not hold",
+            "changed by somebody else",
+            "by token:    sales-04",
+            "12.50 to the cent",
+            "100 orders written",
+            "refused as a whole [None, 'ConditionalCheckFailed']",
+            "TimeoutError",
+        ):
+            assert shown in said
+
+    def test_it_stores_what_it_says(self, local_config: DynamoDBConfig) -> None:
+        run("basic_usage.py", **variables(local_config))
+        assert PipelineConfigRepository(local_config).get_or_raise("daily-sales").owner
+        stored = PipelineRunLogsRepository(local_config).get_runs_by_pipeline("daily-sales")
+        assert [summary.status for summary in stored] == [RunStatus.FAILED, RunStatus.SUCCESS]
+
+
+class Demo(NamedTuple):
+    """What the Spark example said, and where it stored what it did."""
+
+    said: str
+    config: DynamoDBConfig
+
+
+@pytest.fixture(scope="module")
+def demo(local_engine: Any, spark: Any) -> Demo:
+    """Run the Spark example offline, after the flights were fetched."""
+    run("-c", "from flight_data import flight_data; flight_data()")
+    config = isolated(local_engine.config)
+    return Demo(run("pyspark_usage.py", **variables(config), **OFFLINE), config)
+
+
+class TestPySparkUsage:
+    def test_it_ends_with_a_success_that_read_every_flight_and_a_failure_with_its_error(
+        self, demo: Demo
+    ) -> None:
+        success, failure = demo.said.splitlines()[-2:]
+        assert success.startswith("SUCCESS: read 336,776 rows")
+        assert failure.startswith("FAILED: UnknownAirportError: 7,602 flights go to 4 airports")
+
+    def test_both_runs_are_stored_truthfully(self, demo: Demo) -> None:
+        runs = PipelineRunLogsRepository(demo.config)
+        failed, succeeded = (
+            runs.get_or_raise(summary.run_id) for summary in runs.get_runs_by_pipeline("nyc-flights")
+        )
+        assert (succeeded.status, failed.status) == (RunStatus.SUCCESS, RunStatus.FAILED)
+        assert succeeded.records_read == FLIGHTS
+        assert {name: str(stage.status) for name, stage in succeeded.stages.items()} == {
+            "clean": "success",
+            "check": "success",
+            "summarise": "success",
+        }
+        assert succeeded.stages["clean"].records_written == FLIGHTS
+        assert succeeded.data_quality["destination-is-known"].failed_rows == 7602
+        assert succeeded.data_quality_passed
+        assert not failed.data_quality_passed
+        assert failed.error is not None
+        assert "BQN, PSE, SJU, STT" in failed.error.message
+        assert failed.parameters == {"strict": True}
+        assert str(failed.stages["check"].status) == "failed"
+        assert succeeded.runtime.spark_application_id is not None
+
+    def test_statistics_of_the_written_tables_are_stored(self, demo: Demo) -> None:
+        tables = TableConfigRepository(demo.config)
+        flights, daily = tables.get_many(["flights", "daily-delays"])
+        assert flights is not None
+        assert daily is not None
+        assert flights.record_count == FLIGHTS
+        assert flights.file_count is not None
+        assert flights.file_count >= 12
+        assert daily.record_count == 5432
+        assert flights.last_run_id == daily.last_run_id is not None
+
+    def test_its_output_is_short_and_without_noise_of_spark(self, demo: Demo) -> None:
+        assert len(demo.said.splitlines()) < 70
+        assert "WARN" not in demo.said
+        assert max(len(line) for line in demo.said.splitlines()) < 130
