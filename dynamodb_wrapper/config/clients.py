@@ -55,6 +55,7 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
     from botocore.config import Config
     from botocore.exceptions import NoRegionError, PartialCredentialsError, ProfileNotFound
 
+    longest = config.operation_timeout_seconds
     try:
         session = _create_session(config, cache)
         client = session.client(
@@ -63,10 +64,11 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
             endpoint_url=config.endpoint_url,
             config=Config(
                 retries={"mode": "standard", "total_max_attempts": config.max_attempts},
-                connect_timeout=config.connect_timeout_seconds,
-                read_timeout=config.read_timeout_seconds,
+                connect_timeout=min(config.connect_timeout_seconds, longest),
+                read_timeout=min(config.read_timeout_seconds, longest),
                 max_pool_connections=config.max_pool_connections,
                 user_agent_extra="dynamodb-wrapper",
+                parameter_validation=False,  # requests are built and checked by `wire`
             ),
         )
     except NoRegionError as error:

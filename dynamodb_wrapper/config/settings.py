@@ -83,7 +83,9 @@ class DynamoDBConfig(BaseModel):
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
         if self.aws_session_token is not None and self.aws_access_key_id is None:
-            raise ValueError("aws_session_token needs aws_access_key_id and aws_secret_access_key")
+            raise ValueError(
+                "AWS_SESSION_TOKEN needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY beside it"
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> DynamoDBConfig:

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+from typing_extensions import Self
 
-from dynamodb_wrapper.models.fields import Tags, UtcDatetime, utc_now
+from dynamodb_wrapper.models.fields import Tags, UtcDatetime, is_stored, utc_now
+
+
+class Part(BaseModel):
+    """Base of the models inside documents: keeps what a newer version of the library stored."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    REFUSES_UNKNOWN: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _unknown_only_when_stored(self, info: ValidationInfo) -> Self:
+        if self.model_extra and not is_stored(info):
+            if self.REFUSES_UNKNOWN:
+                raise ValueError(f"has no field {', '.join(self.model_extra)}")
+            self.model_extra.clear()
+        return self
 
 
 class Document(BaseModel):

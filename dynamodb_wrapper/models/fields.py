@@ -70,7 +70,10 @@ def to_utc(moment: datetime) -> datetime:
     """
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise ValueError("has no time zone; use datetime.now(timezone.utc) or give it a tzinfo")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is beyond the years 1 to 9999 in UTC") from None
 
 
 def _aware(moment: datetime) -> datetime:
@@ -81,7 +84,10 @@ def _aware(moment: datetime) -> datetime:
 def _from_number(step: timedelta) -> Callable[[Any], Any]:
     def convert(value: Any) -> Any:
         if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
-            return _EPOCH + int(value) * step
+            try:
+                return _EPOCH + int(value) * step
+            except OverflowError:
+                raise ValueError("is beyond the years 1 to 9999; mind the unit") from None
         return value
 
     return convert
@@ -134,7 +140,7 @@ EpochMillis = Annotated[
 
 
 def _valid_id(value: str, info: ValidationInfo) -> str:
-    if not is_stored(info) and not _ID.match(value):
+    if not is_stored(info) and not _ID.fullmatch(value):
         raise ValueError(
             "must start with a letter or digit, then up to 254 of letters, digits and ._:/=@+-"
         )

@@ -7,16 +7,16 @@ import json
 import re
 from typing import Annotated, Any, ClassVar, Optional
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
-from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.document import Document, Part
 from dynamodb_wrapper.models.enums import PipelineType, PipelineTypeField
 from dynamodb_wrapper.models.fields import Id, JsonDict, SecretFree, Settings
 
 _MEMORY = re.compile(r"^[1-9]\d*(\.\d+)?\s*[kmgt]b?$", re.IGNORECASE)
 
 
-class Resources(BaseModel):
+class Resources(Part):
     """Sizes of a Spark application; they become Spark settings.
 
     Attributes:
@@ -25,7 +25,8 @@ class Resources(BaseModel):
         executor_cores: ``cpu_cores`` is accepted as well.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
+    REFUSES_UNKNOWN: ClassVar[bool] = True
 
     driver_cores: Optional[int] = Field(default=None, ge=1)
     driver_memory: Optional[str] = None
@@ -47,7 +48,7 @@ class Resources(BaseModel):
     @field_validator("driver_memory", "executor_memory")
     @classmethod
     def _spark_size(cls, size: Optional[str]) -> Optional[str]:
-        if size is not None and not _MEMORY.match(size):
+        if size is not None and not _MEMORY.fullmatch(size):
             raise ValueError("is not a Spark size; write for example 512m or 8g")
         return size
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Optional, Union
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.document import Document, Part
 from dynamodb_wrapper.models.enums import (
     RunStatus,
     RunStatusField,
@@ -24,11 +24,7 @@ from dynamodb_wrapper.models.ids import new_run_id
 Metric = Union[int, Decimal, str]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
-
-
-class StageInfo(_Part):
+class StageInfo(Part):
     """One stage of a run.
 
     Attributes:
@@ -46,7 +42,7 @@ class StageInfo(_Part):
     error: Optional[str] = None
 
 
-class DataQualityResult(_Part):
+class DataQualityResult(Part):
     """Outcome of one data quality check.
 
     Attributes:
@@ -65,7 +61,7 @@ class DataQualityResult(_Part):
     evaluated_at: Optional[UtcDatetime] = None
 
 
-class RunErrorInfo(_Part):
+class RunErrorInfo(Part):
     """Why a run failed, with secrets taken out.
 
     Attributes:
@@ -81,7 +77,7 @@ class RunErrorInfo(_Part):
     stack_tail: Optional[str] = None
 
 
-class RuntimeInfo(_Part):
+class RuntimeInfo(Part):
     """Where a run runs."""
 
     host: Optional[str] = None
@@ -178,8 +174,10 @@ class PipelineRunLog(Document):
             raise ValueError("end_time is before start_time")
 
 
-class RunSummary(_Part):
+class RunSummary(BaseModel):
     """What every list of runs returns; `get_by_run_id` returns the whole."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     run_id: str
     pipeline_id: str

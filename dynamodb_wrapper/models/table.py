@@ -200,11 +200,22 @@ class Table(Generic[ModelT]):
                 raise ValidationError(
                     f"Table {self.name!r}: {where} {key!r} must be text, a number or bytes."
                 )
+        fields = {attribute_name(self.model, field) for field in self.model.model_fields}
+        for derived in self.derived:
+            if derived.attribute in fields:
+                raise ValidationError(
+                    f"Table {self.name!r}: the derived attribute {derived.attribute!r} is a field "
+                    f"of {self.model.__name__}; choose another name."
+                )
         names = [index.name for index in self.indexes]
         if len(set(names)) != len(names):
             raise ValidationError(f"Table {self.name!r} declares an index twice: {names}.")
         if self.version_field is not None:
             self._check_field(self.version_field, "version_field")
+            if not _is_int(self.model.model_fields[self.version_field]):
+                raise ValidationError(
+                    f"Table {self.name!r}: version_field {self.version_field!r} must be int."
+                )
         if self.ttl is not None:
             self._check_field(self.ttl, "ttl")
             if StoredAs("N", "EpochSeconds") not in _markers(self.model.model_fields[self.ttl]):
@@ -240,6 +251,12 @@ def _alternatives(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+def _is_int(info: FieldInfo) -> bool:
+    (kind,) = _alternatives(info.annotation)[:1]
+    kind = getattr(kind, "__origin__", kind)
+    return isinstance(kind, type) and issubclass(kind, int) and kind is not bool
+
+
 def _key_tag(info: FieldInfo) -> str | None:
     for marker in _markers(info):
         if isinstance(marker, StoredAs):
@@ -255,7 +272,7 @@ def _tag_of_type(annotation: Any) -> str:
         return tags.pop() if len(tags) == 1 else ""
     if getattr(annotation, "__metadata__", None) is not None:
         return _tag_of_type(annotation.__origin__)
-    if not isinstance(annotation, type):
+    if not isinstance(annotation, type) or origin is not None:
         return ""
     if issubclass(annotation, Enum):
         tags = {_tag_of_type(type(member.value)) for member in annotation}

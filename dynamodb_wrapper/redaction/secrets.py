@@ -79,7 +79,7 @@ def is_secret_key(key: str) -> bool:
 
 def is_reference(value: object) -> bool:
     """Tell whether a value points to a secret, as ``secretsmanager:…`` and ``env:…`` do."""
-    return isinstance(value, str) and bool(_REFERENCE.match(value))
+    return isinstance(value, str) and bool(_REFERENCE.fullmatch(value))
 
 
 def find_secrets(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

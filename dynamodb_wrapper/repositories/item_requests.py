@@ -6,7 +6,6 @@ is sent alone or inside a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -15,9 +14,8 @@ from dynamodb_wrapper.models import Document, ModelT, Table
 from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps
 from dynamodb_wrapper.wire.attributes import Item, check_size
-from dynamodb_wrapper.wire.codec import Codec, check_key_value, plain
+from dynamodb_wrapper.wire.codec import Codec, plain
 from dynamodb_wrapper.wire.expressions import Expressions
-from dynamodb_wrapper.wire.paths import encode_operand, resolve
 from dynamodb_wrapper.wire.shapes import fields_of
 from dynamodb_wrapper.wire.transactions import Action
 from dynamodb_wrapper.wire.updates import CheckedChanges, Update
@@ -39,6 +37,7 @@ class Write:
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
+        size_bytes: Size of a whole item, as DynamoDB counts it.
     """
 
     verb: str
@@ -48,6 +47,7 @@ class Write:
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
+    size_bytes: int = 0
 
     @property
     def plain_key(self) -> dict[str, Any]:
@@ -87,29 +87,7 @@ class ItemRequests(Generic[ModelT]):
         Raises:
             ValidationError: A part is missing, empty or of the wrong type.
         """
-        fields = self.table.key_fields
-        if isinstance(key, self.table.model):
-            values = [getattr(key, name) for name in fields]
-        elif isinstance(key, Mapping):
-            values = [key.get(name, key.get(self.table.attribute_of(name))) for name in fields]
-        elif isinstance(key, tuple):
-            values = list(key)
-        else:
-            values = [key]
-        if len(values) != len(fields):
-            raise ValidationError(
-                f"Table {self.table.name!r} has the key {' and '.join(fields)}; "
-                f"{len(values)} value(s) were given. Use a tuple or a dict with all of them."
-            )
-        return {
-            self.table.attribute_of(name): self._key_value(name, value)
-            for name, value in zip(fields, values)
-        }
-
-    def _key_value(self, name: str, value: Any) -> dict[str, Any]:
-        target = resolve(self.table.model, name)
-        encoded = None if value is None else encode_operand(target, value)
-        return check_key_value(self.table, name, encoded)
+        return self.codec.keys.encode(key)
 
     # ---- reads ---------------------------------------------------------------------------------
 
@@ -161,11 +139,11 @@ class ItemRequests(Generic[ModelT]):
         self, item: ModelT, values: dict[str, Any], expressions: Expressions, condition: str | None
     ) -> Write:
         stored = self.codec.encode(item.model_copy(update=values))
-        key = {name: stored[name] for name in self.key(item)}
-        check_size(stored, self.table_name, plain(key) or {})
+        key = {name: stored[name] for name in self.codec.keys.names}
+        size = check_size(stored, self.table_name, key)
         request = {"TableName": self.table_name, "Item": stored}
         request = self._conditional(request, expressions, condition)
-        return Write("put", key, request, values=values, written=stored)
+        return Write("put", key, request, values=values, written=stored, size_bytes=size)
 
     def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return an UpdateItem of every field of a model, guarded by its version.
@@ -180,7 +158,7 @@ class ItemRequests(Generic[ModelT]):
         changed = item.model_copy(update=values)
         stored = self.codec.encode(changed)
         key = self.key(item)
-        check_size(stored, self.table_name, plain(key) or {})
+        check_size(stored, self.table_name, key)
         expressions = Expressions(self.table)
         update = Update(expressions)
         left_alone = {*key, *self._managed()}

@@ -16,10 +16,9 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import ModelT, Table
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
-from dynamodb_wrapper.repositories.queries import Queries
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
-from dynamodb_wrapper.wire.codec import Codec
+from dynamodb_wrapper.wire.codec import Codec, plain
 from dynamodb_wrapper.wire.requests import Caller
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
@@ -55,7 +54,6 @@ class ItemRepository(Generic[ModelT]):
         self._requests: ItemRequests[ModelT] = ItemRequests(
             declared, self.table_name, config.actor_name(), config.item_environment
         )
-        self._queries = Queries(self._requests)
         self._caller = Caller(
             client if client is not None else client_for(config),
             self.table_name,
@@ -112,7 +110,7 @@ class ItemRepository(Generic[ModelT]):
             IncompatibleItemError: The stored item does not fit the model.
         """
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
-        response = self._caller.call("GetItem", request, key=stored_key)
+        response = self._caller.call("GetItem", request, key=plain(stored_key))
         item = response.get("Item")
         if not item or self._requests.guards.is_expired(item):
             return None
@@ -155,7 +153,7 @@ class ItemRepository(Generic[ModelT]):
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
-        item = self._caller.call("GetItem", request, key=stored_key).get("Item")
+        item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
         return bool(item) and not self._requests.guards.is_expired(item or {})
 
     @overload

@@ -8,7 +8,7 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table, utc_now
 from dynamodb_wrapper.wire.attributes import encode_value
 from dynamodb_wrapper.wire.codec import Codec, put_derived
-from dynamodb_wrapper.wire.paths import decode_at, resolve, validate_whole
+from dynamodb_wrapper.wire.paths import validate_whole
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import Item
@@ -61,7 +61,7 @@ class Stamps(Generic[ModelT]):
 
     def complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
         """Make an upsert leave a whole item where there was none."""
-        item = validate_whole(self._table.model, {**self._key_values(key), **changes.values})
+        item = validate_whole(self._table.model, {**self._codec.keys.decode(key), **changes.values})
         item = item.model_copy(update=self.values(item, version=None))
         stored = self._codec.encode(item)
         done = {self._table.attribute_of(name) for name in changes.touched}
@@ -82,7 +82,7 @@ class Stamps(Generic[ModelT]):
 
     def derive(self, update: Update, changes: CheckedChanges, key: Item) -> None:
         """Set the index attributes that are made from changed fields."""
-        known = {**changes.values, **self._key_values(key)}
+        known = {**changes.values, **self._codec.keys.decode(key)}
         for derived in self._table.derived:
             if not changes.touched & set(derived.fields):
                 continue
@@ -99,9 +99,3 @@ class Stamps(Generic[ModelT]):
                 update.set((derived.attribute,), computed[derived.attribute])
             else:
                 update.remove((derived.attribute,))
-
-    def _key_values(self, key: Item) -> dict[str, Any]:
-        return {
-            name: decode_at(resolve(self._table.model, name), key[self._table.attribute_of(name)])
-            for name in self._table.key_fields
-        }

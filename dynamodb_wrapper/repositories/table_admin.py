@@ -224,7 +224,10 @@ def _index(requests: ItemRequests[Any], index: GlobalIndex) -> dict[str, Any]:
         projection = {"ProjectionType": "KEYS_ONLY"}
     elif index.project != "all":
         names = projected_attributes(requests, index)
-        projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": names}
+        if names:
+            projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": names}
+        else:  # the keys are all the model has
+            projection = {"ProjectionType": "KEYS_ONLY"}
     return {
         "IndexName": index.name,
         "KeySchema": _key_schema(requests, index.keys),

@@ -42,19 +42,25 @@ def encode_value(value: Any, path: str) -> AttributeValue:
     Raises:
         ValidationError: DynamoDB cannot hold the value.
     """
+    kind = type(value)
+    if kind is str:
+        return {"S": _checked_text(value, path)}
+    if kind is int:
+        return {"N": number_text(value, path)}
     if value is None:
         return {"NULL": True}
     scalar = _encode_scalar(value, path)
     if scalar is not None:
         return scalar
     if isinstance(value, Mapping):
-        return {"M": {_map_key(k, path): encode_value(v, f"{path}.{k}") for k, v in value.items()}}
+        return {"M": _encode_map(value, path)}
     if isinstance(value, AbstractSet):
         return _encode_set(value, path)
     if isinstance(value, (list, tuple, deque)):
         return {"L": [encode_value(inner, f"{path}[{i}]") for i, inner in enumerate(value)]}
     if isinstance(value, BaseModel):
-        return encode_value(value.model_dump(round_trip=True, warnings=False), path)
+        dumped = value.model_dump(round_trip=True, by_alias=False, warnings=False)
+        return encode_value(dumped, path)
     return _encode_foreign(value, path)
 
 
@@ -81,7 +87,7 @@ def _encode_time(value: datetime | date | time | timedelta, path: str) -> Attrib
         except ValueError as error:
             raise ValidationError(f"{path}: the datetime {error}.") from error
     if isinstance(value, timedelta):
-        return {"N": number_text(Decimal(value // _MICROSECOND) / 1_000_000, path)}
+        return {"N": number_text(Decimal(f"{value // _MICROSECOND}E-6"), path)}
     return {"S": value.isoformat()}
 
 
@@ -94,6 +100,13 @@ def _encode_foreign(value: Any, path: str) -> AttributeValue:
     except pydantic_core.PydanticSerializationError as error:
         raise ValidationError(f"{refusal}; give the field a pydantic serializer.") from error
     return encode_value(plain, path)
+
+
+def _encode_map(value: Mapping[Any, Any], path: str) -> Item:
+    entries = {_map_key(k, path): encode_value(v, f"{path}.{k}") for k, v in value.items()}
+    if len(entries) < len(value):
+        raise ValidationError(f"{path}: two keys of the map are stored as the same text.")
+    return entries
 
 
 def _encode_set(value: AbstractSet[Any], path: str) -> AttributeValue:
@@ -126,9 +139,9 @@ def number_text(value: float | Decimal, path: str) -> str:
             f"{path}: the number has {len(digits)} significant digits; DynamoDB keeps "
             f"{_MAX_DIGITS}. Round it, or store it as text."
         )
-    if abs(number) > _LARGEST:
+    if number.copy_abs() > _LARGEST:  # abs() would round to the caller's decimal context
         raise ValidationError(f"{path}: {_OUT_OF_RANGE}")
-    if abs(number) < _SMALLEST:
+    if number.copy_abs() < _SMALLEST:
         raise ValidationError(f"{path}: the number is closer to zero than 1e-130 allows.")
     return str(number)
 
@@ -152,10 +165,14 @@ def _checked_text(text: str, path: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValidationError(f"{path}: the text holds a lone surrogate, not UTF-8.") from error
-    return str(text)
+    return text if type(text) is str else str(text)
 
 
 def _map_key(key: Any, path: str) -> str:
+    if type(key) is str:
+        return _checked_text(key, path)
+    if isinstance(key, timedelta):  # pydantic reads ISO 8601 from a text, not seconds
+        key = pydantic_core.to_jsonable_python(key)
     encoded = encode_value(key, f"{path} (key)")
     text = encoded.get("S", encoded.get("N"))
     if text is None and "BOOL" in encoded:
@@ -251,8 +268,8 @@ def _number_size(text: str) -> int:
     return (len(digits) + 1) // 2 + 1 + text.startswith("-")
 
 
-def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
-    """Refuse an item DynamoDB would refuse for its size.
+def check_size(item: Item, table_name: str, key: Item) -> int:
+    """Return the size of an item in bytes; refuse one DynamoDB would refuse for its size.
 
     Raises:
         ItemTooLargeError: The item is over 400 KB.
@@ -265,6 +282,7 @@ def check_size(item: Item, table_name: str, key: Mapping[str, Any]) -> None:
             f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
             "data in S3 and store the address.",
             table_name=table_name,
-            key=key,
+            key=decode_item(key),
             size_bytes=size,
         )
+    return size

@@ -11,7 +11,7 @@ from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     ThrottledError,
 )
-from dynamodb_wrapper.wire.attributes import AttributeValue, Item, item_size
+from dynamodb_wrapper.wire.attributes import AttributeValue, Item
 from dynamodb_wrapper.wire.requests import Caller
 
 if TYPE_CHECKING:
@@ -77,11 +77,13 @@ class Write:
         key: Key attributes as stored.
         item: The item to put; None deletes.
         given: What the user gave, for `BatchWriteError.unprocessed`.
+        size_bytes: Size of the item; 0 for a deletion.
     """
 
     key: Item
     item: Item | None
     given: Any
+    size_bytes: int = 0
 
     def as_request(self) -> dict[str, Any]:
         """Return the entry of RequestItems."""
@@ -166,12 +168,13 @@ def _write_chunks(writes: Sequence[Write]) -> Iterator[list[Write]]:
     chunk: dict[Any, Write] = {}
     size = 0
     for write in writes:
-        more = item_size(write.item or write.key)
+        more = write.size_bytes
         if len(chunk) == MAX_WRITES or (chunk and size + more > MAX_REQUEST_BYTES):
             yield list(chunk.values())
             chunk, size = {}, 0
-        chunk.pop(identity(write.key), None)
-        chunk[identity(write.key)] = write
+        same = identity(write.key)
+        chunk.pop(same, None)
+        chunk[same] = write
         size += more
     if chunk:
         yield list(chunk.values())

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import pydantic
 
-from dynamodb_wrapper.exceptions import IncompatibleItemError, ValidationError
+from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import STORED, Document, ModelT
 from dynamodb_wrapper.wire.attributes import decode_item, decode_value, encode_value
-from dynamodb_wrapper.wire.shapes import fields_of, prune, read_fields
+from dynamodb_wrapper.wire.keys import Keys
+from dynamodb_wrapper.wire.problems import clean_errors, explain
+from dynamodb_wrapper.wire.pruning import prune
+from dynamodb_wrapper.wire.shapes import fields_of, read_fields
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from dynamodb_wrapper.models import Derived, Table
-    from dynamodb_wrapper.wire.attributes import AttributeValue, Item
+    from dynamodb_wrapper.wire.attributes import Item
 
 LIBRARY_PREFIX = "gx_"
 _CONSTANTS = ("kind", "schema_version")
@@ -29,7 +32,10 @@ class Codec(Generic[ModelT]):
     def __init__(self, table: Table[Any], model: type[ModelT]) -> None:
         self.table = table
         self.model = model
-        self._own_names = {d.attribute for d in table.derived} | set(_CONSTANTS)
+        self.keys = Keys(table)
+        self._own_names = {d.attribute for d in table.derived}
+        if issubclass(table.model, Document):
+            self._own_names |= set(_CONSTANTS)
 
     def encode(self, item: ModelT) -> Item:
         """Return the whole item: fields, unknown attributes that were read, derived attributes.
@@ -37,7 +43,7 @@ class Codec(Generic[ModelT]):
         Raises:
             ValidationError: A value cannot be stored; model and field are named.
         """
-        dumped = item.model_dump(round_trip=True, warnings=False)
+        dumped = item.model_dump(round_trip=True, by_alias=False, warnings=False)
         name = type(item).__name__
         stored: Item = {}
         if isinstance(item, Document):
@@ -47,7 +53,7 @@ class Codec(Generic[ModelT]):
             stored[attribute] = encode_value(value, f"{name}.{attribute}")
         for derived in self.table.derived:
             put_derived(stored, derived, derived.value_of(item))
-        self._check_keys(stored, name)
+        self.keys.check_stored(stored, name)
         return stored
 
     def decode(self, item: Mapping[str, Mapping[str, Any]]) -> ModelT:
@@ -56,14 +62,18 @@ class Codec(Generic[ModelT]):
         Raises:
             IncompatibleItemError: The item does not fit the model; table, key and fields are named.
         """
-        own = {k: v for k, v in item.items() if k not in self._own_names}
+        own: Mapping[str, Any] = item
         unknown: dict[str, Any] = {}
+        if self._own_names:
+            own = {k: v for k, v in item.items() if k not in self._own_names}
         if issubclass(self.model, Document):
             known = _readable_names(self.model)
             unknown = {k: v for k, v in own.items() if k not in known}
             own = {k: v for k, v in own.items() if k in known}
         try:
-            found = self.model.model_validate(read_fields(self.model, own), context=STORED)
+            # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
+            values = read_fields(self.model, own)
+            found = self.model.model_validate(values, strict=False, context=STORED)
         except pydantic.ValidationError as error:
             raise self._incompatible(item, error) from error
         if isinstance(found, Document):
@@ -72,25 +82,7 @@ class Codec(Generic[ModelT]):
 
     def key_of(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """Return the key attributes of a stored item, decoded."""
-        names = [self.table.attribute_of(field) for field in self.table.key_fields]
-        return {name: decode_value(item[name]) for name in names if name in item}
-
-    def _check_keys(self, stored: Item, name: str) -> None:
-        for field in self.table.key_fields:
-            check_key_value(self.table, field, stored.get(self.table.attribute_of(field)))
-        for index in self.table.indexes:
-            for key in index.keys:
-                attribute = self.table.attribute_of(key)
-                value = stored.get(attribute)
-                if value is None:
-                    continue
-                if "NULL" in value:
-                    del stored[attribute]
-                elif value in ({"S": ""}, {"B": b""}):
-                    raise ValidationError(
-                        f"{name}.{attribute} is empty; it is a key of index {index.name!r}, and "
-                        "DynamoDB refuses empty key values. Use None to leave it out of the index."
-                    )
+        return {name: decode_value(item[name]) for name in self.keys.names if name in item}
 
     def _incompatible(
         self, item: Mapping[str, Any], error: pydantic.ValidationError
@@ -130,43 +122,6 @@ def put_derived(stored: Item, derived: Derived, value: str | None) -> None:
         stored[derived.attribute] = {"S": value}
     else:
         stored.pop(derived.attribute, None)
-
-
-def check_key_value(table: Table[Any], field: str, value: AttributeValue | None) -> AttributeValue:
-    """Return the key value, or refuse what DynamoDB would refuse.
-
-    Raises:
-        ValidationError: Missing, empty or of another type than the table declares.
-    """
-    attribute, tag = table.attribute_of(field), table.key_tag(field)
-    where = f"Table {table.name!r}: the key {attribute!r}"
-    if value is None or "NULL" in value:
-        raise ValidationError(f"{where} is missing; every item needs one.")
-    if tag not in value:
-        raise ValidationError(f"{where} must be of type {tag}, not {next(iter(value))}.")
-    if not value[tag]:
-        raise ValidationError(f"{where} is empty; DynamoDB refuses empty key values.")
-    if len(value[tag]) > 2048:
-        raise ValidationError(f"{where} is longer than 2048 bytes, DynamoDB's limit.")
-    return value
-
-
-def explain(error: pydantic.ValidationError) -> str:
-    """Return what is wrong, field by field, without the values."""
-    parts = []
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(step) for step in problem["loc"])
-        text = problem["msg"].replace("Value error, ", "")
-        parts.append(f"{place}: {text}" if place else text)
-    return "; ".join(parts)
-
-
-def clean_errors(error: pydantic.ValidationError) -> list[dict[str, Any]]:
-    """Return pydantic's errors without input values, which may be secret."""
-    return [
-        {"loc": tuple(problem["loc"]), "msg": problem["msg"], "type": problem["type"]}
-        for problem in error.errors(include_url=False)
-    ]
 
 
 def plain(item: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any] | None:

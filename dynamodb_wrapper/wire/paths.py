@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import pydantic
 from pydantic import BaseModel, TypeAdapter
@@ -13,13 +13,13 @@ from pydantic import BaseModel, TypeAdapter
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.attributes import decode_value, encode_value
-from dynamodb_wrapper.wire.codec import clean_errors, explain
+from dynamodb_wrapper.wire.problems import clean_errors, explain
+from dynamodb_wrapper.wire.pruning import prune
 from dynamodb_wrapper.wire.shapes import (
     FieldShape,
     alternatives,
     fields_of,
     is_model,
-    prune,
 )
 
 if TYPE_CHECKING:
@@ -166,9 +166,9 @@ def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: 
     return _adapted(_annotation_at(whole), target, value)
 
 
-def _adapted(annotation: Any, target: Target, value: Any) -> Any:
+def _adapted(annotation: Any, target: Target, value: Any, *, strict: bool | None = None) -> Any:
     try:
-        return _adapter(annotation).validate_python(value)
+        return _adapter(annotation).validate_python(value, strict=strict)
     except pydantic.ValidationError as error:
         raise refused(target, error) from error
 
@@ -184,10 +184,9 @@ def _annotation_at(target: Target) -> Any:
     """Return the annotation of the place, with the markers that say how a field is stored."""
     if target.owner is None or target.field is None:
         return Any
-    here: Any = target.field.annotation
     if not target.inside:
-        for marker in target.owner.model_fields[target.field.name].metadata:
-            here = Annotated[here, marker]
+        return target.field.marked
+    here: Any = target.field.annotation
     for step in target.inside:
         here = _only_model_or_self(_element(here, step, target.steps))
     return here
@@ -211,7 +210,9 @@ def encode_at(target: Target, value: Any) -> AttributeValue:
 
 
 def _dumped(annotation: Any, value: Any) -> Any:
-    dumped = _adapter(annotation).dump_python(value, round_trip=True, warnings=False)
+    dumped = _adapter(annotation).dump_python(
+        value, round_trip=True, by_alias=False, warnings=False
+    )
     if isinstance(value, BaseModel) and isinstance(dumped, dict):
         return prune(dumped, value)
     return dumped
@@ -237,7 +238,7 @@ def decode_at(target: Target, value: AttributeValue) -> Any:
     """Return the Python value of a stored value at its place in the model."""
     annotation = _annotation_at(target)
     read = target.field.read if target.field and not target.inside else decode_value
-    return _adapted(annotation, target, read(value))
+    return _adapted(annotation, target, read(value), strict=False)
 
 
 def validate_whole(model: type[ModelT], values: dict[str, Any]) -> ModelT:

@@ -11,21 +11,31 @@ import typing
 from collections.abc import Mapping, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Union
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import AliasChoices, AliasPath, BaseModel
+import pydantic
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import attribute_name
 from dynamodb_wrapper.wire.attributes import decode_free, decode_value
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 UNIONS = (Union, getattr(types, "UnionType", Union))
 Reader = typing.Callable[[Mapping[str, Any]], Any]
 
 _SETS = (set, frozenset, AbstractSet, MutableSet)
 _LISTS = (list, tuple, Sequence)
-_MAPS = (dict, Mapping)
+MAPS = (dict, Mapping)
+_JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
+_TIMEDELTAS = (timedelta, Union[timedelta, None])
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,22 @@ class FieldShape:
         attribute: Attribute name.
         input_key: Under which name pydantic expects the value.
         annotation: The field's annotation.
+        marked: The same with the markers that say how the field is checked and stored.
         read: Reads the field's attribute value.
         omits_none: Whether None is left out, because None is what an absent attribute means.
         is_set: Whether an absent attribute means the empty set.
+        needs_none: Whether pydantic must be given None where the attribute is absent.
     """
 
     name: str
     attribute: str
     input_key: str
     annotation: Any
+    marked: Any
     read: Reader
     omits_none: bool
     is_set: bool
+    needs_none: bool
 
 
 @lru_cache(maxsize=1024)
@@ -63,22 +77,34 @@ def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
 
 def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
     info = model.model_fields[name]
-    is_set = any(_origin(alternative) in _SETS for alternative in alternatives(info.annotation))
-    absent_means_none = info.is_required() or info.default is None
+    is_set = any(origin(alternative) in _SETS for alternative in alternatives(info.annotation))
+    absent_means_none = info.default is None
+    if info.is_required():
+        absent_means_none = _admits_none(info.annotation)
     return FieldShape(
         name=name,
         attribute=attribute_name(model, name),
         input_key=_input_key(model, name),
         annotation=info.annotation,
-        read=reader_for(info.annotation),
+        read=_field_reader(info),
+        marked=_marked(info),
         omits_none=absent_means_none and not is_set,
         is_set=is_set,
+        needs_none=absent_means_none and not is_set and info.is_required(),
     )
+
+
+def _marked(info: FieldInfo) -> Any:
+    marked: Any = info.annotation
+    for marker in info.metadata:
+        marked = Annotated[marked, marker]
+    return marked
 
 
 def _input_key(model: type[BaseModel], name: str) -> str:
     alias = model.model_fields[name].validation_alias
-    if alias is None or model.model_config.get("populate_by_name"):
+    config = model.model_config
+    if alias is None or config.get("populate_by_name") or config.get("validate_by_name"):
         return name
     if isinstance(alias, AliasChoices):
         texts = [choice for choice in alias.choices if isinstance(choice, str)]
@@ -92,6 +118,8 @@ def _input_key(model: type[BaseModel], name: str) -> str:
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the annotation itself."""
+    if _JSON_VALUE is not None and annotation is _JSON_VALUE:
+        return (Any,)
     annotation = strip(annotation)
     if typing.get_origin(annotation) in UNIONS:
         return tuple(m for arg in typing.get_args(annotation) for m in union_members(arg))
@@ -101,6 +129,10 @@ def union_members(annotation: Any) -> tuple[Any, ...]:
 def alternatives(annotation: Any) -> tuple[Any, ...]:
     """Return the members of a union without None."""
     return tuple(member for member in union_members(annotation) if member is not type(None))
+
+
+def _admits_none(annotation: Any) -> bool:
+    return any(member in (type(None), Any, object) for member in union_members(annotation))
 
 
 def strip(annotation: Any) -> Any:
@@ -116,25 +148,67 @@ def strip(annotation: Any) -> Any:
 
 def is_model(annotation: Any) -> bool:
     """Tell whether the annotation is a pydantic model."""
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return is_class(annotation) and issubclass(annotation, BaseModel)
 
 
-def _origin(annotation: Any) -> Any:
+def is_class(annotation: Any) -> bool:
+    """Tell whether the annotation is a class; `list[int]` is none, whatever Python 3.9 says."""
+    return isinstance(annotation, type) and typing.get_origin(annotation) is None
+
+
+def origin(annotation: Any) -> Any:
+    """Return the class a generic annotation is made of, else the annotation itself."""
     return typing.get_origin(annotation) or annotation
 
 
 def reader_for(annotation: Any) -> Reader:
     """Return the function that reads an attribute value for an annotation."""
+    if hasattr(annotation, "__value__"):  # an alias may name itself: look inside when reading
+        return partial(_read_alias, annotation)
+    if annotation in _TIMEDELTAS:
+        return _read_timedelta
     members = alternatives(annotation)
     if any(member in (Any, object) for member in members):
         return decode_free
     if len(members) == 1:
         return _member_reader(members[0])
     models = [member for member in members if is_model(member)]
-    maps = [member for member in members if _origin(member) in _MAPS]
+    maps = [member for member in members if origin(member) in MAPS]
     if len(models) + len(maps) == 1:
         return _union_reader(_member_reader((models or maps)[0]))
     return _union_reader(decode_free if any(_is_free(m) for m in maps) else decode_value)
+
+
+def _read_timedeltas(value: Mapping[str, Any]) -> Any:
+    return {_read_timedelta({"N": text}) for text in value.get("NS", ())}
+
+
+def _read_alias(alias: Any, value: Mapping[str, Any]) -> Any:
+    return _alias_reader(alias)(value)
+
+
+@lru_cache(maxsize=1024)
+def _alias_reader(alias: Any) -> Reader:
+    return reader_for(Any if alias is _JSON_VALUE else alias.__value__)
+
+
+def _field_reader(info: FieldInfo) -> Reader:
+    """Return the reader of a field; validators of its own get what is stored."""
+    own_validators = any(hasattr(marker, "func") for marker in info.metadata)
+    if info.annotation in _TIMEDELTAS and own_validators:
+        return decode_value
+    return reader_for(info.annotation)
+
+
+def _read_timedelta(value: Mapping[str, Any]) -> Any:
+    """Read seconds to the microsecond; pydantic goes through float, which keeps 15 digits."""
+    seconds = decode_value(value)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)):
+        return seconds
+    try:
+        return int(Fraction(seconds) * 1_000_000) * _MICROSECOND
+    except OverflowError:
+        return seconds
 
 
 def _member_reader(member: Any) -> Reader:
@@ -143,16 +217,18 @@ def _member_reader(member: Any) -> Reader:
     args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
     if _is_free(member):
         return decode_free
-    if _origin(member) in _MAPS:
+    if origin(member) in MAPS:
         return _map_reader(reader_for(args[1]))
-    if _origin(member) in _LISTS:
+    if origin(member) in _LISTS:
         return _list_reader([reader_for(arg) for arg in args])
+    if origin(member) in _SETS and args == (timedelta,):
+        return _read_timedeltas
     return decode_value
 
 
 def _is_free(member: Any) -> bool:
     """Tell whether a map or list says nothing of what it holds."""
-    if _origin(member) not in _MAPS + _LISTS + _SETS:
+    if origin(member) not in MAPS + _LISTS + _SETS:
         return False
     args = typing.get_args(member)
     return not args or strip(args[-1]) in (Any, object)
@@ -177,18 +253,23 @@ def _map_reader(read_inner: Reader) -> Reader:
 
 def _list_reader(readers: list[Reader]) -> Reader:
     """A tuple may have a reader for each place; a list has one for all."""
+    only, last = readers[0], len(readers) - 1
 
     def read(value: Mapping[str, Any]) -> Any:
         content = value.get("L")
         if content is None:
             return decode_value(value)
-        last = len(readers) - 1
+        if last == 0:
+            return [only(inner) for inner in content]
         return [readers[min(place, last)](inner) for place, inner in enumerate(content)]
 
     return read
 
 
 def _model_reader(model: type[BaseModel]) -> Reader:
+    if issubclass(model, RootModel):
+        return reader_for(model.model_fields["root"].annotation)
+
     def read(value: Mapping[str, Any]) -> Any:
         content = value.get("M")
         return decode_value(value) if content is None else read_fields(model, content)
@@ -206,44 +287,7 @@ def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -
             data[field.input_key] = field.read(stored)
         elif field.is_set:
             data[field.input_key] = set()
-        elif _must_be_given_none(model, field):
+        elif field.needs_none:
             data[field.input_key] = None
     data.update((name, decode_free(value)) for name, value in left.items() if name not in data)
     return data
-
-
-def _must_be_given_none(model: type[BaseModel], field: FieldShape) -> bool:
-    required = model.model_fields[field.name].is_required()
-    return required and field.omits_none and type(None) in union_members(field.annotation)
-
-
-def prune(dumped: dict[str, Any], item: BaseModel) -> dict[str, Any]:
-    """Return the dumped fields under attribute names, without what absence already says.
-
-    What is not a field (extra values, the output of a model serializer) stays as it is.
-    """
-    left = dict(dumped)
-    kept: dict[str, Any] = {}
-    for field in fields_of(type(item)):
-        if field.name not in left:
-            continue
-        value = left.pop(field.name)
-        if (value is None and field.omits_none) or (field.is_set and _is_empty_set(value)):
-            continue
-        kept[field.attribute] = _prune_inside(getattr(item, field.name), value)
-    return {**kept, **left}
-
-
-def _is_empty_set(value: Any) -> bool:
-    return isinstance(value, AbstractSet) and not value
-
-
-def _prune_inside(value: Any, dumped: Any) -> Any:
-    if isinstance(value, BaseModel) and isinstance(dumped, dict):
-        return prune(dumped, value)
-    if isinstance(value, dict) and isinstance(dumped, dict) and value.keys() == dumped.keys():
-        return {key: _prune_inside(value[key], dumped[key]) for key in dumped}
-    both_lists = isinstance(value, (list, tuple)) and isinstance(dumped, (list, tuple))
-    if both_lists and len(value) == len(dumped):
-        return [_prune_inside(inner, plain) for inner, plain in zip(value, dumped)]
-    return dumped

@@ -1,0 +1,204 @@
+"""A server in another process that answers DynamoDB requests from memory.
+
+An emulator spends most of a scan in the server; this one only finds bytes that were prepared
+ahead, so that the client is what is measured. It speaks enough HTTP/1.1 for botocore: keep-alive,
+`Content-Length`, the checksum header. It runs from the standard library alone, as a script.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import subprocess
+import sys
+import threading
+import zlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+_PREFIX = "DynamoDB_20120810."
+_END_SECONDS = 5.0
+_NOT_RECORDED = {
+    "__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException",
+    "message": "No response is recorded for this request.",
+}
+Place = tuple[str, str, str, bool]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A response and the requests it answers.
+
+    Several recordings for the same requests answer in turn; the last one stays.
+
+    Attributes:
+        operation: ``GetItem``, ``Scan`` …
+        table: Full name of the table.
+        body: The response, as JSON.
+        place: What `place_of` makes of the key or start key a request must carry.
+        measured: Whether the request asks for its consumed capacity.
+        crc32: Sent instead of the checksum of the body, to see what a client does.
+    """
+
+    operation: str
+    table: str
+    body: str
+    place: str = ""
+    measured: bool = False
+    crc32: Optional[int] = None
+
+
+def place_of(key: Any) -> str:
+    """Return a key, or start key, in the form recordings are found by."""
+    return json.dumps(key, sort_keys=True) if key else ""
+
+
+class ReplayServer:
+    """Starts the server, and ends it on leaving the context.
+
+    The process also ends by itself when this one does, because its standard input closes.
+
+    Args:
+        recordings: What it answers; anything else is a ResourceNotFoundException.
+    """
+
+    def __init__(self, recordings: Iterable[Recording]) -> None:
+        self._recordings = list(recordings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.endpoint_url = ""
+
+    def __enter__(self) -> Self:
+        process = self._process = subprocess.Popen(
+            [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            self._hand_over(process)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _hand_over(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([asdict(r) for r in self._recordings]).encode() + b"\n")
+        process.stdin.flush()
+        port = process.stdout.readline().strip()
+        if not port:
+            raise RuntimeError("The replay server did not start; its error is above.")
+        self.endpoint_url = f"http://127.0.0.1:{int(port)}"
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class _Responses:
+    """Responses as the bytes that are sent, found by what a request asks for."""
+
+    def __init__(self, recordings: Iterable[Recording]) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[Place, list[bytes]] = {}
+        for number, recording in enumerate(recordings):
+            place = (recording.operation, recording.table, recording.place, recording.measured)
+            response = _response(200, recording.body.encode(), number, recording.crc32)
+            self._found.setdefault(place, []).append(response)
+        self._missing = _response(400, json.dumps(_NOT_RECORDED).encode(), len(self._found), None)
+
+    def to(self, target: str, body: bytes) -> bytes:
+        """Return the response to a request."""
+        request = json.loads(body)
+        tables = request.get("RequestItems") or {request.get("TableName", ""): None}
+        place = place_of(request.get("Key") or request.get("ExclusiveStartKey"))
+        measured = request.get("ReturnConsumedCapacity", "NONE") != "NONE"
+        found = self._found.get((target[len(_PREFIX) :], next(iter(tables)), place, measured))
+        if not found:
+            return self._missing
+        with self._lock:
+            return found.pop(0) if len(found) > 1 else found[0]
+
+
+def _response(status: int, body: bytes, number: int, crc32: int | None) -> bytes:
+    head = (
+        f"HTTP/1.1 {status} {'OK' if status == 200 else 'Bad Request'}",
+        "Server: Server",
+        "Content-Type: application/x-amz-json-1.0",
+        f"Content-Length: {len(body)}",
+        "Connection: keep-alive",
+        f"x-amzn-RequestId: {number:052d}",
+        f"x-amz-crc32: {zlib.crc32(body) if crc32 is None else crc32}",
+    )
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    """Answers the requests of one connection until the client closes it."""
+
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def handle(self) -> None:
+        try:
+            while self._answer():
+                pass
+        except ConnectionError:
+            pass  # the client is gone; it may be
+
+    def _answer(self) -> bool:
+        if not self.rfile.readline():
+            return False
+        headers = {}
+        for line in iter(self.rfile.readline, b"\r\n"):
+            if not line:
+                return False
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.strip().lower()] = value.strip()
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        # one write, or the delayed acknowledgement of the first part costs 40 ms
+        self.wfile.write(self.server.responses.to(headers.get("x-amz-target", ""), body))
+        return True
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self, responses: _Responses) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.responses = responses
+
+
+def _serve() -> None:
+    """Read recordings, print the port and serve until standard input closes."""
+    recordings = [Recording(**values) for values in json.loads(sys.stdin.buffer.readline())]
+    with _Server(_Responses(recordings)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print(server.server_address[1], flush=True)
+        sys.stdin.buffer.read()
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    _serve()
