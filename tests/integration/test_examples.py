@@ -38,7 +38,7 @@ def run(example: str, **environment: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    assert "WARN" not in done.stdout + done.stderr  # Spark's log
     return done.stdout
 
 
@@ -142,7 +142,6 @@ class TestPySparkUsage:
         assert daily.record_count == 5432
         assert flights.last_run_id == daily.last_run_id is not None
 
-    def test_its_output_is_short_and_without_noise_of_spark(self, demo: Demo) -> None:
+    def test_its_output_is_short(self, demo: Demo) -> None:
         assert len(demo.said.splitlines()) < 70
-        assert "WARN" not in demo.said
         assert max(len(line) for line in demo.said.splitlines()) < 130
