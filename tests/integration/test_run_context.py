@@ -25,6 +25,7 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import RunContext, current_run
+from tests.runs import abandoned
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -267,7 +268,7 @@ def test_outside_of_a_run_there_is_no_current_run() -> None:
 def test_release_ends_a_dead_holder_as_lost_and_lets_the_next_run_in(
     tables: DynamoDBConfig,
 ) -> None:
-    dead = RunContext(tables, "exclusive").__enter__()
+    dead = abandoned(tables, "exclusive")
     released = PipelineRunLogsRepository(tables).release("exclusive", reason="node was lost")
     assert released is not None
     assert released.run_id == dead.run_id
@@ -308,7 +309,7 @@ def test_a_released_run_that_fails_keeps_its_own_exception(local_tables: DynamoD
 
 
 def test_release_frees_a_pipeline_whose_holder_is_gone(tables: DynamoDBConfig) -> None:
-    dead = RunContext(tables, "exclusive").__enter__()
+    dead = abandoned(tables, "exclusive")
     client_for(tables).delete_item(
         TableName=tables.table_name("pipeline_run_logs"), Key={"run_id": {"S": dead.run_id}}
     )

@@ -37,6 +37,7 @@ from dynamodb_wrapper.repositories import (
 )
 from dynamodb_wrapper.runs import RunContext
 from tests.engines import recorded_operations, refuse_scan, small_pages
+from tests.runs import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +168,7 @@ def test_a_run_nobody_knows_has_no_status_to_change(runs: PipelineRunLogsReposit
 def test_ending_the_holder_through_the_door_frees_its_pipeline(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
-    dead = RunContext(config, "p").__enter__()
+    dead = abandoned(config, "p")
     ended = runs.update_run_status(
         dead.run_id, RunStatus.CANCELLED, reason="user_cancel", detail="by the night shift"
     )
