@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
+from dynamodb_wrapper.exceptions import BatchWriteError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
-from dynamodb_wrapper.repositories.items import ItemRepository
+from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
 from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
@@ -47,19 +48,28 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def put_many(self, items: Iterable[ModelT]) -> int:
         """Store items, replacing what their keys hold; return how many DynamoDB accepted.
 
-        All are checked before the first is sent. Items of one key are written in their order;
-        of several that share a request only the last is sent and counted. 25 per request; what
-        DynamoDB leaves unprocessed is resent. See: BatchWriteItem.
+        All are checked before the first is sent, and refreshed in place once stored. Items of
+        one key are written in their order; of several that share a request only the last is sent
+        and counted. 25 per request; what DynamoDB leaves unprocessed is resent.
+        See: BatchWriteItem.
 
         Raises:
             BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
             ValidationError: An item cannot be stored; nothing was sent.
         """
-        writes = []
+        writes, stamped = [], []
         for item in items:
             write = self._put_write(item, None)
             writes.append(batches.Write(write.key, write.request["Item"], item, write.size_bytes))
-        return batches.batch_write(self._caller, writes)
+            stamped.append((item, write.values))
+        try:
+            written = batches.batch_write(self._caller, writes)
+        except BatchWriteError as error:
+            left = {id(item) for item in error.unprocessed}
+            _refresh([(item, values) for item, values in stamped if id(item) not in left])
+            raise
+        _refresh(stamped)
+        return written
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Delete the items of keys; return how many requests DynamoDB accepted.
@@ -242,3 +252,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     ) -> Results[Any]:
         plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
+
+
+def _refresh(stamped: list[tuple[Any, dict[str, Any]]]) -> None:
+    for item, values in stamped:
+        refreshed(item, values)

@@ -81,7 +81,7 @@ class ItemRepository(Generic[ModelT]):
         """
         write = self._create_write(item)
         self._send(write, created=True)
-        return _refreshed(item, write.values)
+        return refreshed(item, write.values)
 
     def put(self, item: ModelT, *, condition: ConditionBase | None = None) -> ModelT:
         """Store an item, replacing what the key holds. See: PutItem.
@@ -92,7 +92,7 @@ class ItemRepository(Generic[ModelT]):
         """
         write = self._put_write(item, condition)
         self._send(write)
-        return _refreshed(item, write.values)
+        return refreshed(item, write.values)
 
     @overload
     def get(self, key: Any, *, consistent: bool = ..., into: None = ...) -> ModelT | None: ...
@@ -264,7 +264,7 @@ class ItemRepository(Generic[ModelT]):
     def _update_model(self, item: ModelT, condition: ConditionBase | None) -> ModelT:
         write = self._update_model_write(item, condition)
         fresh = self._decode(self._send(write)["Attributes"])
-        return _refreshed(item, dict(fresh))
+        return refreshed(item, dict(fresh))
 
     def _decode(self, item: Mapping[str, Any]) -> ModelT:
         return self._requests.codec.decode(item)
@@ -293,7 +293,7 @@ class _Nothing(BaseModel):
     """Reads keys only."""
 
 
-def _refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
+def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
     """Return the caller's object with what was stored; a copy where its model is frozen."""
     if item.model_config.get("frozen"):
         return item.model_copy(update=values)

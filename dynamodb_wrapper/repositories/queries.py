@@ -82,7 +82,7 @@ class Queries(Generic[ModelT]):
                 f"Index {index.name!r} cannot be read consistently: DynamoDB updates it later "
                 "than the table. Query the table, or read the keys with get_many(consistent=True)."
             )
-        filters = [self._where(expressions, index, whole, reading)]
+        filters = [self._where(expressions, index, reading)]
         if index is None:
             filters.append(self._requests.guards.own_kind(expressions))
         if not whole:
@@ -144,12 +144,11 @@ class Queries(Generic[ModelT]):
         self,
         expressions: Expressions,
         index: GlobalIndex | None,
-        whole: bool,
         reading: Reading,
     ) -> str | None:
         if reading.where is None:
             return None
-        if whole and index is not None:
+        if index is not None and index.project != "all":
             probe = Expressions(self._table)
             probe.condition(reading.where)
             absent = probe.top_names() - set(self._held_by(index))

@@ -11,6 +11,7 @@ from dynamodb_wrapper.exceptions import (
     ItemNotFoundError,
     VersionConflictError,
 )
+from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.wire.attributes import decode_item
 from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.requests import botocore_error
@@ -49,7 +50,8 @@ def explain_refusal(
         "error_code": error.error_code,
         "request_id": error.request_id,
     }
-    if not found and write.must_exist:
+    is_gone = not found or Guards(table).is_expired(found)
+    if is_gone and write.must_exist:
         return ItemNotFoundError(f"There is no item {where} to {write.verb}.", **context)
     current = plain(found)
     if created:

@@ -11,6 +11,7 @@ from dynamodb_wrapper.wire.codec import Codec, put_derived
 from dynamodb_wrapper.wire.paths import validate_whole
 
 if TYPE_CHECKING:
+    from dynamodb_wrapper.models import Derived
     from dynamodb_wrapper.wire.attributes import Item
     from dynamodb_wrapper.wire.updates import CheckedChanges, Update
 
@@ -61,11 +62,16 @@ class Stamps(Generic[ModelT]):
 
     def complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
         """Make an upsert leave a whole item where there was none."""
-        item = validate_whole(self._table.model, {**self._codec.keys.decode(key), **changes.values})
+        known = {**self._codec.keys.decode(key), **changes.values}
+        item = validate_whole(self._table.model, known)
         item = item.model_copy(update=self.values(item, version=None))
         stored = self._codec.encode(item)
         done = {self._table.attribute_of(name) for name in changes.touched}
         done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
+        for derived in self._table.derived:
+            # The item may be there, with other values than the defaults computed from here.
+            if derived.attribute in stored and derived.attribute not in done:
+                self._refuse_unknown(derived, known)
         for name, value in stored.items():
             if name not in done:
                 update.set_if_absent((name,), value)
@@ -86,16 +92,19 @@ class Stamps(Generic[ModelT]):
         for derived in self._table.derived:
             if not changes.touched & set(derived.fields):
                 continue
-            missing = [name for name in derived.fields if name not in known]
-            if missing:
-                raise ValidationError(
-                    f"The index attribute {derived.attribute!r} of table {self._table.name!r} is "
-                    f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
-                    "update with the whole model."
-                )
+            self._refuse_unknown(derived, known)
             computed: Item = {}
             put_derived(computed, derived, derived.function(*(known[n] for n in derived.fields)))
             if computed:
                 update.set((derived.attribute,), computed[derived.attribute])
             else:
                 update.remove((derived.attribute,))
+
+    def _refuse_unknown(self, derived: Derived, known: dict[str, Any]) -> None:
+        missing = [name for name in derived.fields if name not in known]
+        if missing:
+            raise ValidationError(
+                f"The index attribute {derived.attribute!r} of table {self._table.name!r} is "
+                f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
+                "update with the whole model."
+            )

@@ -72,6 +72,8 @@ class Transaction:
         """Change an item in place, as `BaseDynamoRepository.update` does."""
         model = repository.table.model
         if isinstance(item_or_key, model):
+            if set or remove or add or append or upsert:
+                raise ValidationError("Update a model, or a key with changes, not both.")
             write = repository._update_model_write(item_or_key, condition)
             self._add(repository, write, item_or_key)
             return

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.wire.attributes import encode_value
 from dynamodb_wrapper.wire.paths import Path, Target, encode_at, resolve, validated
+from dynamodb_wrapper.wire.shapes import alternatives, strip
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -135,6 +138,7 @@ def _take(checked: CheckedChanges, verb: str, path: Path, target: Target, value:
             checked.removed.add(name)
         checked.clauses.append(("set", target.steps, None if absent else encoded))
     elif verb == "append":
+        _refuse_frozen(target)
         if not isinstance(value, (list, tuple)):
             raise ValidationError(f"{target.label}: append takes a list of values to append.")
         encoded = encode_at(target, validated(target, list(value)))
@@ -155,13 +159,28 @@ def _means_absent(target: Target, value: Any) -> bool:
 
 def _addend(target: Target, value: Any) -> AttributeValue:
     """Return what to add; limits of the field are for its sum, which only DynamoDB knows."""
+    _refuse_frozen(target)
     encoded = encode_value(value, target.label)
     if next(iter(encoded)) not in ("N", "SS", "NS", "BS"):
         raise ValidationError(f"{target.label}: only a number or a non-empty set can be added.")
-    stored = target.field.annotation if target.field and not target.inside else None
-    if stored is int and isinstance(value, float):
+    members = () if target.field is None or target.inside else alternatives(target.field.annotation)
+    if not members or any(member in (Any, object) for member in members):
+        return encoded
+    if "N" not in encoded:
+        return encode_at(target, validated(target, value))
+    numbers = [strip(m) for m in members if strip(m) in (int, float, Decimal, datetime, timedelta)]
+    if not numbers:
+        raise ValidationError(f"{target.label} is no number; nothing can be added to it.")
+    if numbers == [int] and value % 1:
         raise ValidationError(f"{target.label} is a whole number; add an int.")
     return encoded
+
+
+def _refuse_frozen(target: Target) -> None:
+    if target.owner is None or target.field is None:
+        return
+    if target.owner.model_fields[target.field.name].frozen:
+        raise ValidationError(f"{target.label} is frozen; a method of its own changes it.")
 
 
 def _take_removal(
@@ -169,12 +188,15 @@ def _take_removal(
 ) -> None:
     name = path if isinstance(path, str) else str(path[0])
     checked.touched.add(name)
-    if len(target.steps) == 1:
-        info = model.model_fields.get(name)
-        if info is not None and info.is_required() and not _means_absent(target, None):
+    _refuse_frozen(target)
+    if target.owner is not None and target.field is not None and not target.inside:
+        required = target.owner.model_fields[target.field.name].is_required()
+        if required and not (target.field.is_set or target.field.omits_none):
             raise ValidationError(
                 f"{target.label} is a required field; an item without it could not be read."
             )
+    if len(target.steps) == 1:
+        info = model.model_fields.get(name)
         checked.removed.add(name)
         checked.values[name] = info.get_default(call_default_factory=True) if info else None
     checked.clauses.append(("remove", target.steps, None))
