@@ -48,8 +48,7 @@ def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWra
     missing = _NO_DATA_SOURCE.search(text)
     if missing is not None:
         return _missing_format(missing["name"].rstrip("."), table)
-    # Its home moved with PySpark 3.4; this address serves all versions.
-    if not isinstance(error, import_module("pyspark.sql.utils").AnalysisException):
+    if not isinstance(error, _planning_errors()):
         return None
     where = f"Table {table.table_id!r} cannot be {verb}: "
     if verb == "read" and _NO_PATH.search(text):
@@ -61,6 +60,12 @@ def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWra
             "use append, overwrite or overwrite_partitions."
         )
     return ValidationError(where + _first_line(text))
+
+
+def _planning_errors() -> tuple[type[Exception], ...]:
+    """Return what Spark raises for plans; their home moved with PySpark 3.4, this serves all."""
+    home = import_module("pyspark.sql.utils")
+    return home.AnalysisException, home.ParseException
 
 
 def _missing_format(name: str, table: TableConfig) -> MissingDependencyError:

@@ -278,7 +278,7 @@ def test_an_error_of_the_users_own_code_stays_the_users_error(tables: Tables) ->
 
     tables.register()
     broken = tables.spark.range(3).select(
-        functions.expr("cast(raise_error('no such luck') AS bigint) AS id")
+        functions.expr("CAST(raise_error('no such luck') AS STRING)")
     )
     with pytest.raises(Exception, match="no such luck") as caught:
         tables.integration.write_table(broken, "t")
