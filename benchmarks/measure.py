@@ -15,7 +15,7 @@ from itertools import cycle
 from typing import Any, Callable
 
 from benchmarks.sides import ByHand, ByRepository, Side
-from benchmarks.workload import OrderT, Workload
+from benchmarks.workload import ModelT, Workload
 
 Run = Callable[[], Any]
 
@@ -64,9 +64,9 @@ class Case:
         return min(self.samples[theirs]) / min(self.samples[ours])
 
 
-def cases(endpoint_url: str, workload: Workload[OrderT]) -> list[Case]:
+def cases(endpoint_url: str, workload: Workload[ModelT]) -> list[Case]:
     """Return the cases of one table."""
-    sides: list[Side[OrderT]] = [
+    sides: list[Side[ModelT]] = [
         ByHand(endpoint_url, workload),
         ByRepository(endpoint_url, workload),
     ]
@@ -87,7 +87,7 @@ def cases(endpoint_url: str, workload: Workload[OrderT]) -> list[Case]:
     return found
 
 
-def _runs(side: Side[OrderT], workload: Workload[OrderT]) -> Iterator[Run]:
+def _runs(side: Side[ModelT], workload: Workload[ModelT]) -> Iterator[Run]:
     orders = workload.first
     keys = [(order.customer_id, order.order_id) for order in orders]
     next_key, next_order = cycle(keys), cycle(orders)

@@ -71,11 +71,11 @@ class NestedOrder(BaseModel):
     labels: dict[str, str]
 
 
-OrderT = TypeVar("OrderT", FlatOrder, NestedOrder)
+ModelT = TypeVar("ModelT", FlatOrder, NestedOrder)
 
 
 @dataclass(frozen=True)
-class Workload(Generic[OrderT]):
+class Workload(Generic[ModelT]):
     """One table of one shape.
 
     Attributes:
@@ -87,8 +87,8 @@ class Workload(Generic[OrderT]):
     """
 
     shape: str
-    table: Table[OrderT]
-    orders: list[OrderT]
+    table: Table[ModelT]
+    orders: list[ModelT]
     partition: int
     page: int
 
@@ -98,7 +98,7 @@ class Workload(Generic[OrderT]):
         return self.table.name
 
     @property
-    def first(self) -> list[OrderT]:
+    def first(self) -> list[ModelT]:
         """What a query and a batch get find."""
         return self.orders[: self.partition]
 
@@ -149,7 +149,7 @@ def workloads(*, quick: bool = False) -> tuple[Workload[FlatOrder], Workload[Nes
     )
 
 
-def _table(name: str, model: type[OrderT]) -> Table[OrderT]:
+def _table(name: str, model: type[ModelT]) -> Table[ModelT]:
     return Table(name, model, partition_key="customer_id", sort_key="order_id")
 
 

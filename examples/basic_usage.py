@@ -134,12 +134,8 @@ def own_model(config: DynamoDBConfig) -> BaseDynamoRepository[Order]:
     section("4. A model of your own")
     create_tables(config, ORDERS)
     orders = BaseDynamoRepository(config, ORDERS)
-    orders.put(
-        Order(customer_id="c1", order_id="o1", total=Decimal("12.50"), created_at=utc_now())
-    )
-    paid = orders.update(
-        ("c1", "o1"), set={"status": "paid"}, condition=Attr("status").eq("new")
-    )
+    orders.put(Order(customer_id="c1", order_id="o1", total=Decimal("12.50"), created_at=utc_now()))
+    paid = orders.update(("c1", "o1"), set={"status": "paid"}, condition=Attr("status").eq("new"))
     print(f"  {paid.order_id} is {paid.status}, {paid.total:.2f} to the cent.")
     return orders
 

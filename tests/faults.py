@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Fault = Callable[[Any], Any]
 
 
-class _Body:
+class Body:
+    """The content of a made-up response."""
+
     def __init__(self, content: bytes) -> None:
         self._content = content
 
@@ -50,7 +52,7 @@ def answer(code: str, status: int = 400, **more: Any) -> Fault:
         kind = f"com.amazonaws.dynamodb.v20120810#{code}"
         body = json.dumps({"__type": kind, "message": f"{code}, injected", **more}).encode()
         headers = {"x-amzn-requestid": "injected", "content-length": str(len(body))}
-        return AWSResponse(request.url, status, headers, _Body(body))
+        return AWSResponse(request.url, status, headers, Body(body))
 
     return respond
 

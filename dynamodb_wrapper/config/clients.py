@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ConfigurationError
@@ -83,6 +84,7 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
     except PartialCredentialsError as error:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
     _limit_total_time(client, config.operation_timeout_seconds)
+    _refuse_damaged_replies(client, config.max_attempts)
     return client
 
 
@@ -160,3 +162,23 @@ def _limit_total_time(client: Any, limit_seconds: float) -> None:
 
     client.meta.events.register("before-call.dynamodb", note_deadline)
     client.meta.events.register_first("needs-retry.dynamodb", stop_when_late)
+
+
+def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
+    """Check the last attempt's reply as well: botocore hands it out without looking."""
+    from botocore.exceptions import ChecksumError
+
+    def check_last(response: Any, attempts: int, **_: Any) -> None:
+        if response is None or attempts < max_attempts:
+            return
+        http, _parsed = response
+        expected = http.headers.get("x-amz-crc32")
+        actual = zlib.crc32(http.content)
+        if expected is not None and int(expected) != actual:
+            raise ChecksumError(
+                checksum_type="crc32",
+                expected_checksum=expected,
+                actual_checksum=str(actual),
+            )
+
+    client.meta.events.register_first("needs-retry.dynamodb", check_last)

@@ -105,8 +105,10 @@ class TableConfig(Document):
             raise ValueError(
                 f"location is needed for data_format {self.data_format}; only 'catalog' has none"
             )
-        if isinstance(self.schema_definition, dict):
-            names = {f.get("name") for f in self.schema_definition.get("fields", [])}
+        definition = self.schema_definition
+        fields = definition.get("fields") if isinstance(definition, dict) else None
+        if isinstance(fields, list):
+            names = {field.get("name") for field in fields if isinstance(field, dict)}
             missing = [column for column in self.partition_columns if column not in names]
             if missing:
                 raise ValueError(f"partition_columns {missing} are not in schema_definition")

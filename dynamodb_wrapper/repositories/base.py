@@ -11,7 +11,7 @@ from dynamodb_wrapper.exceptions import BatchWriteError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
 from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
-from dynamodb_wrapper.repositories.queries import Reading, counting
+from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.wire import batches
@@ -183,7 +183,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             consistent=consistent,
             into=into,
         )
-        return Results(self._caller, self.table, self._queries.scan(reading))
+        return Results(self._caller, self.table, Queries(self._requests).scan(reading))
 
     def count(
         self,
@@ -199,7 +199,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
         reading = Reading(index=index, where=where)
-        request = counting(self._queries.query(partition, sort, reading))
+        request = counting(Queries(self._requests).query(partition, sort, reading))
         pages = raw_pages(self._caller, "Query", request, repeat(None))
         return sum(page.count for page in pages)
 
@@ -250,7 +250,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def _results(
         self, partition: Any, sort: ConditionBase | None, reading: Reading
     ) -> Results[Any]:
-        plan = self._queries.query(partition, sort, reading)
+        plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
 
 

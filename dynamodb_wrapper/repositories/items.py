@@ -16,7 +16,6 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import ModelT, Table
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
-from dynamodb_wrapper.repositories.queries import Queries
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import Codec, plain
@@ -55,7 +54,6 @@ class ItemRepository(Generic[ModelT]):
         self._requests: ItemRequests[ModelT] = ItemRequests(
             declared, self.table_name, config.actor_name(), config.item_environment
         )
-        self._queries = Queries(self._requests)
         self._caller = Caller(
             client if client is not None else client_for(config),
             self.table_name,

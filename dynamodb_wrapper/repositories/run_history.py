@@ -73,13 +73,7 @@ class RunHistory(BaseDynamoRepository[PipelineRunLog]):
 
         Costs as `get_runs_by_status`. See: Query.
         """
-        return self.get_runs_by_status(
-            RunStatus.FAILED,
-            pipeline_id=pipeline_id,
-            environment=environment,
-            since=_ago(hours),
-            limit=limit,
-        )
+        return self._since(RunStatus.FAILED, hours, pipeline_id, environment, limit)
 
     def get_successful_runs(
         self,
@@ -93,13 +87,7 @@ class RunHistory(BaseDynamoRepository[PipelineRunLog]):
 
         Costs as `get_runs_by_status`. See: Query.
         """
-        return self.get_runs_by_status(
-            RunStatus.SUCCESS,
-            pipeline_id=pipeline_id,
-            environment=environment,
-            since=_ago(hours),
-            limit=limit,
-        )
+        return self._since(RunStatus.SUCCESS, hours, pipeline_id, environment, limit)
 
     def get_recent_runs(
         self, hours: float = 24, *, environment: str | None = None, limit: int | None = 100
@@ -128,6 +116,22 @@ class RunHistory(BaseDynamoRepository[PipelineRunLog]):
         """Return the newest run that succeeded. Costs half a read unit. See: Query."""
         found = self.get_runs_by_status(RunStatus.SUCCESS, pipeline_id=pipeline_id, limit=1)
         return found[0] if found else None
+
+    def _since(
+        self,
+        status: RunStatus,
+        hours: float,
+        pipeline_id: str | None,
+        environment: str | None,
+        limit: int | None,
+    ) -> list[RunSummary]:
+        return self.get_runs_by_status(
+            status,
+            pipeline_id=pipeline_id,
+            environment=environment,
+            since=_ago(hours),
+            limit=limit,
+        )
 
     @property
     def _environment(self) -> str:

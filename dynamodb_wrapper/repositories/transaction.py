@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
     from typing_extensions import Self
 
-    from dynamodb_wrapper.repositories.base import BaseDynamoRepository
     from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.repositories.items import ItemRepository
     from dynamodb_wrapper.wire.paths import Path
 
 
@@ -43,13 +43,13 @@ class Transaction:
         self._sent = False
         self.consumed = Consumed()
 
-    def create(self, repository: BaseDynamoRepository[ModelT], item: ModelT) -> None:
+    def create(self, repository: ItemRepository[ModelT], item: ModelT) -> None:
         """Store an item under a key that must be free."""
         self._add(repository, repository._create_write(item), item)
 
     def put(
         self,
-        repository: BaseDynamoRepository[ModelT],
+        repository: ItemRepository[ModelT],
         item: ModelT,
         *,
         condition: ConditionBase | None = None,
@@ -59,7 +59,7 @@ class Transaction:
 
     def update(
         self,
-        repository: BaseDynamoRepository[Any],
+        repository: ItemRepository[Any],
         item_or_key: Any,
         *,
         set: Mapping[Path, Any] | None = None,
@@ -82,7 +82,7 @@ class Transaction:
 
     def delete(
         self,
-        repository: BaseDynamoRepository[Any],
+        repository: ItemRepository[Any],
         key_or_item: Any,
         *,
         condition: ConditionBase | None = None,
@@ -91,9 +91,7 @@ class Transaction:
         """Delete an item."""
         self._add(repository, repository._delete_write(key_or_item, condition, must_exist))
 
-    def check(
-        self, repository: BaseDynamoRepository[Any], key: Any, condition: ConditionBase
-    ) -> None:
+    def check(self, repository: ItemRepository[Any], key: Any, condition: ConditionBase) -> None:
         """Demand something of an item the transaction does not write."""
         self._add(repository, repository._check_write(key, condition))
 
@@ -126,7 +124,7 @@ class Transaction:
         if kind is None and not self._sent:
             self.send()
 
-    def _add(self, repository: BaseDynamoRepository[Any], write: Write, item: Any = None) -> None:
+    def _add(self, repository: ItemRepository[Any], write: Write, item: Any = None) -> None:
         theirs, ours = repository._caller.client.meta, self._caller.client.meta
         if (theirs.region_name, theirs.endpoint_url) != (ours.region_name, ours.endpoint_url):
             raise ValidationError(

@@ -15,11 +15,7 @@ from dynamodb_wrapper.runs import Run, RunContext, current_run, find_current_run
 from dynamodb_wrapper.spark import reading, writing
 from dynamodb_wrapper.spark.pyspark_import import require_pyspark
 from dynamodb_wrapper.spark.run_block import RunBlock
-from dynamodb_wrapper.spark.sessions import (
-    Sessions,
-    SessionSettings,
-    describe_session,
-)
+from dynamodb_wrapper.spark.sessions import Sessions, SessionSettings, describe_session
 from dynamodb_wrapper.spark.settings import Setting, checked, settings_of
 from dynamodb_wrapper.spark.statistics import report_write
 from dynamodb_wrapper.spark.table_options import read_options, write_options
@@ -278,8 +274,6 @@ class SparkDynamoDBIntegration:
             {"record_count": record_count, "size_bytes": size_bytes, "file_count": file_count},
             run_id or (None if run is None else run.run_id),
         )
-
-    # ---- parts -----------------------------------------------------------------------------------
 
     def _wanted_settings(self, pipeline_id: str | None) -> tuple[str, dict[str, str]]:
         """Return the pipeline's id and settings; a run keeps the configuration it began with."""

@@ -148,6 +148,12 @@ def _of_client(error: Exception, context: dict[str, Any], client: Any) -> Dynamo
             **context,
             retryable=True,
         )
+    if isinstance(error, boto.ChecksumError):
+        return ConnectionError(
+            f"{operation}: every reply from {endpoint} was damaged (wrong checksum).",
+            **context,
+            retryable=True,
+        )
     if isinstance(error, boto.ParamValidationError):
         return ValidationError(f"{operation} was not sent: {error}", **context)
     if isinstance(error, (boto.CredentialRetrievalError, boto.TokenRetrievalError)):

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
 from dynamodb_wrapper.exceptions import (
-    ConnectionError,
     DynamoDBWrapperError,
     IndexNotFoundError,
     TableNotFoundError,
@@ -158,7 +157,7 @@ class Caller:
         self, operation: str, request: dict[str, Any], key: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         try:
-            return self._intact(operation, getattr(self.client, _METHODS[operation])(**request))
+            return getattr(self.client, _METHODS[operation])(**request)  # type: ignore[no-any-return]
         except Exception as error:
             ours = translate(
                 error,
@@ -170,18 +169,6 @@ class Caller:
             if ours is None:
                 raise
             raise self._missing_index(request, ours) or ours from error
-
-    def _intact(self, operation: str, response: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a reply whose checksum was wrong every time: botocore hands it out as good."""
-        if response.get("ResponseMetadata", {}).get("MaxAttemptsReached"):
-            raise ConnectionError(
-                f"{operation} on table {self.table_name!r}: every reply from "
-                f"{self.client.meta.endpoint_url} was damaged (wrong checksum).",
-                table_name=self.table_name,
-                operation=operation,
-                retryable=True,
-            )
-        return response
 
     def _missing_index(
         self, request: Mapping[str, Any], error: DynamoDBWrapperError

