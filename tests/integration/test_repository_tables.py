@@ -69,9 +69,10 @@ def test_a_missing_table_is_the_only_difference(config: DynamoDBConfig) -> None:
     assert str(difference) == "table: declared exists, actual missing"
 
 
-def test_missing_indexes_are_reported_then_added(config: DynamoDBConfig) -> None:
-    create_tables(config, bare(ORDERS))
-    repository = BaseDynamoRepository(config, ORDERS)
+def test_missing_indexes_are_reported_then_added(local_config: DynamoDBConfig) -> None:
+    """On one engine only: DynamoDB Local 3 at times leaves an added index in CREATING for good."""
+    create_tables(local_config, bare(ORDERS))
+    repository = BaseDynamoRepository(local_config, ORDERS)
     repository.put(Order(customer_id="c", order_id="o", status="old"))
     found = repository.check_table()
     assert [(d.what, d.actual) for d in found] == [
