@@ -81,6 +81,10 @@ def _aware(moment: datetime) -> datetime:
     return moment
 
 
+def _iso_text(moment: datetime) -> str:
+    return moment.isoformat()
+
+
 def _from_number(step: timedelta) -> Callable[[Any], Any]:
     def convert(value: Any) -> Any:
         if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
@@ -115,7 +119,7 @@ UtcDatetime = Annotated[datetime, AfterValidator(to_utc)]
 IsoDatetime = Annotated[
     datetime,
     AfterValidator(_aware),
-    PlainSerializer(datetime.isoformat, return_type=str),
+    PlainSerializer(_iso_text, return_type=str),
     StoredAs("S", "IsoDatetime"),
 ]
 """Stored as ISO 8601 text with the offset it came with."""

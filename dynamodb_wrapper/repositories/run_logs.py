@@ -261,8 +261,9 @@ class PipelineRunLogsRepository(RunHistory):
         try:
             return super()._send(write, created=created)
         except ConditionFailedError as error:
-            if not created and (error.current or {}).get("writer") is not None:
-                raise _belongs_to_run_control(write.plain_key["run_id"]) from error
+            run = None if created else self._control.run(write.plain_key["run_id"])
+            if run is not None and run.is_tracked:
+                raise _belongs_to_run_control(run.run_id) from error
             raise
 
     def _start_action(self, run: PipelineRunLog) -> Action:

@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pydantic_core
 from pydantic import BaseModel, SecretBytes, SecretStr
@@ -77,7 +78,7 @@ def _encode_scalar(value: Any, path: str) -> AttributeValue | None:
         return {"B": bytes(value)}
     if isinstance(value, (datetime, date, time, timedelta)):
         return _encode_time(value, path)
-    return None
+    return {"S": str(value)} if isinstance(value, UUID) else None
 
 
 def _encode_time(value: datetime | date | time | timedelta, path: str) -> AttributeValue:

@@ -277,7 +277,9 @@ def test_an_error_of_the_users_own_code_stays_the_users_error(tables: Tables) ->
     from pyspark.sql import functions
 
     tables.register()
-    broken = tables.spark.range(3).select(functions.expr("raise_error('no such luck') AS id"))
+    broken = tables.spark.range(3).select(
+        functions.expr("cast(raise_error('no such luck') AS bigint) AS id")
+    )
     with pytest.raises(Exception, match="no such luck") as caught:
         tables.integration.write_table(broken, "t")
     assert type(caught.value).__module__.startswith(("pyspark", "py4j"))
