@@ -84,7 +84,12 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
 
         Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
         """
-        partition = f"{environment or self.config.item_environment}#{TableType(table_type)}"
+        try:
+            kind = TableType(table_type)
+        except ValueError as error:
+            known = ", ".join(member.value for member in TableType)
+            raise ValidationError(f"{table_type!r} is no type of table; known: {known}.") from error
+        partition = f"{environment or self.config.item_environment}#{kind}"
         reading = Reading(
             index="by_list",
             limit=limit,
