@@ -103,7 +103,8 @@ class DynamoDBConfig(BaseModel):
         values: dict[str, Any] = {}
         for variable in VARIABLES:
             if source.get(variable.name) and variable.field not in values:
-                values[variable.field] = source[variable.name].strip()
+                text = source[variable.name].strip()
+                values[variable.field] = text.lower() if "environment" in variable.field else text
         if "aws_access_key_id" in values:
             values.pop("profile_name", None)
         try:

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from dynamodb_wrapper.models.fields import Tags, UtcDatetime, is_stored, utc_now
+from dynamodb_wrapper.models.fields import Tags, UtcDatetime, is_stored
 
 
 class Part(BaseModel):
@@ -41,7 +41,7 @@ class Document(BaseModel):
 
     Attributes:
         tags: At most 50; keys up to 128 characters, values up to 256.
-        created_at: Set once.
+        created_at: Set by the first write; None before, and for items others wrote without it.
         updated_at: Set by every write of a repository.
         created_by: Who wrote first; the config's actor unless given.
         updated_by: Who wrote last.
@@ -62,8 +62,8 @@ class Document(BaseModel):
     """Fields whose change is no change of the configuration."""
 
     tags: Tags = Field(default_factory=dict)
-    created_at: UtcDatetime = Field(default_factory=utc_now, frozen=True)
-    updated_at: UtcDatetime = Field(default_factory=utc_now)
+    created_at: Optional[UtcDatetime] = Field(default=None, frozen=True)
+    updated_at: Optional[UtcDatetime] = None
     created_by: Optional[str] = Field(default=None, frozen=True)
     updated_by: Optional[str] = None
     row_version: int = Field(default=0, ge=0)

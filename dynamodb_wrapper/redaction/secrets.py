@@ -49,6 +49,13 @@ _REFERENCE = re.compile(rf"^({'|'.join(REFERENCE_SCHEMES)}):\S+$")
 
 _VALUE_PATTERNS = (
     ("a password in a URL", re.compile(r"(?P<keep>\b[a-zA-Z][\w+.\-]*://[^\s/:@]*:)[^\s/@]+(?=@)")),
+    (
+        "a password or signature in a connection string",
+        re.compile(
+            r"(?P<keep>[;?&](?:password|passwd|pwd|secret|token|sig|signature|accountkey)=)[^;&\s]+",
+            re.IGNORECASE,
+        ),
+    ),
     ("an AWS access key id", re.compile(r"(?P<keep>)\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
     (
         "a private key",
@@ -74,6 +81,8 @@ def is_secret_key(key: str) -> bool:
     if not words or "_".join(words) in _HARMLESS_KEYS or words[-1] in _HARMLESS_LAST_WORDS:
         # An access key id is a credential all the same.
         return words[-3:] == ["access", "key", "id"]
+    if words[-1].endswith(("password", "passwd")):  # PGPASSWORD
+        return True
     return any(_contains(words, term) for term in _SECRET_TERMS)
 
 

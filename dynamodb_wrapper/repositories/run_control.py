@@ -21,6 +21,7 @@ from dynamodb_wrapper.exceptions import (
 from dynamodb_wrapper.models import LIVE, PipelineRunLog, RunStatus, utc_now
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
 from dynamodb_wrapper.repositories import run_transactions as build
+from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.transactions import Action, transact
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class RunControl:
 
     def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
         request = {"TableName": self._table, "Key": key, "ConsistentRead": True}
-        return self._caller.call("GetItem", request, key=key).get("Item") or None
+        return self._caller.call("GetItem", request, key=plain(key)).get("Item") or None
 
     # ---- start -----------------------------------------------------------------------------------
 

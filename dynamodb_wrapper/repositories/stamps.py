@@ -40,7 +40,9 @@ class Stamps(Generic[ModelT]):
         if self._table.version_field is not None and version is not None:
             values[self._table.version_field] = version
         if isinstance(item, Document):
-            values["updated_at"] = utc_now()
+            values["updated_at"] = now = utc_now()
+            if item.created_at is None:
+                values["created_at"] = now
             values["updated_by"] = self._actor
             if item.created_by is None:
                 values["created_by"] = self._actor

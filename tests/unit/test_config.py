@@ -62,8 +62,8 @@ REFUSED = {
     "AWS_ENDPOINT_URL_DYNAMODB": "http://user:Wr0ng@host",
     "AWS_ENDPOINT_URL": "Wr0ng",
     "DYNAMODB_TABLE_PREFIX": "Wr0ng#",
-    "DYNAMODB_ENVIRONMENT": "Wr0ng",
-    "ENVIRONMENT": "Wr0ng",
+    "DYNAMODB_ENVIRONMENT": "Wr0ng value",
+    "ENVIRONMENT": "Wr0ng value",
     "DYNAMODB_ROLE_ARN": "Wr0ng",
     "DYNAMODB_MAX_POOL_CONNECTIONS": "Wr0ng",
     "AWS_MAX_ATTEMPTS": "Wr0ng",
@@ -425,3 +425,8 @@ def test_importing_config_loads_neither_boto3_nor_spark() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_an_environment_is_read_in_any_case() -> None:
+    config = DynamoDBConfig.from_env({"DYNAMODB_ENVIRONMENT": "Staging", "ENVIRONMENT": "PROD"})
+    assert (config.environment, config.default_environment) == ("staging", "prod")

@@ -189,3 +189,20 @@ def test_nested_values_lose_their_secrets_and_keep_their_shape() -> None:
     expected = {"password": "***", "ok": [1, {"token": "ssm:a"}, "u://a:***@c"], "n": None}
     assert redact_values(given) == expected
     assert given["password"] == "x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jdbc:sqlserver://db:1433;database=x;password=hunter22",
+        "https://account.blob.example/container?sv=2022&sig=hunter22",
+        "Endpoint=sb://bus/;AccountKey=hunter22",
+    ],
+)
+def test_a_secret_inside_a_connection_string_is_found_and_taken_out(text: str) -> None:
+    assert list(find_secrets({"address": text}))
+    assert "hunter22" not in redact(f"cannot open {text}")
+
+
+def test_a_name_that_ends_with_password_is_secret() -> None:
+    assert is_secret_key("PGPASSWORD")
