@@ -14,7 +14,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from dynamodb_wrapper.models.fields import Tags, UtcDatetime, is_stored
+from dynamodb_wrapper.models.fields import STORED, Tags, UtcDatetime, is_stored
 
 
 class Part(BaseModel):
@@ -37,7 +37,8 @@ class Document(BaseModel):
 
     Assignments are validated; unknown fields are refused, while unknown *attributes* of a stored
     item are kept and written back, so that versions of the library can work side by side. Rules
-    between fields are checked at construction and again when a repository writes.
+    between fields are checked at construction and again when a repository writes; an item that is
+    read may break them.
 
     Attributes:
         tags: At most 50; keys up to 128 characters, values up to 256.
@@ -73,9 +74,11 @@ class Document(BaseModel):
     def check_rules(self) -> None:
         """Check what the fields demand of each other; raises ValueError."""
 
-    def model_post_init(self, _context: Any, /) -> None:
-        """Check the rules between fields."""
-        super().model_post_init(_context)
+    def model_post_init(self, context: Any, /) -> None:
+        """Check the rules between fields, unless the values come from DynamoDB."""
+        super().model_post_init(context)
+        if context == STORED:
+            return
         if self.model_fields_set:  # not for the empty model that only checks one field's value
             self.check_rules()
 

@@ -383,3 +383,20 @@ def test_a_create_that_was_throttled_is_repeated(
     with refused_with(client_of(pipelines), "PutItem", throttled) as requests:
         pipelines.create(pipeline(prefix))
     assert len(requests) == 2
+
+
+def test_an_item_that_breaks_a_rule_is_read_and_does_not_hide_the_others(
+    tables: TableConfigRepository, prefix: str
+) -> None:
+    tables.put_many(table(f"{prefix}-{n}", pipeline_id=prefix) for n in range(2))
+    client_of(tables).update_item(
+        TableName=tables.table_name,
+        Key={"table_id": {"S": f"{prefix}-0"}},
+        UpdateExpression="REMOVE #l",
+        ExpressionAttributeNames={"#l": "location"},
+    )
+    found = tables.get_tables_by_pipeline(prefix)
+    assert ids(found) == [f"{prefix}-0", f"{prefix}-1"]
+    assert found[0].location is None
+    with pytest.raises(ValidationError, match="location is needed"):
+        tables.update(found[0])
