@@ -204,6 +204,7 @@ class ItemRepository(Generic[ModelT]):
             ItemNotFoundError: The key holds no item.
             VersionConflictError: Somebody else wrote the model since it was read.
             ConditionFailedError: The condition did not hold.
+            IncompatibleItemError: The change is written, but the item does not fit the model.
             ValidationError: Unknown field, unfit value, or not all fields an index is made from.
 
         See: UpdateItem
@@ -214,7 +215,7 @@ class ItemRepository(Generic[ModelT]):
             return self._update_model(item_or_key, condition)
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
         write = self._update_write(item_or_key, changes, condition, upsert)
-        return self._decode(self._send(write)["Attributes"])
+        return self._decode_written(self._send(write)["Attributes"])
 
     def delete(
         self, key_or_item: Any, *, condition: ConditionBase | None = None, must_exist: bool = False
@@ -263,11 +264,24 @@ class ItemRepository(Generic[ModelT]):
 
     def _update_model(self, item: ModelT, condition: ConditionBase | None) -> ModelT:
         write = self._update_model_write(item, condition)
-        fresh = self._decode(self._send(write)["Attributes"])
+        fresh = self._decode_written(self._send(write)["Attributes"])
         return refreshed(item, dict(fresh))
 
     def _decode(self, item: Mapping[str, Any]) -> ModelT:
         return self._requests.codec.decode(item)
+
+    def _decode_written(self, item: Mapping[str, Any]) -> ModelT:
+        """Return the model of an item after an update, which an error must not deny."""
+        try:
+            return self._decode(item)
+        except IncompatibleItemError as error:
+            raise IncompatibleItemError(
+                f"The change was written; the item cannot be returned. {error}",
+                table_name=self.table_name,
+                key=error.key,
+                operation="UpdateItem",
+                errors=error.errors(),
+            ) from error
 
     def _send(self, write: Write, *, created: bool = False) -> dict[str, Any]:
         operation = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}[write.verb]

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
     DynamoDBWrapperError,
+    IncompatibleItemError,
     ItemNotFoundError,
     ValidationError,
     VersionConflictError,
@@ -251,6 +252,25 @@ def test_a_path_into_nothing_is_refused_by_dynamodb(orders: Orders, customer: st
     orders.create(Order(customer_id=customer, order_id="o1"))
     with pytest.raises(ValidationError):
         orders.update((customer, "o1"), set={("address", "city"): "Rome"})
+
+
+def test_a_change_that_was_written_is_not_denied_because_the_item_does_not_fit(
+    orders: Orders, key: Any
+) -> None:
+    where = {
+        "TableName": orders.table_name,
+        "Key": {"customer_id": {"S": key[0]}, "order_id": {"S": key[1]}},
+    }
+    client_of(orders).update_item(
+        **where,
+        UpdateExpression="SET #t = :v",
+        ExpressionAttributeNames={"#t": "total"},
+        ExpressionAttributeValues={":v": {"S": "many"}},
+    )
+    with pytest.raises(IncompatibleItemError, match=r"change was written.*total") as caught:
+        orders.update(key, set={"status": "paid"})
+    assert caught.value.key == {"customer_id": key[0], "order_id": key[1]}
+    assert client_of(orders).get_item(**where)["Item"]["status"] == {"S": "paid"}
 
 
 # ---- upsert --------------------------------------------------------------------------------------
