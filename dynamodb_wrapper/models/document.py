@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Optional
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, ClassVar, Optional
 
 from pydantic import (
     BaseModel,
@@ -30,6 +32,22 @@ class Part(BaseModel):
                 raise ValueError(f"has no field {', '.join(self.model_extra)}")
             self.model_extra.clear()
         return self
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What fields of a document demand of each other.
+
+    Attributes:
+        fields: The fields concerned.
+        check: Takes their values in this order; raises ValueError where they do not fit.
+        is_safe: Takes the fields that are known and tells whether the rule holds whatever the
+            others are.
+    """
+
+    fields: tuple[str, ...]
+    check: Callable[..., None]
+    is_safe: Callable[[Mapping[str, Any]], bool]
 
 
 class Document(BaseModel):
@@ -61,6 +79,8 @@ class Document(BaseModel):
     """Field that counts changes of the configuration, where the model has one."""
     NOT_CONFIGURATION: ClassVar[frozenset[str]] = frozenset()
     """Fields whose change is no change of the configuration."""
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    """Rules between fields, which updates of single fields must keep as well."""
 
     tags: Tags = Field(default_factory=dict)
     created_at: Optional[UtcDatetime] = Field(default=None, frozen=True)
@@ -73,6 +93,8 @@ class Document(BaseModel):
 
     def check_rules(self) -> None:
         """Check what the fields demand of each other; raises ValueError."""
+        for rule in self.RULES:
+            rule.check(*(getattr(self, name) for name in rule.fields))
 
     def model_post_init(self, context: Any, /) -> None:
         """Check the rules between fields, unless the values come from DynamoDB."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Optional, Union
 
 from pydantic import Field, field_validator, model_validator
 
-from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.document import Document, Rule
 from dynamodb_wrapper.models.enums import (
     DataFormat,
     DataFormatField,
@@ -24,6 +25,39 @@ STATISTICS = (
     "last_run_id",
     "statistics_updated_at",
 )
+
+
+def _location_where_needed(location: str | None, data_format: DataFormat) -> None:
+    if location is None and data_format is not DataFormat.CATALOG:
+        raise ValueError(
+            f"location is needed for data_format {data_format}; only 'catalog' has none"
+        )
+
+
+def _is_found(known: Mapping[str, Any]) -> bool:
+    has_location = known.get("location") is not None
+    return has_location or known.get("data_format") is DataFormat.CATALOG
+
+
+def _columns_in_schema(schema: str | dict[str, Any] | None, columns: list[str]) -> None:
+    names = _column_names(schema)
+    missing = [] if names is None else [column for column in columns if column not in names]
+    if missing:
+        raise ValueError(f"partition_columns {missing} are not in schema_definition")
+
+
+def _lacks_columns_or_schema(known: Mapping[str, Any]) -> bool:
+    if "partition_columns" in known and not known["partition_columns"]:
+        return True
+    return "schema_definition" in known and _column_names(known["schema_definition"]) is None
+
+
+def _column_names(schema: object) -> set[Any] | None:
+    """Return the columns a schema names as JSON; None where it names none that way."""
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(fields, list):
+        return None
+    return {field.get("name") for field in fields if isinstance(field, dict)}
 
 
 class TableConfig(Document):
@@ -54,6 +88,14 @@ class TableConfig(Document):
 
     KIND: ClassVar[str] = "TABLE"
     MANAGED: ClassVar[frozenset[str]] = Document.MANAGED | frozenset(STATISTICS)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(("location", "data_format"), _location_where_needed, _is_found),
+        Rule(
+            ("schema_definition", "partition_columns"),
+            _columns_in_schema,
+            _lacks_columns_or_schema,
+        ),
+    )
 
     table_id: Id
     pipeline_id: Optional[str] = None
@@ -98,20 +140,6 @@ class TableConfig(Document):
                 "Delta, or spark.sql('MERGE INTO ...') for Delta and Iceberg"
             )
         return mode
-
-    def check_rules(self) -> None:
-        """Check what the fields demand of each other."""
-        if self.location is None and self.data_format is not DataFormat.CATALOG:
-            raise ValueError(
-                f"location is needed for data_format {self.data_format}; only 'catalog' has none"
-            )
-        definition = self.schema_definition
-        fields = definition.get("fields") if isinstance(definition, dict) else None
-        if isinstance(fields, list):
-            names = {field.get("name") for field in fields if isinstance(field, dict)}
-            missing = [column for column in self.partition_columns if column not in names]
-            if missing:
-                raise ValueError(f"partition_columns {missing} are not in schema_definition")
 
     @property
     def qualified_name(self) -> str:

@@ -183,6 +183,7 @@ class ItemRequests(Generic[ModelT]):
         """Return an UpdateItem of single fields; nothing is read before."""
         stored_key = self.key(key)
         self._check_touched(changes)
+        self._check_rules_of(changes)
         expressions = Expressions(self.table)
         update = Update(expressions)
         changes.write(update)
@@ -280,6 +281,24 @@ class ItemRequests(Generic[ModelT]):
                 )
         if self.table.version_field in changes.touched:
             raise ValidationError(f"{self.table.version_field!r} is raised by every update.")
+
+    def _check_rules_of(self, changes: CheckedChanges) -> None:
+        """Refuse changes of single fields that break, or may break, a rule between fields."""
+        model = self.table.model
+        for rule in model.RULES if issubclass(model, Document) else ():
+            known = {name: changes.values[name] for name in rule.fields if name in changes.values}
+            if not changes.touched & set(rule.fields) or rule.is_safe(known):
+                continue
+            missing = [name for name in rule.fields if name not in known]
+            if missing:
+                raise ValidationError(
+                    f"{model.__name__} has a rule between {', '.join(rule.fields)}: set "
+                    f"{', '.join(missing)} as well, or update with the whole model."
+                )
+            try:
+                rule.check(*(known[name] for name in rule.fields))
+            except ValueError as error:
+                raise ValidationError(f"{model.__name__}: {error}.") from error
 
     def _managed(self) -> set[str]:
         if not issubclass(self.table.model, Document):

@@ -400,3 +400,54 @@ def test_an_item_that_breaks_a_rule_is_read_and_does_not_hide_the_others(
     assert found[0].location is None
     with pytest.raises(ValidationError, match="location is needed"):
         tables.update(found[0])
+
+
+SCHEMA = {"type": "struct", "fields": [{"name": "day", "type": "date", "nullable": True}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"remove": ["location"]}, "set data_format as well"),
+        ({"set": {"location": None}}, "set data_format as well"),
+        ({"set": {"data_format": "parquet"}}, "set location as well"),
+        ({"set": {"data_format": "parquet", "location": None}}, "location is needed"),
+        ({"remove": ["data_format", "location"]}, "location is needed"),
+        ({"set": {"partition_columns": ["day"]}}, "set schema_definition as well"),
+        ({"append": {"partition_columns": ["day"]}}, "schema_definition, partition_columns"),
+        ({"set": {"schema_definition": SCHEMA}}, "set partition_columns as well"),
+        (
+            {"set": {"schema_definition": SCHEMA, "partition_columns": ["hour"]}},
+            r"\['hour'\] are not in schema_definition",
+        ),
+    ],
+    ids=range(9),
+)
+def test_single_fields_cannot_break_a_rule_between_fields(
+    tables: TableConfigRepository, prefix: str, changes: dict[str, Any], told: str
+) -> None:
+    created = tables.create(table(prefix))
+    with pytest.raises(ValidationError, match=told):
+        tables.update(prefix, **changes)
+    assert tables.get_or_raise(prefix, consistent=True) == created
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"set": {"location": "/elsewhere"}},
+        {"set": {"data_format": "catalog"}},
+        {"set": {"data_format": "catalog", "location": None}},
+        {"set": {"partition_columns": []}},
+        {"remove": ["schema_definition"]},
+        {"set": {"schema_definition": "day DATE"}},
+        {"set": {"schema_definition": SCHEMA, "partition_columns": ["day"]}},
+    ],
+    ids=range(7),
+)
+def test_single_fields_that_keep_a_rule_in_any_case_are_changed(
+    tables: TableConfigRepository, prefix: str, changes: dict[str, Any]
+) -> None:
+    tables.create(table(prefix))
+    changed = tables.update(prefix, **changes)
+    assert changed.model_validate(changed.model_dump()) == changed
