@@ -64,7 +64,9 @@ class Document(BaseModel):
         updated_at: Set by every write of a repository.
         created_by: Who wrote first; the config's actor unless given.
         updated_by: Who wrote last.
-        row_version: Raised by every write; guards `update` against lost changes.
+        row_version: Raised by every write; guards `update` against lost changes. It begins with
+            the microseconds since 1970, so that an item which replaces another has a higher one;
+            only its order means anything.
     """
 
     model_config = ConfigDict(

@@ -82,7 +82,8 @@ class PipelineConfig(Document):
         spark_config: Settings whose names begin with ``spark.``; values are stored as text.
         resources: Sizes of the Spark application.
         retention_days: Days after which a finished run may be deleted by TTL; None keeps runs.
-        version: Raised by every write that may change the configuration.
+        version: Raised by every write that may change the configuration; 1 for an object that
+            was never stored, also where `put` replaces a pipeline with it.
     """
 
     KIND: ClassVar[str] = "PIPELINE"

@@ -113,7 +113,9 @@ class Table(Generic[ModelT]):
         partition_key: Field name.
         sort_key: Field name, or None.
         ttl: Field DynamoDB's TTL reads; its type must be `EpochSeconds`.
-        version_field: Field of type int that guards `update` against lost changes.
+        version_field: Field of type int that guards `update` against lost changes. `create` and
+            `put` store the microseconds since 1970 (about 10**15), `update` adds 1: a version
+            never returns, even when an item is replaced or deleted and created again.
         indexes: Global secondary indexes.
     """
 

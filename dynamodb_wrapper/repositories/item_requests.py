@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table
 from dynamodb_wrapper.repositories.guards import Guards
-from dynamodb_wrapper.repositories.stamps import Stamps
+from dynamodb_wrapper.repositories.stamps import Stamps, first_version
 from dynamodb_wrapper.wire.attributes import Item, check_size
 from dynamodb_wrapper.wire.codec import Codec, plain
 from dynamodb_wrapper.wire.expressions import Expressions
@@ -120,7 +120,7 @@ class ItemRequests(Generic[ModelT]):
     def create(self, item: ModelT) -> Write:
         """Return a PutItem that refuses an existing key; an expired item counts as gone."""
         self.check_model(item)
-        values = self._stamps.values(item, version=1)
+        values = self._stamps.values(item, version=first_version())
         expressions = Expressions()
         free = self.guards.absent(expressions)
         expired = self.guards.expired(expressions)
@@ -130,7 +130,10 @@ class ItemRequests(Generic[ModelT]):
     def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return a PutItem that replaces."""
         self.check_model(item)
-        values = self._stamps.values(item, version=self._next_version(item))
+        version = max(self._next_version(item) or 0, first_version())
+        values = self._stamps.values(item, version=version)
+        if isinstance(item, Document) and item.created_at is not None:
+            values.update(_counted(item))
         expressions = Expressions(self.table)
         text = None if condition is None else expressions.condition(condition)
         return self._put(item, values, expressions, text)
@@ -153,8 +156,7 @@ class ItemRequests(Generic[ModelT]):
         self.check_model(item)
         seen = self.version_of(item)
         values = self._stamps.values(item, version=self._next_version(item))
-        if isinstance(item, Document) and item.COUNTED is not None:
-            values[item.COUNTED] = getattr(item, item.COUNTED) + 1
+        values.update(_counted(item))
         changed = item.model_copy(update=values)
         stored = self.codec.encode(changed)
         key = self.key(item)
@@ -188,7 +190,7 @@ class ItemRequests(Generic[ModelT]):
         update = Update(expressions)
         changes.write(update)
         self._stamps.derive(update, changes, stored_key)
-        self._stamps.note_update(update, changes.touched)
+        self._stamps.note_update(update, changes.touched, may_create=upsert)
         guards: list[str | None] = [] if upsert else [self.guards.present(expressions)]
         if upsert:
             self._stamps.complete(update, changes, stored_key)
@@ -308,3 +310,10 @@ class ItemRequests(Generic[ModelT]):
     def _known_attributes(self) -> list[str]:
         names = [shape.attribute for shape in fields_of(self.table.model)]
         return names + [derived.attribute for derived in self.table.derived]
+
+
+def _counted(item: BaseModel) -> dict[str, int]:
+    """Return the counter of a configuration, raised by one; empty for models without one."""
+    if not isinstance(item, Document) or item.COUNTED is None:
+        return {}
+    return {item.COUNTED: getattr(item, item.COUNTED) + 1}

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.updates import CheckedChanges, Update
 
 
+def first_version() -> int:
+    """Return the version of an item that begins now, in microseconds since 1970.
+
+    A key that is written anew so gets a version it never had, and whoever read what was there
+    before is refused.
+    """
+    return int(utc_now().timestamp() * 1_000_000)
+
+
 class Stamps(Generic[ModelT]):
     """Adds to writes what callers do not say.
 
@@ -50,10 +59,11 @@ class Stamps(Generic[ModelT]):
                 values["environment"] = self._environment
         return values
 
-    def note_update(self, update: Update, touched: set[str]) -> None:
+    def note_update(self, update: Update, touched: set[str], *, may_create: bool) -> None:
         """Raise the counters of an item that is changed in place, and say who changed it."""
         if self._table.version_field is not None:
-            update.increase((self._table.attribute_of(self._table.version_field),))
+            start = first_version() if may_create else 0
+            update.increase((self._table.attribute_of(self._table.version_field),), start=start)
         model = self._table.model
         if issubclass(model, Document):
             if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:

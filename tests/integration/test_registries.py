@@ -87,7 +87,7 @@ def ids(found: Any) -> list[str]:
 
 def test_a_pipeline_is_created_once(pipelines: PipelineConfigRepository, prefix: str) -> None:
     created = pipelines.create_pipeline_config(pipeline(prefix, tags={"a": "b"}))
-    assert (created.row_version, created.version) == (1, 1)
+    assert (created.row_version > 0, created.version) == (True, 1)
     assert created.created_by == created.updated_by == pipelines.config.actor
     assert created.environment == pipelines.config.default_environment
     assert pipelines.get_by_pipeline_id(prefix, consistent=True) == created
@@ -160,7 +160,8 @@ def test_the_status_of_a_pipeline_is_switched_without_reading(
         switched = pipelines.update_pipeline_status(prefix, False)
     assert sent == ["UpdateItem"]
     assert not switched.is_active
-    assert (switched.row_version, switched.version) == (2, created.version)
+    assert switched.row_version == created.row_version + 1
+    assert switched.version == created.version
     assert pipelines.get_active_pipelines() == []
     assert ids(pipelines.get_pipelines_by_environment()) == [prefix]
 
@@ -200,10 +201,14 @@ def test_a_changed_configuration_counts_its_version(
     pipelines: PipelineConfigRepository, prefix: str
 ) -> None:
     item = pipelines.create(pipeline(prefix))
+    before = item.row_version
     item.config = {"n": 1}
     pipelines.update(item)
-    assert (item.version, item.row_version) == (2, 2)
+    assert (item.version, item.row_version) == (2, before + 1)
     assert pipelines.update(prefix, set={"description": "d"}).version == 3
+    again = pipelines.get_or_raise(prefix, consistent=True)
+    assert pipelines.put(again).version == 4
+    assert pipelines.put(pipeline(prefix)).version == 1
 
 
 def test_a_typo_in_a_pipeline_update_is_refused(
