@@ -23,11 +23,18 @@ class Guards:
         return expressions.all_of([exists, self.unexpired(expressions)]) or exists
 
     def unexpired(self, expressions: Expressions) -> str | None:
-        """Return the condition that the TTL has not passed; None without a TTL."""
+        """Return the condition that the TTL has not passed; None without a TTL.
+
+        What is no number is no TTL, for DynamoDB as for us.
+        """
         if self._table.ttl is None:
             return None
         path = expressions.path((self._table.attribute_of(self._table.ttl),))
-        return f"attribute_not_exists({path}) OR {path} > {expressions.value(_now())}"
+        number = expressions.value({"S": "N"})
+        return (
+            f"attribute_not_exists({path}) OR NOT attribute_type({path}, {number}) "
+            f"OR {path} > {expressions.value(_now())}"
+        )
 
     def expired(self, expressions: Expressions) -> str | None:
         """Return the condition that the TTL has passed; None without a TTL."""

@@ -289,6 +289,20 @@ def test_an_expired_item_is_gone_for_readers(tasks: Tasks, customer: str) -> Non
         tasks.update(customer, set={"title": "x"})
 
 
+@pytest.mark.parametrize("ttl", [{"NULL": True}], ids=["NULL"])
+def test_a_ttl_that_is_no_number_never_passes(
+    tasks: Tasks, customer: str, ttl: dict[str, Any]
+) -> None:
+    stored = {"task_id": {"S": customer}, "owner": {"S": customer}, "expires_at": ttl}
+    stored["ix_open"] = {"S": f"open#{customer}"}
+    client_of(tasks).put_item(TableName=tasks.table_name, Item=stored)
+    assert tasks.get_or_raise(customer).expires_at is None
+    assert [task.task_id for task in tasks.query(customer)] == [customer]
+    assert [task.task_id for task in tasks.scan(where=Attr("owner").eq(customer))] == [customer]
+    assert tasks.count(customer) == tasks.count(f"open#{customer}", index="open") == 1
+    assert tasks.update(customer, set={"title": "x"}).title == "x"
+
+
 def test_an_item_that_expires_later_is_there(tasks: Tasks, customer: str) -> None:
     tasks.put(Task(task_id=customer, expires_at=FUTURE))
     assert tasks.get_or_raise(customer).expires_at == FUTURE
