@@ -85,8 +85,7 @@ class Queries(Generic[ModelT]):
         filters = [self._where(expressions, index, reading)]
         if index is None:
             filters.append(self._requests.guards.own_kind(expressions))
-        if not whole:
-            filters.append(self._unexpired(expressions, index))
+        filters.append(self._unexpired(expressions, index))
         text = expressions.all_of(filters)
         if text:
             request["FilterExpression"] = text

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from boto3.dynamodb.conditions import Attr, Key
+from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions import IndexNotFoundError, ValidationError
 from dynamodb_wrapper.models import GlobalIndex, Table
-from dynamodb_wrapper.repositories import BaseDynamoRepository
+from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.engines import recorded_operations, small_pages
 from tests.samples import (
     NEW_YEAR,
@@ -350,6 +351,31 @@ def test_a_token_of_another_query_is_refused(
 
 
 # ---- what is left out and refused ----------------------------------------------------------------
+
+
+class Owned(BaseModel):
+    task_id: str
+    owner: str
+
+
+OWNED = Table(
+    "owned",
+    Task,
+    partition_key="task_id",
+    ttl="expires_at",
+    indexes=[GlobalIndex("by_owner", "owner", project=Owned)],
+)
+
+
+def test_an_index_that_holds_the_ttl_counts_what_a_query_returns(config: DynamoDBConfig) -> None:
+    create_tables(config, OWNED)
+    tasks = BaseDynamoRepository(config, OWNED)
+    past = datetime(2020, 1, 1, tzinfo=timezone.utc)
+    tasks.put(Task(task_id="1", owner="o", expires_at=past))
+    tasks.put(Task(task_id="2", owner="o", expires_at=past.replace(year=2100)))
+    tasks.put(Task(task_id="3", owner="o"))
+    assert len(tasks.query("o", index="by_owner").all()) == 2
+    assert tasks.count("o", index="by_owner") == 2
 
 
 def test_expired_items_are_left_out(tasks: Tasks, customer: str) -> None:
