@@ -202,6 +202,8 @@ class Table(Generic[ModelT]):
                 raise ValidationError(
                     f"Table {self.name!r}: {where} {key!r} must be text, a number or bytes."
                 )
+            if where != "key" and not isinstance(key, Derived):
+                self._check_none(key, where)
         fields = {attribute_name(self.model, field) for field in self.model.model_fields}
         for derived in self.derived:
             if derived.attribute in fields:
@@ -220,11 +222,24 @@ class Table(Generic[ModelT]):
                 )
         if self.ttl is not None:
             self._check_field(self.ttl, "ttl")
+            self._check_none(self.ttl, "ttl")
             if StoredAs("N", "EpochSeconds") not in _markers(self.model.model_fields[self.ttl]):
                 raise ValidationError(
                     f"Table {self.name!r}: ttl field {self.ttl!r} must be EpochSeconds, "
                     "because DynamoDB ignores any other form."
                 )
+
+    def _check_none(self, field: str, where: str) -> None:
+        """Refuse a field whose None, stored as an absent attribute, would read as its default."""
+        info = self.model.model_fields[field]
+        takes_none = typing.get_origin(info.annotation) in _UNIONS and type(
+            None
+        ) in typing.get_args(info.annotation)
+        if takes_none and not info.is_required() and info.default is not None:
+            raise ValidationError(
+                f"Table {self.name!r}: {where} {field!r} takes None, which is stored as an absent "
+                "attribute, but its default is another value; make the default None."
+            )
 
     def _check_field(self, field: str, where: str) -> None:
         if field not in self.model.model_fields:

@@ -281,6 +281,9 @@ class ItemRequests(Generic[ModelT]):
                     f"{name!r} is a key of table {self.table.name!r} and cannot change: create "
                     "the item anew and delete the old one, in a transaction."
                 )
+        for _, steps, value in changes.clauses:
+            if len(steps) == 1 and value is not None:
+                self.codec.keys.check_change(str(steps[0]), value, self.table.model.__name__)
         if self.table.version_field in changes.touched:
             raise ValidationError(f"{self.table.version_field!r} is raised by every update.")
 

@@ -116,11 +116,14 @@ class Keys:
                 continue
             if "NULL" in value:
                 del stored[attribute]
-            elif value in ({"S": ""}, {"B": b""}):
-                raise ValidationError(
-                    f"{model}.{attribute} is empty; it is a key of index {index!r}, and "
-                    "DynamoDB refuses empty key values. Use None to leave it out of the index."
-                )
+            else:
+                _check_index_key(value, model, attribute, index)
+
+    def check_change(self, attribute: str, value: AttributeValue, model: str) -> None:
+        """Refuse a new value of an attribute that DynamoDB would refuse as a key of an index."""
+        for index, name in self._index_keys:
+            if name == attribute:
+                _check_index_key(value, model, attribute, index)
 
     def _values(self, key: Any) -> list[Any]:
         if isinstance(key, self._table.model):
@@ -128,3 +131,11 @@ class Keys:
         if isinstance(key, Mapping):
             return [key.get(part.field, key.get(part.attribute)) for part in self.parts]
         return list(key) if isinstance(key, tuple) else [key]
+
+
+def _check_index_key(value: AttributeValue, model: str, attribute: str, index: str) -> None:
+    if value in ({"S": ""}, {"B": b""}, {"NULL": True}):
+        raise ValidationError(
+            f"{model}.{attribute} is empty; it is a key of index {index!r}, and "
+            "DynamoDB refuses empty key values. Use None to leave it out of the index."
+        )

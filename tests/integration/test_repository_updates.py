@@ -225,6 +225,8 @@ def test_an_absent_item_is_refused_and_not_made(
         ({"set": {"created_at": NEW_YEAR.replace(tzinfo=None)}}, "no time zone"),
         ({"set": {"customer_id": "x"}}, "is a key"),
         ({"set": {"version": 5}}, "raised by every update"),
+        ({"set": {"status": ""}}, "status is empty; it is a key of index 'by_status'"),
+        ({"set": {"status": None}}, "status"),
         ({"remove": ["status", "total", "order_id"]}, "order_id"),
         ({"remove": [("address", "city")]}, "required"),
         ({"append": {"lines": Line(sku="x")}}, "takes a list"),
@@ -242,7 +244,7 @@ def test_an_absent_item_is_refused_and_not_made(
         ({"set": {"address": None, ("address", "city"): "x"}}, "part of it"),
         ({}, "without changes"),
     ],
-    ids=range(30),
+    ids=range(32),
 )
 def test_a_wrong_change_is_refused_before_sending(
     orders: Orders, key: Any, changes: dict[str, Any], told: str

@@ -320,6 +320,8 @@ class Thing(BaseModel):
     moment: Optional[UtcDatetime] = None
     flag: bool = False
     many: list[str] = Field(default_factory=list)
+    team: Optional[str] = "core"
+    until: Optional[EpochSeconds] = NOON
 
 
 def declared(**options: Any) -> Table[Thing]:
@@ -343,6 +345,8 @@ def declared(**options: Any) -> Table[Thing]:
         ({"sort_key": "flag"}, "must be text, a number or bytes"),
         ({"indexes": [GlobalIndex("i", "b")]}, "index 'i' names 'b'"),
         ({"indexes": [GlobalIndex("i", "many")]}, "must be text"),
+        ({"indexes": [GlobalIndex("i", "team")]}, "make the default None"),
+        ({"ttl": "until"}, "make the default None"),
         ({"indexes": [GlobalIndex("i", "n"), GlobalIndex("i", "a")]}, "twice"),
         ({"indexes": [GlobalIndex("i", Derived("x", ("b",), str))]}, "names 'b'"),
         ({"indexes": [GlobalIndex("i", Derived("n", ("a",), str))]}, "'n' is a field"),
