@@ -185,6 +185,7 @@ class ItemRequests(Generic[ModelT]):
         """Return an UpdateItem of single fields; nothing is read before."""
         stored_key = self.key(key)
         self._check_touched(changes)
+        self._check_environment(changes)
         self._check_rules_of(changes)
         expressions = Expressions(self.table)
         update = Update(expressions)
@@ -286,6 +287,16 @@ class ItemRequests(Generic[ModelT]):
                 self.codec.keys.check_change(str(steps[0]), value, self.table.model.__name__)
         if self.table.version_field in changes.touched:
             raise ValidationError(f"{self.table.version_field!r} is raised by every update.")
+
+    def _check_environment(self, changes: CheckedChanges) -> None:
+        """Refuse to take a document out of every list."""
+        if not issubclass(self.table.model, Document) or "environment" not in changes.touched:
+            return
+        if not changes.values.get("environment"):
+            raise ValidationError(
+                f"{self.table.model.__name__}.environment cannot be removed: what has none is in "
+                "no list. Set the environment it belongs to."
+            )
 
     def _check_rules_of(self, changes: CheckedChanges) -> None:
         """Refuse changes of single fields that break, or may break, a rule between fields."""

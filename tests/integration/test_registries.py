@@ -456,3 +456,14 @@ def test_single_fields_that_keep_a_rule_in_any_case_are_changed(
     tables.create(table(prefix))
     changed = tables.update(prefix, **changes)
     assert changed.model_validate(changed.model_dump()) == changed
+
+
+@pytest.mark.parametrize("changes", [{"remove": ["environment"]}, {"set": {"environment": None}}])
+def test_an_environment_is_changed_and_never_removed(
+    pipelines: PipelineConfigRepository, prefix: str, changes: dict[str, Any]
+) -> None:
+    pipelines.create(pipeline(prefix))
+    with pytest.raises(ValidationError, match="is in no list"):
+        pipelines.update(prefix, **changes)
+    pipelines.update(prefix, set={"environment": f"o{prefix[:10]}"})
+    assert ids(pipelines.get_active_pipelines(f"o{prefix[:10]}")) == [prefix]
