@@ -192,9 +192,12 @@ class ItemRequests(Generic[ModelT]):
         changes.write(update)
         self._stamps.derive(update, changes, stored_key)
         self._stamps.note_update(update, changes.touched, may_create=upsert)
-        guards: list[str | None] = [] if upsert else [self.guards.present(expressions)]
+        guards: list[str | None] = []
         if upsert:
+            guards.append(self.guards.unexpired(expressions))  # holds where there is no item
             self._stamps.complete(update, changes, stored_key)
+        else:
+            guards.append(self.guards.present(expressions))
         if condition is not None:
             guards.append(expressions.condition(condition))
         return self._update(stored_key, update, expressions, guards, None, not upsert)
@@ -234,11 +237,18 @@ class ItemRequests(Generic[ModelT]):
         request = self._conditional(request, expressions, expressions.all_of(guards))
         return Write("delete", stored_key, request, must_exist=must_exist, expected_version=seen)
 
+    def delete_expired(self, key: Item) -> dict[str, Any]:
+        """Return a DeleteItem of an item on condition that its TTL has passed."""
+        expressions = Expressions()
+        condition = self.guards.expired(expressions)
+        return self._conditional({"TableName": self.table_name, "Key": key}, expressions, condition)
+
     def check(self, key: Any, condition: ConditionBase) -> Write:
-        """Return a condition check, for transactions."""
+        """Return a condition check, for transactions; an expired item passes none."""
         expressions = Expressions(self.table)
         stored_key = self.key(key)
-        text = expressions.condition(condition)
+        conditions = [expressions.condition(condition), self.guards.unexpired(expressions)]
+        text = expressions.all_of(conditions)
         request = {"TableName": self.table_name, "Key": stored_key}
         return Write("check", stored_key, self._conditional(request, expressions, text))
 

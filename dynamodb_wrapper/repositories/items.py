@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
@@ -19,7 +20,7 @@ from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import Codec, plain
-from dynamodb_wrapper.wire.requests import Caller
+from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ class ItemRepository(Generic[ModelT]):
             append: Path to a list of values to append.
             condition: Must hold as well.
             upsert: Whether a missing item is created; then the changes must make a whole item.
+                One whose TTL has passed is deleted first, in a request of its own.
 
         Raises:
             ItemNotFoundError: The key holds no item.
@@ -215,12 +217,13 @@ class ItemRepository(Generic[ModelT]):
             return self._update_model(item_or_key, condition)
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
         write = self._update_write(item_or_key, changes, condition, upsert)
-        return self._decode_written(self._send(write)["Attributes"])
+        response = self._upsert(write) if upsert else self._send(write)
+        return self._decode_written(response["Attributes"])
 
     def delete(
         self, key_or_item: Any, *, condition: ConditionBase | None = None, must_exist: bool = False
     ) -> ModelT | None:
-        """Delete an item and return what it was, None when there was none.
+        """Delete an item and return what it was, None when there was none or its TTL has passed.
 
         A model is deleted only in the version it was read in, where the table declares one.
 
@@ -232,7 +235,7 @@ class ItemRepository(Generic[ModelT]):
         See: DeleteItem
         """
         old = self._send(self._delete_write(key_or_item, condition, must_exist)).get("Attributes")
-        if not old:
+        if not old or self._requests.guards.is_expired(old):
             return None
         try:
             return self._decode(old)
@@ -269,6 +272,19 @@ class ItemRepository(Generic[ModelT]):
 
     def _decode(self, item: Mapping[str, Any]) -> ModelT:
         return self._requests.codec.decode(item)
+
+    def _upsert(self, write: Write) -> dict[str, Any]:
+        """Send an upsert; what is left of an expired item does not live on in the new one."""
+        try:
+            return self._send(write)
+        except ConditionFailedError as error:
+            found = botocore_error(error.__cause__ or error).get("Item")
+            if not found or not self._requests.guards.is_expired(found):
+                raise
+        request = self._requests.delete_expired(write.key)
+        with contextlib.suppress(ConditionFailedError):  # somebody else replaced it
+            self._caller.call("DeleteItem", request, key=write.plain_key)
+        return self._send(write)
 
     def _decode_written(self, item: Mapping[str, Any]) -> ModelT:
         """Return the model of an item after an update, which an error must not deny."""

@@ -355,6 +355,11 @@ def test_a_model_that_is_gone_already_is_deleted(orders: Orders, customer: str) 
     assert orders.delete(mine) is None
 
 
+def test_deleting_an_expired_item_returns_none(tasks: Tasks, customer: str) -> None:
+    tasks.put(Task(task_id=customer, expires_at=PAST))
+    assert tasks.delete(customer) is None
+
+
 # ---- what others wrote ---------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from tests.injected import (
     refused_with,
     sent_requests,
 )
-from tests.samples import Order, Task, client_of, orders_of
+from tests.samples import NEW_YEAR, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -62,6 +62,14 @@ def test_a_check_demands_something_of_another_item(
         tx.check(orders, (customer, "o1"), Attr("status").eq("paid"))
         tx.put(tasks, Task(task_id=customer))
     assert tasks.exists(customer)
+
+
+def test_an_expired_item_passes_no_check(orders: Orders, tasks: Tasks, customer: str) -> None:
+    tasks.put(Task(task_id=customer, title="t", expires_at=NEW_YEAR.replace(year=2020)))
+    with pytest.raises(TransactionCanceledError), orders.transaction() as tx:
+        tx.check(tasks, customer, Attr("title").eq("t"))
+        tx.put(orders, order(customer))
+    assert not orders.exists((customer, "o1"))
 
 
 def test_single_fields_are_updated_by_key(orders: Orders, customer: str) -> None:

@@ -314,6 +314,21 @@ def test_an_upsert_that_would_not_make_a_whole_item_is_refused(
         repository.update((customer, "o1"), add={"visits": 1}, upsert=True)
 
 
+def test_an_upsert_leaves_nothing_of_an_expired_item(tasks: Tasks, customer: str) -> None:
+    where = {"TableName": tasks.table_name, "Key": {"task_id": {"S": customer}}}
+    past = NEW_YEAR.replace(year=2020)
+    tasks.put(Task(task_id=customer, owner="gone", title="old", expires_at=past))
+    found = tasks.update(customer, set={"owner": "me", "is_done": False}, upsert=True)
+    assert found == Task(task_id=customer, owner="me")
+    assert "expires_at" not in client_of(tasks).get_item(**where)["Item"]
+
+
+def test_an_upsert_keeps_what_an_unexpired_item_holds(tasks: Tasks, customer: str) -> None:
+    stored = tasks.put(Task(task_id=customer, title="t", expires_at=NEW_YEAR.replace(year=2100)))
+    found = tasks.update(customer, set={"owner": "me", "is_done": False}, upsert=True)
+    assert found == stored.model_copy(update={"owner": "me"})
+
+
 # ---- derived attributes --------------------------------------------------------------------------
 
 
