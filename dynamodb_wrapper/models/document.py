@@ -16,7 +16,14 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from dynamodb_wrapper.models.fields import STORED, Tags, UtcDatetime, is_stored
+from dynamodb_wrapper.models.fields import (
+    STORED,
+    SecretFree,
+    Tags,
+    UtcDatetime,
+    is_stored,
+    refuse_secrets,
+)
 
 
 class Part(BaseModel):
@@ -97,6 +104,12 @@ class Document(BaseModel):
         """Check what the fields demand of each other; raises ValueError."""
         for rule in self.RULES:
             rule.check(*(getattr(self, name) for name in rule.fields))
+
+    def check_secrets(self) -> None:
+        """Refuse literal secrets that came into a field in place; raises ValueError."""
+        for name, info in type(self).model_fields.items():
+            if SecretFree in info.metadata:
+                refuse_secrets({name: getattr(self, name)})
 
     def model_post_init(self, context: Any, /) -> None:
         """Check the rules between fields, unless the values come from DynamoDB."""

@@ -180,18 +180,27 @@ JsonDict = Annotated[dict[str, Any], AfterValidator(_json_able)]
 """Free-form settings: whatever JSON can say. Whole numbers come back as int, others as float."""
 
 
+def refuse_secrets(value: Any) -> None:
+    """Refuse literal secrets, wherever they are inside a value.
+
+    Raises:
+        ValueError: There is one; it is named and not shown.
+    """
+    for path, reason in find_secrets(value):
+        raise ValueError(
+            f"{path} must not be stored in the clear ({reason}); store a reference instead, "
+            "such as secretsmanager:<name>, ssm:<name> or env:<NAME>"
+        )
+
+
 def _no_literal_secrets(value: Any, info: ValidationInfo) -> Any:
     if not is_stored(info):
-        for path, reason in find_secrets(value):
-            raise ValueError(
-                f"{path} must not be stored in the clear ({reason}); store a reference instead, "
-                "such as secretsmanager:<name>, ssm:<name> or env:<NAME>"
-            )
+        refuse_secrets(value)
     return value
 
 
 SecretFree = AfterValidator(_no_literal_secrets)
-"""Refuses literal secrets in a dict; a reference to a secret store is accepted."""
+"""Refuses literal secrets in a dict or text; a reference to a secret store is accepted."""
 
 
 def _as_setting(value: Any) -> str:
@@ -221,7 +230,7 @@ def _within_tag_limits(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-Tags = Annotated[dict[str, str], AfterValidator(_within_tag_limits)]
+Tags = Annotated[dict[str, str], AfterValidator(_within_tag_limits), SecretFree]
 
 
 def keep_unknown(enum: type[EnumT]) -> WrapValidator:

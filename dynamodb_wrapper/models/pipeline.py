@@ -102,7 +102,7 @@ class PipelineConfig(Document):
 
     pipeline_id: Id
     pipeline_name: str = Field(default="", max_length=256)
-    description: Optional[str] = Field(default=None, max_length=4096)
+    description: Annotated[Optional[str], SecretFree] = Field(default=None, max_length=4096)
     owner: Optional[str] = None
     environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     is_active: bool = True

@@ -103,7 +103,7 @@ class TableConfig(Document):
     database: Optional[str] = None
     table_type: TableTypeField
     data_format: DataFormatField = DataFormat.PARQUET
-    location: Optional[str] = None
+    location: Annotated[Optional[str], SecretFree] = None
     schema_definition: Optional[Union[str, JsonDict]] = None
     partition_columns: list[str] = Field(default_factory=list)
     connection_config: Annotated[JsonDict, SecretFree] = Field(default_factory=dict)
@@ -113,7 +113,7 @@ class TableConfig(Document):
     caching_enabled: bool = False
     cache_level: str = Field(default="MEMORY_AND_DISK", pattern=r"^[A-Z][A-Z0-9_]*$")
     owner: Optional[str] = None
-    description: Optional[str] = Field(default=None, max_length=4096)
+    description: Annotated[Optional[str], SecretFree] = Field(default=None, max_length=4096)
     environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     is_active: bool = True
 

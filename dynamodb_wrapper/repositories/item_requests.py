@@ -261,7 +261,7 @@ class ItemRequests(Generic[ModelT]):
         return int(getattr(item, self.table.version_field))
 
     def check_model(self, item: Any) -> None:
-        """Refuse another model, and a document whose fields contradict each other."""
+        """Refuse another model, and a document that holds secrets or contradicts itself."""
         if not isinstance(item, self.table.model):
             raise ValidationError(
                 f"Table {self.table.name!r} holds {self.table.model.__name__}, not "
@@ -270,6 +270,7 @@ class ItemRequests(Generic[ModelT]):
         if isinstance(item, Document):
             try:
                 item.check_rules()
+                item.check_secrets()
             except ValueError as error:
                 raise ValidationError(f"{type(item).__name__}: {error}.") from error
 

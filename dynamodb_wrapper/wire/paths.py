@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT
+from dynamodb_wrapper.models.fields import SecretFree, refuse_secrets
 from dynamodb_wrapper.wire.attributes import decode_value, encode_value
 from dynamodb_wrapper.wire.problems import clean_errors, explain
 from dynamodb_wrapper.wire.pruning import prune
@@ -139,6 +140,7 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     """
     if target.owner is None or target.field is None:
         return value
+    _refuse_secrets(target, value)
     if managed or any(isinstance(step, int) for step in target.inside):
         return _adapted(_annotation_at(target), target, value)
     wrapped = value
@@ -148,6 +150,21 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     for step in target.inside:
         found = found[step] if isinstance(found, dict) else getattr(found, str(step))
     return found
+
+
+def _refuse_secrets(target: Target, value: Any) -> None:
+    """Refuse a literal secret, which may be known by any name on the path to it."""
+    if target.owner is None or target.field is None:
+        return
+    if SecretFree not in target.owner.model_fields[target.field.name].metadata:
+        return
+    wrapped = value
+    for step in reversed(target.inside):
+        wrapped = {str(step): wrapped}
+    try:
+        refuse_secrets({target.field.name: wrapped})
+    except ValueError as error:
+        raise ValidationError(f"{target.label} cannot be set: {error}.") from error
 
 
 def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: Any) -> Any:

@@ -467,3 +467,41 @@ def test_an_environment_is_changed_and_never_removed(
         pipelines.update(prefix, **changes)
     pipelines.update(prefix, set={"environment": f"o{prefix[:10]}"})
     assert ids(pipelines.get_active_pipelines(f"o{prefix[:10]}")) == [prefix]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"set": {("config", "l", 0, "password"): "hunter2"}},
+        {"set": {("config", "password", 0): "hunter2"}},
+        {"set": {("config", "l", 0): {"password": "hunter2"}}},
+        {"append": {("config", "l"): [{"password": "hunter2"}]}},
+        {"append": {("config", "passwords", "token"): ["hunter2"]}},
+        {"set": {"tags": {"password": "hunter2"}}},
+        {"set": {"description": "postgresql://me:hunter2@host"}},
+    ],
+    ids=range(7),
+)
+def test_a_secret_anywhere_on_a_path_is_refused(
+    pipelines: PipelineConfigRepository, prefix: str, changes: dict[str, Any]
+) -> None:
+    created = pipelines.create(pipeline(prefix, config={"l": [{}], "password": []}))
+    with pytest.raises(ValidationError, match="store a reference") as caught:
+        pipelines.update(prefix, **changes)
+    assert "hunter2" not in str(caught.value)
+    assert pipelines.get_or_raise(prefix, consistent=True) == created
+
+
+@pytest.mark.parametrize("write", ["create", "put", "update", "put_many"])
+def test_a_secret_put_into_an_object_in_place_is_refused(
+    pipelines: PipelineConfigRepository, prefix: str, write: str
+) -> None:
+    item = pipeline(prefix)
+    if write == "update":
+        pipelines.create(item)
+    item.config.update(password="hunter2")
+    with pytest.raises(ValidationError, match=r"config\.password must not be stored") as caught:
+        getattr(pipelines, write)([item] if write == "put_many" else item)
+    assert "hunter2" not in str(caught.value)
+    item.config.update(password="env:PASSWORD")
+    getattr(pipelines, write)([item] if write == "put_many" else item)

@@ -417,3 +417,18 @@ def test_a_derived_attribute_is_computed_and_absent_where_the_function_says_so()
 def test_a_table_of_a_user_takes_five_lines() -> None:
     found = Table("orders", Order, partition_key="customer_id", sort_key="order_id")
     assert found.key_fields == ("customer_id", "order_id")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"location": "jdbc:postgresql://me:hunter2@host/db"},
+        {"description": "see postgresql://me:hunter2@host/db"},
+        {"tags": {"password": "hunter2"}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_table_keeps_no_secret_beside_its_options(fields: dict[str, Any]) -> None:
+    with pytest.raises(PydanticError, match="store a reference") as caught:
+        table(**fields)
+    assert "hunter2" not in str(caught.value)
