@@ -151,6 +151,28 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         )
         return self._results(partition, sort, reading)
 
+    @overload
+    def scan(
+        self,
+        *,
+        where: ConditionBase | None = ...,
+        index: str | None = ...,
+        limit: int | None = ...,
+        segments: int = ...,
+        consistent: bool = ...,
+        into: None = ...,
+    ) -> Results[ModelT]: ...
+    @overload
+    def scan(
+        self,
+        *,
+        where: ConditionBase | None = ...,
+        index: str | None = ...,
+        limit: int | None = ...,
+        segments: int = ...,
+        consistent: bool = ...,
+        into: type[SmallerT],
+    ) -> Results[SmallerT]: ...
     def scan(
         self,
         *,
@@ -160,7 +182,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = 1,
         consistent: bool = False,
         into: type[BaseModel] | None = None,
-    ) -> Results[Any]:
+    ) -> Any:
         """Return the items of the whole table, lazily and in no order.
 
         Evaluates, and costs, the whole table whatever the filter: half a read unit per 4 KB.

@@ -77,6 +77,9 @@ assert_type(orders.query("c").all(), list[Order])
 assert_type(orders.query("c").pages(size=2), Iterator[Page[Order]])
 assert_type(next(orders.query("c").pages()).next_token, Optional[str])
 assert_type(orders.consumed(), AbstractContextManager[Consumed])
+assert_type(orders.scan(), Results[Order])
+assert_type(orders.scan(segments=2, index="by_status").all(), list[Order])
+assert_type(orders.scan(into=Summary), Results[Summary])
 for found in orders.query("c"):
     assert_type(found, Order)
 
