@@ -215,6 +215,7 @@ class ItemRepository(Generic[ModelT]):
             if set or remove or add or append or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
             return self._update_model(item_or_key, condition)
+        self._requests.key(item_or_key)  # what is no key is told before what lacks changes
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
         write = self._update_write(item_or_key, changes, condition, upsert)
         response = self._upsert(write) if upsert else self._send(write)

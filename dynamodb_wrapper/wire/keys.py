@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.wire.paths import Target, decode_at, encode_operand, resolve
@@ -93,6 +95,11 @@ class Keys:
         Raises:
             ValidationError: A part is missing, empty or of the wrong type.
         """
+        if isinstance(key, BaseModel) and not isinstance(key, self._table.model):
+            raise ValidationError(
+                f"Table {self._table.name!r} holds {self._table.model.__name__}, not "
+                f"{type(key).__name__}."
+            )
         values = self._values(key)
         if len(values) != len(self.parts):
             names = " and ".join(part.field for part in self.parts)

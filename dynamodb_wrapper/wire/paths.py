@@ -70,22 +70,41 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
     given = (path,) if isinstance(path, str) else tuple(path)
     if not given:
         raise ValidationError("An empty path leads nowhere; give a field name or a tuple of steps.")
+    if any(isinstance(step, int) and step < 0 for step in given):
+        raise ValidationError(
+            f"The path {given!r} counts from the end; DynamoDB counts list positions from 0."
+        )
     steps: list[str | int] = []
     owner: type[BaseModel] | None = model
     field: FieldShape | None = None
     inside: list[str | int] = []
     here: Any = model
     for step in given:
-        if is_model(here):
-            owner, field, inside = here, _field(here, step, given), []
+        entered = here if is_model(here) else _member_with(here, step)
+        if entered is not None:
+            owner, field, inside = entered, _field(entered, step, given), []
+            # Inside a union the attribute has the name pydantic tells the members apart by.
+            name = step if field is None else field.attribute
+            if entered is not here and field is not None:
+                name = field.input_key
+            steps.append(name)
             here = field.annotation if field else Any
-            steps.append(field.attribute if field else step)
         else:
             steps.append(step)
             inside.append(step)
             here = _element(here, step, given)
         here = _only_model_or_self(here)
     return Target(tuple(steps), owner, field, tuple(inside))
+
+
+def _member_with(annotation: Any, step: str | int) -> type[BaseModel] | None:
+    """Return the one model of a union of models that has a field; None for anything else."""
+    members = alternatives(annotation)
+    models = [member for member in members if is_model(member)]
+    if len(models) < 2 or len(models) < len(members):
+        return None
+    having = [model for model in models if step in {field.name for field in fields_of(model)}]
+    return having[0] if len(having) == 1 else None
 
 
 def _field(model: type[BaseModel], step: str | int, path: tuple[Any, ...]) -> FieldShape | None:
@@ -111,13 +130,22 @@ def _element(annotation: Any, step: str | int, path: tuple[Any, ...]) -> Any:
         if isinstance(step, str) and origin in (dict, typing.Mapping):
             found.append(args[1] if args else Any)
         elif isinstance(step, int) and origin in (list, tuple):
-            found.append(args[0] if args else Any)
+            found.append(_place(args, step, path))
     if not found:
         raise ValidationError(
             f"The path {path!r} goes into a value that has no {step!r}: only models, dicts (by "
             "text) and lists (by position) can be entered."
         )
     return found[0] if len(found) == 1 else Any
+
+
+def _place(args: tuple[Any, ...], step: int, path: tuple[Any, ...]) -> Any:
+    """Return the type of one place of a list or tuple."""
+    if len(args) < 2 or args[-1] is Ellipsis:
+        return args[0] if args else Any
+    if step >= len(args):
+        raise ValidationError(f"The path {path!r} is beyond the {len(args)} places of the tuple.")
+    return args[step]
 
 
 def _only_model_or_self(annotation: Any) -> Any:

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import pytest
 from boto3.dynamodb.conditions import Attr
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
@@ -217,6 +217,9 @@ def test_an_absent_item_is_refused_and_not_made(
         ({"set": {("lines", "first"): "x"}}, "no 'first'"),
         ({"set": {("status", "inner"): "x"}}, "no 'inner'"),
         ({"set": {(): "x"}}, "empty path"),
+        ({"set": {("lines", -1, "sku"): "x"}}, "counts from the end"),
+        ({"set": {("details", "l", -1): "x"}}, "counts from the end"),
+        ({"remove": [("lines", -1)]}, "counts from the end"),
         ({"remove": ["statsu"]}, "did you mean 'status'"),
         ({"add": {"visit": 1}}, "did you mean 'visits'"),
         ({"append": {"line": []}}, "did you mean 'lines'"),
@@ -244,7 +247,7 @@ def test_an_absent_item_is_refused_and_not_made(
         ({"set": {"address": None, ("address", "city"): "x"}}, "part of it"),
         ({}, "without changes"),
     ],
-    ids=range(32),
+    ids=range(35),
 )
 def test_a_wrong_change_is_refused_before_sending(
     orders: Orders, key: Any, changes: dict[str, Any], told: str
@@ -253,6 +256,48 @@ def test_a_wrong_change_is_refused_before_sending(
         with pytest.raises(ValidationError, match=told):
             orders.update(key, **changes)
     assert sent == []
+
+
+def test_an_object_of_another_table_is_no_key(orders: Orders) -> None:
+    with recorded_operations(client_of(orders)) as sent:
+        with pytest.raises(ValidationError, match="holds Order, not Task"):
+            orders.update(Task(task_id="t"))
+        with pytest.raises(ValidationError, match="holds Order, not Task"):
+            orders.delete(Task(task_id="t"))
+    assert sent == []
+
+
+class Card(BaseModel):
+    number: str
+    holder: str = Field(default="", alias="h")
+
+
+class Transfer(BaseModel):
+    iban: str
+    holder: str = ""
+
+
+class Payment(BaseModel):
+    customer_id: str
+    order_id: str
+    by: Union[Card, Transfer]
+    place: tuple[int, str] = (0, "")
+
+
+PAYMENTS = Table("orders", Payment, partition_key="customer_id", sort_key="order_id")
+
+
+def test_a_path_takes_the_types_of_the_places_and_members_it_leads_through(
+    user_config: DynamoDBConfig, customer: str
+) -> None:
+    payments = BaseDynamoRepository(user_config, PAYMENTS)
+    payments.create(Payment(customer_id=customer, order_id="o1", by=Card(number="1")))
+    key = (customer, "o1")
+    found = payments.update(key, set={("by", "number"): "2", ("place", 1): "x", ("place", 0): 7})
+    assert (found.by, found.place) == (Card(number="2"), (7, "x"))
+    for path, value in ((("place", 1), 5), (("place", 2), "x"), (("by", "holder"), "x")):
+        with pytest.raises(ValidationError):
+            payments.update(key, set={path: value})
 
 
 def test_a_path_into_nothing_is_refused_by_dynamodb(orders: Orders, customer: str) -> None:
