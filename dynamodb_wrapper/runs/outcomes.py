@@ -11,6 +11,7 @@ from dynamodb_wrapper.redaction import redact
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
+_KEPT_CHARACTERS = 32_768  # more than is stored, so that no secret is cut in two unseen
 _CUT = " …[cut]"
 
 
@@ -26,6 +27,14 @@ def outcome_of(error: BaseException | None, secrets: tuple[str, ...]) -> RunOutc
     """
     if error is None:
         return RunOutcome(RunStatus.SUCCESS)
+    try:
+        return _classified(error, secrets)
+    except Exception:  # noqa: BLE001 - describing the error must not replace it
+        info = RunErrorInfo(type=type(error).__qualname__, message="<could not be described>")
+        return RunOutcome(RunStatus.FAILED, "exception", info)
+
+
+def _classified(error: BaseException, secrets: tuple[str, ...]) -> RunOutcome:
     if isinstance(error, SystemExit):
         return _of_exit(error, secrets)
     if isinstance(error, KeyboardInterrupt):
@@ -47,11 +56,11 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    stack = redact("".join(_formatted(error)), secrets)
+    stack = redact(_shortened(_clean("".join(_formatted(error)))), secrets)
     tail = _last(stack, _STACK_BYTES) if len(stack.encode()) > _STACK_BYTES else None
     return RunErrorInfo(
         type=f"{module}{kind.__qualname__}",
-        message=_first(redact(_text(error), secrets), _MESSAGE_BYTES),
+        message=_first(redact(_shortened(_clean(_text(error))), secrets), _MESSAGE_BYTES),
         stack_head=_first(stack, _STACK_BYTES),
         stack_tail=tail,
     )
@@ -69,6 +78,18 @@ def _formatted(error: BaseException) -> list[str]:
         return traceback.format_exception(type(error), error, error.__traceback__)
     except Exception:  # noqa: BLE001 - as above
         return ["<the stack could not be read>"]
+
+
+def _clean(text: str) -> str:
+    """Replace what is not UTF-8, such as the lone surrogates of an undecodable file name."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _shortened(text: str) -> str:
+    """Take the middle out of a very long text, before the slower steps."""
+    if len(text) <= 2 * _KEPT_CHARACTERS:
+        return text
+    return f"{text[:_KEPT_CHARACTERS]}{_CUT}{text[-_KEPT_CHARACTERS:]}"
 
 
 def _first(text: str, size_bytes: int) -> str:
