@@ -7,12 +7,10 @@ import traceback
 
 from dynamodb_wrapper.models import RunErrorInfo, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.redaction import redact
+from dynamodb_wrapper.redaction import head, presentable, stored_text, tail
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
-_KEPT_CHARACTERS = 32_768  # more than is stored, so that no secret is cut in two unseen
-_CUT = " …[cut]"
 
 
 def outcome_of(error: BaseException | None, secrets: tuple[str, ...]) -> RunOutcome:
@@ -56,13 +54,12 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    stack = redact(_shortened(_clean("".join(_formatted(error)))), secrets)
-    tail = _last(stack, _STACK_BYTES) if len(stack.encode()) > _STACK_BYTES else None
+    stack = presentable("".join(_formatted(error)), secrets)
     return RunErrorInfo(
         type=f"{module}{kind.__qualname__}",
-        message=_first(redact(_shortened(_clean(_text(error))), secrets), _MESSAGE_BYTES),
-        stack_head=_first(stack, _STACK_BYTES),
-        stack_tail=tail,
+        message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
+        stack_head=head(stack, _STACK_BYTES),
+        stack_tail=tail(stack, _STACK_BYTES),
     )
 
 
@@ -78,27 +75,3 @@ def _formatted(error: BaseException) -> list[str]:
         return traceback.format_exception(type(error), error, error.__traceback__)
     except Exception:  # noqa: BLE001 - as above
         return ["<the stack could not be read>"]
-
-
-def _clean(text: str) -> str:
-    """Replace what is not UTF-8, such as the lone surrogates of an undecodable file name."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _shortened(text: str) -> str:
-    """Take the middle out of a very long text, before the slower steps."""
-    if len(text) <= 2 * _KEPT_CHARACTERS:
-        return text
-    return f"{text[:_KEPT_CHARACTERS]}{_CUT}{text[-_KEPT_CHARACTERS:]}"
-
-
-def _first(text: str, size_bytes: int) -> str:
-    raw = text.encode("utf-8", "replace")
-    if len(raw) <= size_bytes:
-        return raw.decode()
-    return raw[: size_bytes - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
-
-
-def _last(text: str, size_bytes: int) -> str:
-    raw = text.encode("utf-8", "replace")
-    return _CUT + raw[-(size_bytes - len(_CUT.encode())) :].decode("utf-8", "ignore")
