@@ -60,6 +60,9 @@ class ItemRepository(Generic[ModelT]):
             config.operation_timeout_seconds,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config, self.table)  # clients stay; credentials as well
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.table_name!r})"
 
