@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         EpochSeconds,
         GlobalIndex,
         IsoDatetime,
+        JsonDict,
         PipelineConfig,
         PipelineRunLog,
         PipelineType,
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
         RunErrorInfo,
         RunStatus,
         RunSummary,
+        RuntimeInfo,
+        Severity,
         StageInfo,
         StageStatus,
         Table,
@@ -68,12 +71,18 @@ if TYPE_CHECKING:
         TriggerType,
         UtcDatetime,
         WriteMode,
+        new_run_id,
     )
     from dynamodb_wrapper.repositories import (
         BaseDynamoRepository,
+        Consumed,
+        Difference,
+        Page,
         PipelineConfigRepository,
         PipelineRunLogsRepository,
+        Results,
         TableConfigRepository,
+        Transaction,
         create_tables,
     )
     from dynamodb_wrapper.spark import (
@@ -122,6 +131,7 @@ _HOMES = {
         "EpochSeconds",
         "GlobalIndex",
         "IsoDatetime",
+        "JsonDict",
         "PipelineConfig",
         "PipelineRunLog",
         "PipelineType",
@@ -129,6 +139,8 @@ _HOMES = {
         "RunErrorInfo",
         "RunStatus",
         "RunSummary",
+        "RuntimeInfo",
+        "Severity",
         "StageInfo",
         "StageStatus",
         "Table",
@@ -137,12 +149,18 @@ _HOMES = {
         "TriggerType",
         "UtcDatetime",
         "WriteMode",
+        "new_run_id",
     ),
     "dynamodb_wrapper.repositories": (
         "BaseDynamoRepository",
+        "Consumed",
+        "Difference",
+        "Page",
         "PipelineConfigRepository",
         "PipelineRunLogsRepository",
+        "Results",
         "TableConfigRepository",
+        "Transaction",
         "create_tables",
     ),
     "dynamodb_wrapper.spark": ("SparkDynamoDBIntegration",),
@@ -150,11 +168,13 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+if not TYPE_CHECKING:  # type checkers see the imports above, and refuse a misspelled name
+
+    def __getattr__(name: str) -> Any:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:
@@ -171,9 +191,11 @@ __all__ = [
     "ConditionFailedError",
     "ConfigurationError",
     "ConnectionError",
+    "Consumed",
     "DataFormat",
     "DataQualityResult",
     "Derived",
+    "Difference",
     "DynamoDBConfig",
     "DynamoDBWrapperError",
     "EpochMillis",
@@ -186,11 +208,13 @@ __all__ = [
     "ItemAlreadyExistsError",
     "ItemNotFoundError",
     "ItemTooLargeError",
+    "JsonDict",
     "Key",
     "LimitExceededError",
     "LocalEngineError",
     "MissingDependencyError",
     "NoActiveRunError",
+    "Page",
     "PipelineConfig",
     "PipelineConfigRepository",
     "PipelineInactiveError",
@@ -198,13 +222,16 @@ __all__ = [
     "PipelineRunLogsRepository",
     "PipelineType",
     "Resources",
+    "Results",
     "RunError",
     "RunErrorInfo",
     "RunFinishError",
     "RunStartError",
     "RunStatus",
     "RunSummary",
+    "RuntimeInfo",
     "ServiceError",
+    "Severity",
     "SparkDynamoDBIntegration",
     "StageInfo",
     "StageStatus",
@@ -215,6 +242,7 @@ __all__ = [
     "TableNotFoundError",
     "TableType",
     "ThrottledError",
+    "Transaction",
     "TransactionCanceledError",
     "TriggerType",
     "UtcDatetime",
@@ -222,4 +250,5 @@ __all__ = [
     "VersionConflictError",
     "WriteMode",
     "create_tables",
+    "new_run_id",
 ]

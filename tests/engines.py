@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Capability(Enum):
     """What DynamoDB does and not every engine does; test_engines.py proves each claim."""
 
+    ATOMIC_WRITES = "checks a condition and writes in one step, whatever comes at the same time"
     BATCH_WRITE_LIMIT = "refuses more than 25 requests in one BatchWriteItem"
     DELETION_PROTECTION = "refuses to delete a protected table"
     EXACT_CAPACITY = "counts consumed capacity by the size of the items"
@@ -36,6 +37,7 @@ class Capability(Enum):
 
 _STRICT = frozenset(
     {
+        Capability.ATOMIC_WRITES,
         Capability.BATCH_WRITE_LIMIT,
         Capability.DELETION_PROTECTION,
         Capability.EXACT_CAPACITY,

@@ -52,6 +52,39 @@ def client_for(config: DynamoDBConfig) -> Any:
     return client
 
 
+class Connection:
+    """The client a repository sends with; a forked process gets one of its own.
+
+    Sockets must not be shared: two processes on one would read each other's replies.
+
+    Args:
+        config: Leads to the shared client.
+        client: Used instead, in this process only.
+    """
+
+    def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
+        self._config = config
+        self._injected = client is not None
+        self._client = client if self._injected else client_for(config)
+        self._pid = os.getpid()
+
+    @property
+    def client(self) -> Any:
+        """The client of this process.
+
+        Raises:
+            ConfigurationError: A client that was passed in is used in a forked process.
+        """
+        if self._pid != os.getpid():
+            if self._injected:
+                raise ConfigurationError(
+                    "This process was forked after the repository was given its client, and a "
+                    "connection must not be shared: make the repository anew in this process."
+                )
+            self._client, self._pid = client_for(self._config), os.getpid()
+        return self._client
+
+
 def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
     from botocore.config import Config
     from botocore.exceptions import NoRegionError, PartialCredentialsError, ProfileNotFound

@@ -12,6 +12,7 @@ from dynamodb_wrapper.models.enums import (
     TableType,
     TriggerType,
     WriteMode,
+    enum_of,
 )
 from dynamodb_wrapper.models.fields import (
     STORED,
@@ -104,6 +105,7 @@ __all__ = [
     "WriteMode",
     "attribute_name",
     "check_transition",
+    "enum_of",
     "is_stored",
     "new_run_id",
     "predecessors",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models.fields import keep_unknown, unknown_member
 
 
@@ -19,6 +20,22 @@ class StoredEnum(str, Enum):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return unknown_member, (type(self), self.value)
+
+
+EnumT = TypeVar("EnumT", bound=StoredEnum)
+
+
+def enum_of(kind: type[EnumT], value: str) -> EnumT:
+    """Return the member of an enum.
+
+    Raises:
+        ValidationError: There is none of this value; the values are named.
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        values = ", ".join(str(member) for member in kind)
+        raise ValidationError(f"{value!r} is no {kind.__name__}; use one of {values}.") from error
 
 
 class RunStatus(StoredEnum):

@@ -109,6 +109,7 @@ class PipelineRunLog(Document):
         exit_code: Of a body that ended by SystemExit.
         late_outcome: What the body came to after the run had been ended by somebody else.
         detected_at: When a lost run was found or released.
+        retention_days: Days the run is kept after its end; None keeps it.
         expires_at: TTL; readers skip the run from then on. Set when a run ends.
     """
 
@@ -153,6 +154,7 @@ class PipelineRunLog(Document):
     exit_code: Optional[int] = None
     late_outcome: Optional[str] = None
     notes: Optional[str] = Field(default=None, max_length=4096)
+    retention_days: Optional[int] = Field(default=None, ge=1)
     expires_at: Optional[EpochSeconds] = None
 
     @property

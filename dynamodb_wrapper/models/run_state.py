@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.run import RunErrorInfo
+from dynamodb_wrapper.redaction import head
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class RunOutcome:
         exit_code: Of a body that ended by SystemExit.
         end_time: When the body ended.
         fields: Further fields of the run to set.
+        dropped: Maps of the run to empty, because the item would be too large with them.
     """
 
     status: RunStatus
@@ -55,3 +57,23 @@ class RunOutcome:
     exit_code: int | None = None
     end_time: datetime = field(default_factory=utc_now)
     fields: dict[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+    def without_details(self) -> RunOutcome:
+        """Return the outcome with no more than the type of the error and a short message."""
+        error = self.error and RunErrorInfo(
+            type=self.error.type, message=head(self.error.message, 200)
+        )
+        detail = self.fields.get("status_detail")
+        fields = {**self.fields, "status_detail": detail and head(str(detail), 200)}
+        return replace(self, error=error, fields=fields)
+
+    def without_parts(self) -> RunOutcome:
+        """Return the outcome that also empties what makes a run large, and says so."""
+        note = "Stages, metrics and checks were dropped: with them the run was too large to end."
+        slim = self.without_details()
+        return replace(
+            slim,
+            fields={**slim.fields, "status_detail": note},
+            dropped=("stages", "metrics", "data_quality"),
+        )

@@ -9,13 +9,18 @@ from dynamodb_wrapper.redaction.secrets import (
     redact,
     redact_values,
 )
+from dynamodb_wrapper.redaction.texts import head, presentable, stored_text, tail
 
 __all__ = [
     "REDACTED",
     "REFERENCE_SCHEMES",
     "find_secrets",
+    "head",
     "is_reference",
     "is_secret_key",
+    "presentable",
     "redact",
     "redact_values",
+    "stored_text",
+    "tail",
 ]

@@ -21,6 +21,7 @@ _SECRET_TERMS: tuple[tuple[str, ...], ...] = (
     ("passwd",),
     ("pwd",),
     ("passphrase",),
+    ("pass",),
     ("secret",),
     ("secrets",),
     ("token",),
@@ -47,8 +48,15 @@ _HARMLESS_KEYS = frozenset({"max_tokens", "token_count", "tokens_per_second", "s
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _REFERENCE = re.compile(rf"^({'|'.join(REFERENCE_SCHEMES)}):\S+$")
 
+# Every pattern is anchored where it can begin and bounded where it repeats, so that the time grows
+# with the length of the text and not with its square.
 _VALUE_PATTERNS = (
-    ("a password in a URL", re.compile(r"(?P<keep>\b[a-zA-Z][\w+.\-]*://[^\s/:@]*:)[^\s/@]+(?=@)")),
+    (
+        "a password in a URL",
+        re.compile(
+            r"(?P<keep>(?<![\w+.\-])[a-zA-Z][\w+.\-]{0,30}://[^\s/:@]{0,256}:)[^\s/]{1,512}(?=@)"
+        ),
+    ),
     (
         "a password or signature in a connection string",
         re.compile(
@@ -56,23 +64,27 @@ _VALUE_PATTERNS = (
             re.IGNORECASE,
         ),
     ),
-    ("an AWS access key id", re.compile(r"(?P<keep>)\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
+    ("an AWS access key id", re.compile(r"(?P<keep>)(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
     (
         "a private key",
         re.compile(
-            r"(?P<keep>)-----BEGIN [A-Z ]*PRIVATE KEY-----"
-            r"(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
+            r"(?P<keep>)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"
+            r"(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)",
             re.DOTALL,
         ),
     ),
     (
         "a JSON web token",
-        re.compile(r"(?P<keep>)\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
+        re.compile(r"(?P<keep>)(?<![\w\-.])eyJ[\w-]{8,4096}\.[\w-]{8,8192}\.[\w-]{0,2048}"),
     ),
 )
 _ASSIGNMENT = re.compile(
-    r"(?P<key>[A-Za-z][\w.\-]*)(?P<sep>[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}]+)"
+    r"(?<![\w.\-])(?P<key>[A-Za-z][\w.\-]{0,127})(?P<sep>[\"']?\s{0,8}[=:]\s{0,8})"
+    r"(?P<value>\"[^\"\n]*\"|'[^'\n]*'|(?:(?:Bearer|Basic)\s+)?[^\s\"',;&}]+)",
+    re.IGNORECASE,
 )
+# pydantic's own texts show the refused value.
+_PYDANTIC_INPUT = re.compile(r"(?P<keep>\binput_value=)[^\n]{1,2000}(?=, input_type=)")
 
 
 def is_secret_key(key: str) -> bool:
@@ -116,6 +128,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         text = text.replace(secret, REDACTED)
     for _, pattern in _VALUE_PATTERNS:
         text = pattern.sub(lambda match: match["keep"] + REDACTED, text)
+    text = _PYDANTIC_INPUT.sub(rf"\g<keep>{REDACTED}", text)
     return _ASSIGNMENT.sub(_redact_assignment, text)
 
 
@@ -146,6 +159,8 @@ def _is_literal(value: object) -> bool:
 
 
 def _redact_assignment(match: re.Match[str]) -> str:
-    if is_secret_key(match["key"]) and not is_reference(match["value"]):
-        return match["key"] + match["sep"] + REDACTED
-    return match[0]
+    value = match["value"]
+    if not is_secret_key(match["key"]) or is_reference(value.strip("\"'")):
+        return match[0]
+    quote = value[0] if value[0] in "\"'" and len(value) > 1 else ""
+    return f"{match['key']}{match['sep']}{quote}{REDACTED}{quote}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.config import DynamoDBConfig, client_for
+from dynamodb_wrapper.config import Connection, DynamoDBConfig
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
     IncompatibleItemError,
@@ -56,10 +56,13 @@ class ItemRepository(Generic[ModelT]):
             declared, self.table_name, config.actor_name(), config.item_environment
         )
         self._caller = Caller(
-            client if client is not None else client_for(config),
+            Connection(config, client),
             self.table_name,
             config.operation_timeout_seconds,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config, self.table)  # clients stay; credentials as well
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.table_name!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import PIPELINE_CONFIG, PipelineConfig
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.queries import Reading
@@ -83,6 +84,8 @@ class PipelineConfigRepository(BaseDynamoRepository[PipelineConfig]):
         self._switch(pipeline_ids, is_active=False)
 
     def _switch(self, pipeline_ids: Iterable[str], *, is_active: bool) -> None:
+        if isinstance(pipeline_ids, str):
+            raise ValidationError(f"Give a list of pipeline ids: [{pipeline_ids!r}].")
         with self.transaction() as transaction:
             for pipeline_id in dict.fromkeys(pipeline_ids):
                 transaction.update(self, pipeline_id, set={"is_active": is_active})

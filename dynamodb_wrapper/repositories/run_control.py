@@ -6,7 +6,7 @@ There is one way to change a run's status, and it leads through here.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynamodb_wrapper.exceptions import (
     AlreadyRunningError,
@@ -17,6 +17,7 @@ from dynamodb_wrapper.exceptions import (
     RunFinishError,
     ThrottledError,
     TransactionCanceledError,
+    ValidationError,
 )
 from dynamodb_wrapper.models import LIVE, PipelineRunLog, RunStatus, utc_now
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.requests import Caller
 
 logger = logging.getLogger(__name__)
+
+Ended = TypeVar("Ended")
 
 
 class RunControl:
@@ -157,8 +160,22 @@ class RunControl:
     def finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
         """Store how a run ended, free its lock and move its pipeline's history on.
 
-        Safe to repeat: the same outcome stored before is success.
+        Safe to repeat: the same outcome stored before is success. A run that has grown too large
+        ends with less detail: its end matters more than its details.
         """
+        return self._with_less_detail(outcome, lambda smaller: self._finish(run, smaller))
+
+    def _with_less_detail(self, outcome: RunOutcome, send: Callable[[RunOutcome], Ended]) -> Ended:
+        for smaller in (outcome, outcome.without_details()):
+            try:
+                return send(smaller)
+            except ValidationError as error:
+                if error.error_code is None:
+                    raise  # not DynamoDB's word
+                logger.warning("The end of a run was refused; it is sent with less: %s", error)
+        return send(outcome.without_parts())
+
+    def _finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
         for _ in self._caller.backoff().waits():
             state = self.state(run.pipeline_id)
             holds = run.fence is not None
@@ -210,9 +227,10 @@ class RunControl:
                 pipeline_id=run.pipeline_id,
                 outcome=str(outcome.status),
             ) from error
+        whose = "" if stored.writer == run.writer else " by somebody else, who replaced its record"
         raise InvalidTransitionError(
-            f"Run {run.run_id} cannot change from {stored.status} to {outcome.status}: it has "
-            "ended, and an end is final.",
+            f"Run {run.run_id} came to {outcome.status}, but had ended as {stored.status} "
+            f"before{whose}; an end is final.",
             key={"run_id": run.run_id},
             table_name=self._table,
         ) from error
@@ -238,14 +256,17 @@ class RunControl:
 
     def release(self, pipeline_id: str, reason: str) -> PipelineRunLog | None:
         """End the holder as lost and free the pipeline; None when nobody holds it."""
+        now = utc_now()
+        fields = {"detected_at": now, "status_detail": reason}
+        outcome = RunOutcome(RunStatus.LOST, "released", end_time=now, fields=fields)
+        return self._with_less_detail(outcome, lambda smaller: self._release(pipeline_id, smaller))
+
+    def _release(self, pipeline_id: str, outcome: RunOutcome) -> PipelineRunLog | None:
         for _ in self._caller.backoff().waits():
             state = self.state(pipeline_id)
             if state.holder is None:
                 return None
             holder = self.run(state.holder)
-            now = utc_now()
-            fields = {"detected_at": now, "status_detail": reason}
-            outcome = RunOutcome(RunStatus.LOST, "released", end_time=now, fields=fields)
             actions = build.release(self._table, pipeline_id, state, holder, outcome, self._actor)
             try:
                 transact(self._caller, actions)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import PipelineRunLog, RunStatus, RunSummary, utc_now, utc_text
+from dynamodb_wrapper.models import (
+    PipelineRunLog,
+    RunStatus,
+    RunSummary,
+    enum_of,
+    utc_now,
+    utc_text,
+)
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.queries import Reading
 from dynamodb_wrapper.wire.expressions import between
@@ -44,9 +51,12 @@ class RunHistory(BaseDynamoRepository[PipelineRunLog]):
 
         Costs as `get_runs_by_pipeline`; runs of other statuses are not read. See: Query.
         """
-        index, partition = "by_status", f"{environment or self._environment}#{RunStatus(status)}"
+        index, partition = (
+            "by_status",
+            f"{environment or self._environment}#{enum_of(RunStatus, status)}",
+        )
         if pipeline_id is not None:
-            index, partition = "by_pipeline_status", f"{pipeline_id}#{RunStatus(status)}"
+            index, partition = "by_pipeline_status", f"{pipeline_id}#{enum_of(RunStatus, status)}"
         return self._summaries(index, partition, since, until, limit, newest_first)
 
     def get_running_pipelines(self, environment: str | None = None) -> list[RunSummary]:
@@ -169,4 +179,7 @@ def _moment(moment: datetime | None, name: str) -> str | None:
 def _ago(hours: float) -> datetime:
     if not hours > 0:
         raise ValidationError(f"hours is {hours}; give how many hours to look back.")
-    return utc_now() - timedelta(hours=hours)
+    try:
+        return utc_now() - timedelta(hours=hours)
+    except OverflowError as error:
+        raise ValidationError(f"hours is {hours}; that is before the calendar begins.") from error

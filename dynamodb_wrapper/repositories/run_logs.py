@@ -15,10 +15,12 @@ from dynamodb_wrapper.models import (
     RunStatus,
     StageInfo,
     check_transition,
+    enum_of,
     predecessors,
     utc_now,
 )
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
+from dynamodb_wrapper.redaction import redact_values, stored_text
 from dynamodb_wrapper.repositories.run_control import RunControl
 from dynamodb_wrapper.repositories.run_history import RunHistory
 from dynamodb_wrapper.repositories.run_parts import RunParts
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 _BY_RUN_CONTROL = frozenset(
     "status status_reason status_detail start_time end_time duration_seconds fence run_seq writer "
-    "pipeline_id environment expires_at late_outcome detected_at".split()
+    "pipeline_id environment expires_at late_outcome detected_at stages metrics data_quality "
+    "runtime error error_type exit_code retention_days".split()
 )
 
 
@@ -52,7 +55,8 @@ class PipelineRunLogsRepository(RunHistory):
         self._control = RunControl(
             self._caller, self._decode, self._start_action, config.actor_name()
         )
-        self._parts = RunParts(self._caller, self._decode, self._requests)
+        self._secrets = config.secret_values()
+        self._parts = RunParts(self._caller, self._decode, self._requests, self._secrets)
 
     # ---- records ---------------------------------------------------------------------------------
 
@@ -101,13 +105,13 @@ class PipelineRunLogsRepository(RunHistory):
             ItemNotFoundError: There is no such run.
             InvalidTransitionError: The run cannot change so; both statuses are named.
         """
-        wanted = RunStatus(status)
+        wanted = enum_of(RunStatus, status)
         run = self.get_or_raise(run_id, consistent=True)
         if run.status is wanted:
             return run
         check_transition(run_id, run.status, wanted)
-        fields = {} if detail is None else {"status_detail": detail}
-        outcome = RunOutcome(wanted, reason, error, fields=fields)
+        fields = {} if detail is None else {"status_detail": self._text(detail)}
+        outcome = RunOutcome(wanted, reason, self._clean_error(error), fields=fields)
         if run.is_tracked and wanted.is_terminal:
             return self._control.finish(run, outcome)
         return self._parts.set_status(run, outcome, predecessors(wanted))
@@ -203,7 +207,7 @@ class PipelineRunLogsRepository(RunHistory):
         """
         if not reason.strip():
             raise ValidationError("release needs a reason: it is what the next person will read.")
-        return self._control.release(pipeline_id, reason)
+        return self._control.release(pipeline_id, self._text(reason))
 
     def pipeline_state(self, pipeline_id: str) -> PipelineState:
         """Return who holds a pipeline and how its last runs ended.
@@ -214,13 +218,16 @@ class PipelineRunLogsRepository(RunHistory):
 
     # ---- what a tracked run refuses ------------------------------------------------------------
 
-    def put_many(self, items: Iterable[PipelineRunLog]) -> int:
-        """Store records of foreign runs; a batch knows no conditions, so nothing else may go in.
+    def put_many(self, runs: Iterable[PipelineRunLog]) -> int:
+        """Store records of foreign runs one by one, because a batch knows no conditions.
 
         Raises:
-            ValidationError: A run belongs to run control; nothing was sent.
+            ValidationError: A run belongs to run control; those before it are stored.
         """
-        return super().put_many([self._prepared(run, foreign=True) for run in items])
+        prepared = [self._prepared(run, foreign=True) for run in runs]
+        for run in prepared:
+            self.put(run)
+        return len(prepared)
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Delete records of foreign runs one by one, because a batch knows no conditions.
@@ -244,15 +251,18 @@ class PipelineRunLogsRepository(RunHistory):
     def _update_write(
         self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
     ) -> Write:
+        _refuse_companion(key)
         guarded = sorted(changes.touched & _BY_RUN_CONTROL)
         if guarded or upsert:
             raise ValidationError(
                 f"update cannot change {', '.join(guarded) or 'a run that may not exist'}: use "
-                "update_run_status for a status, create_run_log for a new record."
+                "update_run_status for a status, add_stage_info, update_run_metrics and "
+                "add_data_quality for parts, create_run_log for a new record."
             )
         return super()._update_write(key, changes, condition, upsert)
 
     def _delete_write(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
+        _refuse_companion(key)
         if isinstance(key, PipelineRunLog):
             self._refuse_tracked(key)
         return super()._delete_write(key, _untracked(condition), must_exist)
@@ -275,13 +285,34 @@ class PipelineRunLogsRepository(RunHistory):
             self._refuse_tracked(run)
         if run.start_time is None:
             run.start_time = utc_now()
+        run.parameters = redact_values(run.parameters, self._secrets)
+        run.error = self._clean_error(run.error)
         if run.environment is None:
             run.environment = self._environment
         return run
 
+    def _text(self, text: str) -> str:
+        return stored_text(text, self._secrets, 2000)
+
+    def _clean_error(self, error: RunErrorInfo | None) -> RunErrorInfo | None:
+        if error is None:
+            return None
+        texts = {name: value for name, value in error if name != "type" and isinstance(value, str)}
+        clean = {name: stored_text(text, self._secrets, 4096) for name, text in texts.items()}
+        return error.model_copy(update=clean)
+
     def _refuse_tracked(self, run: PipelineRunLog) -> None:
         if isinstance(run, PipelineRunLog) and run.is_tracked:
             raise _belongs_to_run_control(run.run_id)
+
+
+def _refuse_companion(key: Any) -> None:
+    """Refuse what run control keeps beside the runs: the lock and history of a pipeline."""
+    run_id = key.get("run_id") if isinstance(key, Mapping) else key
+    if isinstance(run_id, str) and "#" in run_id:
+        raise ValidationError(
+            f"{run_id!r} is no run but an item of run control; release() frees a pipeline."
+        )
 
 
 def _belongs_to_run_control(run_id: str) -> ValidationError:

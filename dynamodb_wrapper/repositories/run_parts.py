@@ -13,6 +13,7 @@ from dynamodb_wrapper.exceptions import (
     ValidationError,
 )
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
+from dynamodb_wrapper.redaction import REDACTED, is_secret_key, stored_text
 from dynamodb_wrapper.repositories import run_transactions as build
 from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.expressions import Expressions
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.repositories.item_requests import ItemRequests
+    from dynamodb_wrapper.wire.attributes import AttributeValue
     from dynamodb_wrapper.wire.requests import Caller
+
+_TEXT_BYTES = 4096
 
 
 class RunParts:
@@ -36,10 +40,12 @@ class RunParts:
         caller: Caller,
         decode: Callable[[Any], PipelineRunLog],
         requests: ItemRequests[PipelineRunLog],
+        secrets: tuple[str, ...],
     ) -> None:
         self._caller = caller
         self._decode = decode
         self._requests = requests
+        self._secrets = secrets
 
     def put_part(
         self,
@@ -93,11 +99,30 @@ class RunParts:
         update = Update(expressions)
         for name, value in entries.items():
             target = resolve(PipelineRunLog, (map_name, name))
-            update.set((map_name, name), encode_at(target, validated(target, value)))
+            encoded = encode_at(target, validated(target, value))
+            update.set((map_name, name), self._presentable({"M": {name: encoded}})["M"][name])
         build.set_fields(update, fields)
         running = expressions.value({"S": str(RunStatus.RUNNING)})
         condition = f"{expressions.path(('status',))} = {running}"
         return expressions.into(self._update(key, update, condition))
+
+    def _presentable(self, value: AttributeValue) -> AttributeValue:
+        """Take secrets out of texts and cut long ones: a part must not keep the run from ending."""
+        ((tag, content),) = value.items()
+        if tag == "S":
+            return {"S": stored_text(content, self._secrets, _TEXT_BYTES)}
+        if tag == "L":
+            return {"L": [self._presentable(inner) for inner in content]}
+        if tag != "M":
+            return value
+        return {
+            "M": {
+                name: {"S": REDACTED}
+                if is_secret_key(name) and "S" in inner
+                else self._presentable(inner)
+                for name, inner in content.items()
+            }
+        }
 
     def _empty_map(self, key: dict[str, Any], map_name: str) -> dict[str, Any]:
         expressions = Expressions()

@@ -166,8 +166,11 @@ def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: 
         "exit_code": outcome.exit_code,
         "updated_by": actor,
         "updated_at": outcome.end_time,
+        "expires_at": _expiry(run, outcome),
         **outcome.fields,
     }
+    for name in outcome.dropped:
+        update.set((name,), {"M": {}})
     set_fields(update, values)
     derived_fields(update, run.model_copy(update=values), ("status",))
     update.increase(("row_version",))
@@ -187,6 +190,12 @@ def derived_fields(update: Update, run: PipelineRunLog, changed: Iterable[str]) 
     for derived in PIPELINE_RUN_LOGS.derived:
         if touched & set(derived.fields):
             _set_derived(update, derived, run)
+
+
+def _expiry(run: PipelineRunLog, outcome: RunOutcome) -> datetime | None:
+    if run.retention_days is None:
+        return None
+    return outcome.end_time + timedelta(days=run.retention_days)
 
 
 def duration_seconds(start: datetime | None, end: datetime) -> Decimal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import TABLE_CONFIG, TableConfig, TableType, utc_now
+from dynamodb_wrapper.models import TABLE_CONFIG, TableConfig, TableType, enum_of, utc_now
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.item_requests import Write
 from dynamodb_wrapper.repositories.queries import Reading
@@ -84,11 +84,7 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
 
         Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
         """
-        try:
-            kind = TableType(table_type)
-        except ValueError as error:
-            known = ", ".join(member.value for member in TableType)
-            raise ValidationError(f"{table_type!r} is no type of table; known: {known}.") from error
+        kind = enum_of(TableType, table_type)
         partition = f"{environment or self.config.item_environment}#{kind}"
         reading = Reading(
             index="by_list",

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import pydantic
 
 from dynamodb_wrapper.exceptions import (
     AccessDeniedError,
     ConnectionError,
     DynamoDBWrapperError,
+    InvalidTransitionError,
     PipelineInactiveError,
     RunFinishError,
     RunStartError,
     ServiceError,
     ThrottledError,
+    ValidationError,
 )
-from dynamodb_wrapper.models import PipelineRunLog, RunStatus, TriggerType, utc_now
-from dynamodb_wrapper.redaction import redact_values
+from dynamodb_wrapper.models import PipelineRunLog, RunStatus, TriggerType, enum_of, utc_now
 from dynamodb_wrapper.repositories import PipelineConfigRepository, PipelineRunLogsRepository
 from dynamodb_wrapper.runs.outcomes import outcome_of
+from dynamodb_wrapper.runs.parameters import stored_parameters
 from dynamodb_wrapper.runs.run import Run, describe_runtime, enter, find_current_run, leave
+from dynamodb_wrapper.wire.problems import clean_errors, explain
 from dynamodb_wrapper.wire.requests import Backoff
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.models import PipelineConfig
     from dynamodb_wrapper.models.run_state import RunOutcome
 
 logger = logging.getLogger(__name__)
@@ -60,7 +64,7 @@ class RunContext:
         self._pipeline_id = pipeline_id
         self._parameters = dict(parameters or {})
         self._tags = dict(tags or {})
-        self._trigger = TriggerType(trigger)
+        self._trigger = enum_of(TriggerType, trigger)
         self._force = force
         self._run: Run | None = None
 
@@ -116,8 +120,19 @@ class RunContext:
                 "update_pipeline_status(..., True) switches it on, force=True runs it anyway.",
                 pipeline_id=self._pipeline_id,
             )
+        try:
+            record = self._record(pipeline)
+        except pydantic.ValidationError as error:
+            raise ValidationError(
+                f"The run of pipeline {self._pipeline_id!r} cannot begin: {explain(error)}.",
+                errors=clean_errors(error),
+            ) from error
+        stored = self._runs().start_run(record, exclusive=pipeline.is_exclusive)
+        return Run(stored, pipeline)
+
+    def _record(self, pipeline: PipelineConfig) -> PipelineRunLog:
         parent = find_current_run()
-        record = PipelineRunLog(
+        return PipelineRunLog(
             pipeline_id=self._pipeline_id,
             environment=pipeline.environment,
             status=RunStatus.RUNNING,
@@ -127,20 +142,19 @@ class RunContext:
             parent_run_id=None if parent is None else parent.run_id,
             pipeline_version=pipeline.version,
             config_hash=pipeline.config_hash,
-            parameters=redact_values(self._parameters, self._secrets()),
+            parameters=stored_parameters(self._parameters, self._secrets()),
             runtime=describe_runtime(),
             tags=self._tags,
+            retention_days=pipeline.retention_days,
         )
-        stored = self._runs().start_run(record, exclusive=pipeline.is_exclusive)
-        return Run(stored, pipeline)
 
     def _finish_quiet_body(self, run: Run, outcome: RunOutcome) -> None:
         try:
             self._finish(run, outcome)
-        except RunFinishError:
+        except (RunFinishError, InvalidTransitionError) as problem:
+            logger.error("%s", problem)
             if run.fence is not None:
-                raise
-            logger.exception(_unstored(run, outcome))
+                raise _ended_before(run, outcome, problem) from problem
         except DynamoDBWrapperError as problem:
             logger.error("%s %s", _unstored(run, outcome), problem)
             if run.fence is not None:
@@ -155,16 +169,14 @@ class RunContext:
         try:
             self._finish(run, outcome)
         except Exception as problem:  # noqa: BLE001 - the user's exception is never masked
-            note = f"dynamodb-wrapper: {_unstored(run, outcome)} {problem}"
+            ended = isinstance(problem, (RunFinishError, InvalidTransitionError))
+            told = str(problem) if ended else f"{_unstored(run, outcome)} {problem}"
+            note = f"dynamodb-wrapper: {told}"
             logger.error(note)
             _add_note(error, note)
 
     def _finish(self, run: Run, outcome: RunOutcome) -> None:
         """Store the outcome; unreachable is tried again for twice the time of one operation."""
-        retention = run.pipeline.retention_days
-        if retention is not None:
-            expires_at = outcome.end_time + timedelta(days=retention)
-            outcome = replace(outcome, fields={**outcome.fields, "expires_at": expires_at})
         budget = Backoff(2 * self._config.operation_timeout_seconds, first_seconds=0.5)
         problem: DynamoDBWrapperError | None = None
         for _ in budget.waits():
@@ -187,6 +199,15 @@ class RunContext:
 
     def _secrets(self) -> tuple[str, ...]:
         return self._config.secret_values()
+
+
+def _ended_before(run: Run, outcome: RunOutcome, problem: DynamoDBWrapperError) -> RunFinishError:
+    return RunFinishError(
+        problem.message,
+        run_id=run.run_id,
+        pipeline_id=run.pipeline_id,
+        outcome=str(outcome.status),
+    )
 
 
 def _unstored(run: Run, outcome: RunOutcome) -> str:

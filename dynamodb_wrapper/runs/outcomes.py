@@ -7,11 +7,10 @@ import traceback
 
 from dynamodb_wrapper.models import RunErrorInfo, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.redaction import redact
+from dynamodb_wrapper.redaction import head, presentable, stored_text, tail
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
-_CUT = " …[cut]"
 
 
 def outcome_of(error: BaseException | None, secrets: tuple[str, ...]) -> RunOutcome:
@@ -26,6 +25,14 @@ def outcome_of(error: BaseException | None, secrets: tuple[str, ...]) -> RunOutc
     """
     if error is None:
         return RunOutcome(RunStatus.SUCCESS)
+    try:
+        return _classified(error, secrets)
+    except Exception:  # noqa: BLE001 - describing the error must not replace it
+        info = RunErrorInfo(type=type(error).__qualname__, message="<could not be described>")
+        return RunOutcome(RunStatus.FAILED, "exception", info)
+
+
+def _classified(error: BaseException, secrets: tuple[str, ...]) -> RunOutcome:
     if isinstance(error, SystemExit):
         return _of_exit(error, secrets)
     if isinstance(error, KeyboardInterrupt):
@@ -47,13 +54,12 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    stack = redact("".join(_formatted(error)), secrets)
-    tail = _last(stack, _STACK_BYTES) if len(stack.encode()) > _STACK_BYTES else None
+    stack = presentable("".join(_formatted(error)), secrets)
     return RunErrorInfo(
         type=f"{module}{kind.__qualname__}",
-        message=_first(redact(_text(error), secrets), _MESSAGE_BYTES),
-        stack_head=_first(stack, _STACK_BYTES),
-        stack_tail=tail,
+        message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
+        stack_head=head(stack, _STACK_BYTES),
+        stack_tail=tail(stack, _STACK_BYTES),
     )
 
 
@@ -69,15 +75,3 @@ def _formatted(error: BaseException) -> list[str]:
         return traceback.format_exception(type(error), error, error.__traceback__)
     except Exception:  # noqa: BLE001 - as above
         return ["<the stack could not be read>"]
-
-
-def _first(text: str, size_bytes: int) -> str:
-    raw = text.encode("utf-8", "replace")
-    if len(raw) <= size_bytes:
-        return raw.decode()
-    return raw[: size_bytes - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
-
-
-def _last(text: str, size_bytes: int) -> str:
-    raw = text.encode("utf-8", "replace")
-    return _CUT + raw[-(size_bytes - len(_CUT.encode())) :].decode("utf-8", "ignore")

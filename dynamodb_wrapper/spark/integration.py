@@ -59,6 +59,9 @@ class SparkDynamoDBIntegration:
         self._blocks: dict[str, RunBlock] = {}
         self._session_settings: SessionSettings | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config,)  # clients and sessions stay where they are
+
     @property
     def session_settings(self) -> SessionSettings | None:
         """What became of the settings of the last `create_spark_session`; None before it."""

@@ -24,6 +24,8 @@ from dynamodb_wrapper.wire.errors import CONFLICT_CODES, translate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dynamodb_wrapper.config import Connection
+
 logger = logging.getLogger(__name__)
 
 OPERATIONS = (
@@ -110,15 +112,20 @@ class Caller:
     """Sends the requests of one repository.
 
     Attributes:
-        client: A boto3 DynamoDB client.
+        connection: Leads to this process's client.
         table_name: The table as DynamoDB knows it.
         limit_seconds: Time for one operation, resending included.
     """
 
-    client: Any
+    connection: Connection
     table_name: str
     limit_seconds: float
     token: object = field(default_factory=object, repr=False)
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client of this process."""
+        return self.connection.client
 
     def backoff(self) -> Backoff:
         """Return the waits of one operation."""

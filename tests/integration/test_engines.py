@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +94,24 @@ def test_a_failed_condition_returns_the_stored_item(table: Table) -> None:
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     assert caught.value.response["Item"] == table.item(1, text={"S": "first"})
+
+
+def test_of_many_conditional_writes_at_once_one_is_applied(engine: Engine, table: Table) -> None:
+    engine.require(Capability.ATOMIC_WRITES)
+
+    def write(number: int) -> bool:
+        try:
+            table.client.put_item(
+                TableName=table.name,
+                Item=table.item(0, writer={"N": str(number)}),
+                ConditionExpression="attribute_not_exists(p)",
+            )
+        except ClientError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(write, range(64))) == 1
 
 
 def test_batch_write_limit(engine: Engine, table: Table) -> None:

@@ -22,12 +22,13 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository
-from tests.engines import recorded_operations
+from tests.engines import Capability, recorded_operations
 from tests.injected import lost_reply
 from tests.samples import NEW_YEAR, Address, Line, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
+    from tests.engines import Engine
 
 Orders = BaseDynamoRepository[Order]
 Tasks = BaseDynamoRepository[Task]
@@ -87,8 +88,9 @@ def test_the_second_writer_of_a_version_is_refused(orders: Orders, key: Any) -> 
 
 
 def test_of_two_writers_at_once_exactly_one_is_refused(
-    user_config: DynamoDBConfig, orders: Orders, key: Any
+    engine: Engine, user_config: DynamoDBConfig, orders: Orders, key: Any
 ) -> None:
+    engine.require(Capability.ATOMIC_WRITES)
     writers = [orders_of(user_config) for _ in range(2)]
     items = [writer.get_or_raise(key) for writer in writers]
     before = items[0].version

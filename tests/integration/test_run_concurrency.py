@@ -17,6 +17,7 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import RunContext
+from tests.engines import Capability
 
 if TYPE_CHECKING:
     from tests.engines import Engine
@@ -85,6 +86,7 @@ def running(config: DynamoDBConfig) -> Any:
 def test_twenty_threads_that_add_stages_leave_twenty_stages(
     config: DynamoDBConfig, running: str, engine: Engine
 ) -> None:
+    engine.require(Capability.ATOMIC_WRITES)
     runs = PipelineRunLogsRepository(config)
     barrier = threading.Barrier(20)
     troubles: list[BaseException] = []

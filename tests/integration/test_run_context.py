@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +17,9 @@ from dynamodb_wrapper.exceptions import (
     NoActiveRunError,
     PipelineInactiveError,
     RunFinishError,
+    ValidationError,
 )
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
+from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, StageInfo
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
     PipelineRunLogsRepository,
@@ -379,3 +380,95 @@ def test_a_cancelled_task_is_a_cancelled_run(local_tables: DynamoDBConfig) -> No
 
     run_id = asyncio.run(cancel_it())
     assert stored(local_tables, run_id).status is RunStatus.CANCELLED
+
+
+def test_an_undecodable_file_name_in_an_exception_changes_nothing(
+    local_tables: DynamoDBConfig,
+) -> None:
+    error = ValueError("bad file \udcff.csv")
+    run_id, caught = run_that_raises(local_tables, error)
+    assert caught is error
+    record = stored(local_tables, run_id)
+    assert record.status is RunStatus.FAILED
+    assert record.error is not None
+    assert record.error.message == "bad file ?.csv"
+    assert "holder" not in state(local_tables, "exclusive")
+
+
+def test_parameters_are_stored_as_json_can_say_them_and_cut_where_they_are_large(
+    local_tables: DynamoDBConfig,
+) -> None:
+    given = {"day": date(2013, 1, 1), "password": "hunter2", "text": "y" * 100_000, "n": 0.5}
+    with RunContext(local_tables, "unlimited", parameters=given) as run:
+        pass
+    kept = stored(local_tables, run.run_id).parameters
+    assert kept["day"] == "2013-01-01"
+    assert kept["password"] == "***"
+    assert kept["n"] == 0.5
+    assert len(kept["text"].encode()) <= 4096
+    assert kept["text"].endswith("…[cut]")
+    many = {f"parameter {number}": "z" * 4000 for number in range(100)}
+    with RunContext(local_tables, "unlimited", parameters=many) as run:
+        pass
+    assert set(stored(local_tables, run.run_id).parameters) == {"[cut]"}
+
+
+def test_what_cannot_be_a_parameter_or_tag_is_refused_before_the_body(
+    local_tables: DynamoDBConfig,
+) -> None:
+    many = {f"tag {number}": "x" for number in range(51)}
+    with pytest.raises(ValidationError, match="50 are the limit"):
+        RunContext(local_tables, "exclusive", tags=many).__enter__()
+    with pytest.raises(ValidationError, match="finite"):
+        RunContext(local_tables, "exclusive", parameters={"x": float("nan")}).__enter__()
+    with pytest.raises(ValidationError, match=r"'by hand'.*manual, schedule"):
+        RunContext(local_tables, "exclusive", trigger="by hand")
+    assert state(local_tables, "exclusive") == {}
+
+
+def test_a_run_that_has_grown_too_large_ends_all_the_same(local_tables: DynamoDBConfig) -> None:
+    runs = PipelineRunLogsRepository(local_tables)
+    with pytest.raises(RuntimeError), RunContext(local_tables, "exclusive") as run:
+        for number in range(99):
+            runs.add_stage_info(run.run_id, f"stage {number}", StageInfo(error="x y " * 1020))
+        raise RuntimeError("a b " * 5000)
+    record = stored(local_tables, run.run_id)
+    assert record.status is RunStatus.FAILED
+    assert record.error_type == "RuntimeError"
+    assert "holder" not in state(local_tables, "exclusive")
+
+
+def test_a_dead_run_that_has_grown_too_large_can_be_released(
+    local_tables: DynamoDBConfig,
+) -> None:
+    runs = PipelineRunLogsRepository(local_tables)
+    dead = abandoned(local_tables, "exclusive")
+    with pytest.raises(ValidationError):
+        for number in range(200):
+            runs.add_stage_info(dead.run_id, f"stage {number}", StageInfo(error="x y " * 1020))
+    with pytest.raises(ValidationError):
+        for number in range(2000):
+            runs.update_run_metrics(dead.run_id, {f"m{number}": "z" * 100})
+    released = runs.release("exclusive", reason="r" * 1500)
+    assert released is not None
+    assert released.status is RunStatus.LOST
+    assert "holder" not in state(local_tables, "exclusive")
+
+
+def test_a_run_that_somebody_ended_is_told_how_it_ended(local_tables: DynamoDBConfig) -> None:
+    runs = PipelineRunLogsRepository(local_tables)
+    with pytest.raises(RunFinishError, match="had ended as failed before") as told:
+        with RunContext(local_tables, "exclusive") as run:
+            runs.update_run_status(run.run_id, "failed")
+    assert "release" not in str(told.value)
+    assert stored(local_tables, run.run_id).status is RunStatus.FAILED
+
+
+def test_a_run_expires_however_it_ends(local_tables: DynamoDBConfig) -> None:
+    runs = PipelineRunLogsRepository(local_tables)
+    dead = abandoned(local_tables, "exclusive")
+    runs.release("exclusive", reason="gone")
+    closed = abandoned(local_tables, "exclusive")
+    runs.update_run_status(closed.run_id, "cancelled")
+    for run in (dead, closed):
+        assert stored(local_tables, run.run_id).expires_at is not None

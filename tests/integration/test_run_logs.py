@@ -194,14 +194,16 @@ def test_a_run_of_run_control_refuses_the_other_doors(
             lambda: runs.delete(run.run_id),
             lambda: runs.delete_many([run.run_id]),
             lambda: runs.put_many([whole]),
+            lambda: runs.put_many([PipelineRunLog(run_id=run.run_id, pipeline_id="p")]),
             lambda: runs.create_run_log(whole),
             lambda: runs.put(PipelineRunLog(run_id=run.run_id, pipeline_id="p")),
         ]
         for refused in refusals:
             with pytest.raises(ValidationError, match="belongs to run control"):
                 refused()
-        with pytest.raises(ValidationError, match="update_run_status"):
-            runs.update(run.run_id, set={"status": "failed"})
+        for field, value in (("status", "failed"), ("stages", {}), ("error_type", "x")):
+            with pytest.raises(ValidationError, match="update_run_status"):
+                runs.update(run.run_id, set={field: value})
         with pytest.raises(TransactionCanceledError), runs.transaction() as transaction:
             transaction.delete(runs, run.run_id)
     assert runs.get_or_raise(run.run_id, consistent=True).status is RunStatus.SUCCESS
@@ -429,3 +431,46 @@ def test_create_table_adds_the_indexes_an_existing_table_lacks(
 def test_release_needs_a_reason(local_runs: PipelineRunLogsRepository) -> None:
     with pytest.raises(ValidationError, match="reason"):
         local_runs.release("p", reason=" ")
+
+
+def test_the_lock_of_a_pipeline_cannot_be_deleted_as_if_it_were_a_run(
+    runs: PipelineRunLogsRepository, config: DynamoDBConfig
+) -> None:
+    with RunContext(config, "p") as run:
+        for refused in (
+            lambda: runs.delete("#pipeline#p"),
+            lambda: runs.update("#pipeline#p", set={"notes": "x"}),
+        ):
+            with pytest.raises(ValidationError, match="item of run control"):
+                refused()
+        assert runs.pipeline_state("p").holder == run.run_id
+
+
+def test_texts_are_stored_without_secrets(local_runs: PipelineRunLogsRepository) -> None:
+    runs = local_runs
+    secret = "password=hunter2"
+    error = RunErrorInfo(type="OSError", message=secret, stack_head=secret)
+    runs.create_run_log(
+        record(1, status=RunStatus.RUNNING, parameters={"password": "hunter2"}, error=error)
+    )
+    runs.add_stage_info("run-001", "load", StageInfo(error=f"{secret} at postgres://u:hunter2@h"))
+    runs.update_run_metrics("run-001", {"login": secret, "token": "hunter2"})
+    runs.add_data_quality("run-001", "check", DataQualityResult(passed=True, message=secret))
+    runs.update_run_status("run-001", "failed", detail=secret, error=error)
+    item = client_for(runs.config).get_item(
+        TableName=runs.table_name, Key={"run_id": {"S": "run-001"}}
+    )["Item"]
+    assert "hunter2" not in repr(item)
+
+
+def test_a_status_that_is_none_is_refused_naming_the_ones_there_are(
+    local_runs: PipelineRunLogsRepository,
+) -> None:
+    for refused in (
+        lambda: local_runs.update_run_status("run-001", "bogus"),
+        lambda: local_runs.get_runs_by_status("bogus"),
+    ):
+        with pytest.raises(ValidationError, match="'bogus' is no RunStatus; use one of pending"):
+            refused()
+    with pytest.raises(ValidationError, match="calendar"):
+        local_runs.get_failed_runs(hours=1e9)
