@@ -167,7 +167,7 @@ class TransactionCanceledError(DynamoDBWrapperError):
 
 
 class ValidationError(DynamoDBWrapperError, ValueError):
-    """The input is wrong; nothing was sent or written.
+    """The input is wrong. Unless a subclass says otherwise, nothing was written.
 
     The original pydantic error, where there is one, is the ``__cause__``.
     """
@@ -200,7 +200,10 @@ class InvalidTransitionError(ValidationError):
 
 
 class IncompatibleItemError(ValidationError):
-    """A stored item does not fit the model it is read into."""
+    """A stored item does not fit the model it is read into.
+
+    After an update the message says that the change was written.
+    """
 
 
 class ConnectionError(DynamoDBWrapperError, builtins.ConnectionError):
