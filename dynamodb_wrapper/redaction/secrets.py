@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REFERENCE_SCHEMES = ("secretsmanager", "ssm", "env", "databricks", "vault")
 REDACTED = "***"
+_SHORTEST_SECRET = 8  # a placeholder such as "local" is a word that texts need
 
 _SECRET_TERMS: tuple[tuple[str, ...], ...] = (
     ("password",),
@@ -124,7 +125,7 @@ def find_secrets(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the text with known secret values and everything that looks like one taken out."""
-    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
+    for secret in sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     for _, pattern in _VALUE_PATTERNS:
         text = pattern.sub(lambda match: match["keep"] + REDACTED, text)

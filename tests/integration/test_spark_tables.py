@@ -319,7 +319,8 @@ class TestCatalog:
     def test_overwriting_partitions_of_a_table_of_files_is_refused_and_loses_nothing(
         self, tables: Tables, name: str
     ) -> None:
-        tables.repository.update("t", set={"partition_columns": ["day"]})
+        changes = {"partition_columns": ["day"], "schema_definition": None}
+        tables.repository.update("t", set=changes)
         tables.write(OLD)
         with pytest.raises(ValidationError, match="'t'"):
             tables.write(NEW, "overwrite_partitions")
