@@ -177,7 +177,8 @@ def test_a_text_loses_what_looks_like_a_secret(text: str, expected: str) -> None
 
 
 def test_a_text_loses_known_secret_values_the_longest_first() -> None:
-    assert redact("abcdefgh-ijkl abcdefgh", ["abcdefgh", "abcdefgh-ijkl"]) == f"{REDACTED} {REDACTED}"
+    secrets = ["abcdefgh", "abcdefgh-ijkl"]
+    assert redact("abcdefgh-ijkl abcdefgh", secrets) == f"{REDACTED} {REDACTED}"
 
 
 def test_a_known_secret_too_short_to_be_one_stays() -> None:
