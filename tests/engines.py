@@ -24,6 +24,7 @@ class Capability(Enum):
     DELETION_PROTECTION = "refuses to delete a protected table"
     EXACT_CAPACITY = "counts consumed capacity by the size of the items"
     EXPRESSION_CHECKS = "refuses unused values and BETWEEN with bounds in the wrong order"
+    INDEX_ORDER = "returns the entries of an index in the order of its sort key"
     ITEM_SIZE_LIMIT = "accepts an item just below 400 KB and refuses one above"
     MISSING_INDEX_IS_VALIDATION = "answers a query of a missing index with ValidationException"
     NUMBER_PRECISION = "refuses a number of more than 38 digits"
@@ -41,6 +42,7 @@ _STRICT = frozenset(
         Capability.BATCH_WRITE_LIMIT,
         Capability.DELETION_PROTECTION,
         Capability.EXACT_CAPACITY,
+        Capability.INDEX_ORDER,
         Capability.ITEM_SIZE_LIMIT,
         Capability.MISSING_INDEX_IS_VALIDATION,
         Capability.NUMBER_PRECISION,
@@ -50,7 +52,7 @@ _STRICT = frozenset(
     }
 )
 
-# What the oldest supported version of an engine has counts: moto 5.0.0 deletes protected tables.
+# What the oldest supported version of an engine has counts.
 CAPABILITIES: dict[str, frozenset[Capability]] = {
     "dynoxide": _STRICT | {Capability.TAGS},
     "dynamodb-local": _STRICT | {Capability.EXPRESSION_CHECKS, Capability.SORT_KEY_FIRST},

@@ -331,6 +331,9 @@ def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
     """Return the caller's object with what was stored; a copy where its model is frozen."""
     if item.model_config.get("frozen"):
         return item.model_copy(update=values)
-    item.__dict__.update(values)
+    extra = item.model_extra
+    for name, value in values.items():
+        is_extra = extra is not None and name not in type(item).model_fields
+        (extra if extra is not None and is_extra else item.__dict__)[name] = value
     item.model_fields_set.update(values)
     return item

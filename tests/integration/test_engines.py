@@ -114,6 +114,38 @@ def test_of_many_conditional_writes_at_once_one_is_applied(engine: Engine, table
         assert sum(pool.map(write, range(64))) == 1
 
 
+def test_index_order(engine: Engine, config: DynamoDBConfig) -> None:
+    engine.require(Capability.INDEX_ORDER)
+    client, name = client_for(config), config.table_name("indexed")
+    client.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "p", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in "pgs"],
+        BillingMode="PAY_PER_REQUEST",
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_g",
+                "KeySchema": [
+                    {"AttributeName": "g", "KeyType": "HASH"},
+                    {"AttributeName": "s", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    client.get_waiter("table_exists").wait(TableName=name)
+    for number, place in enumerate("dbeac"):
+        item = {"p": {"S": str(number)}, "g": {"S": "g"}, "s": {"S": place}}
+        client.put_item(TableName=name, Item=item)
+    found = client.query(
+        TableName=name,
+        IndexName="by_g",
+        KeyConditionExpression="g = :g",
+        ExpressionAttributeValues={":g": {"S": "g"}},
+    )
+    assert [item["s"]["S"] for item in found["Items"]] == list("abcde")
+
+
 def test_batch_write_limit(engine: Engine, table: Table) -> None:
     engine.require(Capability.BATCH_WRITE_LIMIT)
     requests = [{"PutRequest": {"Item": table.item(number)}} for number in range(26)]

@@ -20,7 +20,7 @@ from dynamodb_wrapper.repositories import (
     TableConfigRepository,
     create_tables,
 )
-from tests.engines import isolated, recorded_operations, refuse_scan, small_pages
+from tests.engines import Capability, isolated, recorded_operations, refuse_scan, small_pages
 from tests.injected import error_response, refused_with
 from tests.samples import client_of, own_client
 
@@ -118,8 +118,9 @@ def test_active_pipelines_are_listed_by_id(
 
 
 def test_pipelines_of_an_environment_are_listed_active_ones_first(
-    pipelines: PipelineConfigRepository, many_pipelines: list[str], prefix: str
+    engine: Engine, pipelines: PipelineConfigRepository, many_pipelines: list[str], prefix: str
 ) -> None:
+    engine.require(Capability.INDEX_ORDER)
     inactive = [f"{prefix}-{n:02d}" for n in range(LEFT_OUT)]
     assert ids(pipelines.get_pipelines_by_environment()) == many_pipelines + inactive
     assert ids(pipelines.get_pipelines_by_environment(limit=5)) == many_pipelines
@@ -283,8 +284,9 @@ def test_sources_and_destinations_are_told_apart(
 
 
 def test_tables_of_a_type_are_listed_active_ones_first(
-    tables: TableConfigRepository, many_tables: str
+    engine: Engine, tables: TableConfigRepository, many_tables: str
 ) -> None:
+    engine.require(Capability.INDEX_ORDER)
     active = [f"{many_tables}-d{n:02d}" for n in range(6, 9)]
     inactive = [f"{many_tables}-d{n:02d}" for n in range(6)]
     assert ids(tables.get_tables_by_type("destination")) == active + inactive
