@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Generic
 
 from pydantic import BaseModel
@@ -196,6 +196,6 @@ def projected_attributes(requests: ItemRequests[Any], index: GlobalIndex) -> lis
 
 def counting(plan: Plan[Any]) -> dict[str, Any]:
     """Return the request that counts instead of returning items."""
-    request = dict(replace(plan).request)
+    request = dict(plan.request)
     request.pop("ProjectionExpression", None)
     return {**request, "Select": "COUNT"}

@@ -195,7 +195,9 @@ def test_all_or_none_are_switched(pipelines: PipelineConfigRepository, prefix: s
 
 
 def test_switching_none_is_nothing(pipelines: PipelineConfigRepository) -> None:
-    pipelines.activate([])
+    with recorded_operations(client_of(pipelines)) as operations:
+        pipelines.activate([])
+    assert operations == []
 
 
 def test_a_changed_configuration_counts_its_version(
