@@ -27,8 +27,12 @@
     └── RunError                      run control
         ├── RunStartError             the run could not be recorded; the body did not run
         │   ├── AlreadyRunningError   another run holds the pipeline; see .holder
+        │   ├── AlreadySucceededError the run key is covered; see .succeeded_run_id
         │   └── PipelineInactiveError
         ├── RunFinishError            the outcome could not be stored
+        ├── LeaseLostError            the run may have been taken over; stop writing
+        ├── RunCancelledError         somebody asked for the run to be cancelled
+        ├── RunTimedOutError          the run is past its deadline
         └── NoActiveRunError          there is no run in this context
 
 Every class takes one message and keyword-only context, and survives pickling with both,
@@ -306,6 +310,8 @@ class AlreadyRunningError(RunStartError):
         holder: Run id of the holder.
         since: When the holder started, as stored.
         host: Where the holder runs, as stored.
+        last_heartbeat: When the holder last gave a sign of life, as stored.
+        self_nested: Whether the holder is a run this code is itself inside of.
     """
 
     def __init__(
@@ -315,12 +321,30 @@ class AlreadyRunningError(RunStartError):
         holder: str | None = None,
         since: str | None = None,
         host: str | None = None,
+        last_heartbeat: str | None = None,
+        self_nested: bool = False,
         **context: Any,
     ) -> None:
         super().__init__(message, **context)
         self.holder = holder
         self.since = since
         self.host = host
+        self.last_heartbeat = last_heartbeat
+        self.self_nested = self_nested
+
+
+class AlreadySucceededError(RunStartError):
+    """A run of this run key has succeeded before.
+
+    Attributes:
+        succeeded_run_id: That run.
+    """
+
+    def __init__(
+        self, message: str, *, succeeded_run_id: str | None = None, **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.succeeded_run_id = succeeded_run_id
 
 
 class PipelineInactiveError(RunStartError):
@@ -337,6 +361,18 @@ class RunFinishError(RunError):
     def __init__(self, message: str, *, outcome: str | None = None, **context: Any) -> None:
         super().__init__(message, **context)
         self.outcome = outcome
+
+
+class LeaseLostError(RunError):
+    """The lease of the run is not known to hold: another run may have taken over."""
+
+
+class RunCancelledError(RunError):
+    """Somebody asked for the run to be cancelled; it ends CANCELLED when this leaves its block."""
+
+
+class RunTimedOutError(RunError):
+    """The run is past its deadline; it ends TIMED_OUT when this leaves its block."""
 
 
 class NoActiveRunError(RunError):

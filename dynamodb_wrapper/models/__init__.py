@@ -5,6 +5,7 @@ from dynamodb_wrapper.models.document import (
 )
 from dynamodb_wrapper.models.enums import (
     DataFormat,
+    PartitionGrain,
     PipelineType,
     RunStatus,
     Severity,
@@ -33,15 +34,19 @@ from dynamodb_wrapper.models.ids import (
 from dynamodb_wrapper.models.pipeline import (
     PipelineConfig,
     Resources,
+    Sla,
 )
 from dynamodb_wrapper.models.run import (
     DataQualityResult,
+    LogInfo,
     Metric,
     PipelineRunLog,
     RunErrorInfo,
     RunSummary,
     RuntimeInfo,
     StageInfo,
+    TableOutput,
+    WatermarkMove,
 )
 from dynamodb_wrapper.models.table import (
     Derived,
@@ -63,6 +68,7 @@ from dynamodb_wrapper.models.transitions import (
     LIVE,
     TERMINAL,
     check_transition,
+    may_finish_late,
     predecessors,
 )
 
@@ -83,8 +89,10 @@ __all__ = [
     "GlobalIndex",
     "IsoDatetime",
     "JsonDict",
+    "LogInfo",
     "Metric",
     "ModelT",
+    "PartitionGrain",
     "PipelineConfig",
     "PipelineRunLog",
     "PipelineType",
@@ -94,19 +102,23 @@ __all__ = [
     "RunSummary",
     "RuntimeInfo",
     "Severity",
+    "Sla",
     "StageInfo",
     "StageStatus",
     "StoredAs",
     "Table",
     "TableConfig",
+    "TableOutput",
     "TableType",
     "TriggerType",
     "UtcDatetime",
+    "WatermarkMove",
     "WriteMode",
     "attribute_name",
     "check_transition",
     "enum_of",
     "is_stored",
+    "may_finish_late",
     "new_run_id",
     "predecessors",
     "to_utc",

@@ -74,6 +74,16 @@ class PipelineType(StoredEnum):
     MAINTENANCE = "maintenance"
 
 
+class PartitionGrain(StoredEnum):
+    """Length of time one run key of a pipeline stands for."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    NONE = "none"
+
+
 class TriggerType(StoredEnum):
     """What started a run."""
 
@@ -130,6 +140,7 @@ class Severity(StoredEnum):
 RunStatusField = Annotated[RunStatus, keep_unknown(RunStatus)]
 StageStatusField = Annotated[StageStatus, keep_unknown(StageStatus)]
 PipelineTypeField = Annotated[PipelineType, keep_unknown(PipelineType)]
+PartitionGrainField = Annotated[PartitionGrain, keep_unknown(PartitionGrain)]
 TriggerTypeField = Annotated[TriggerType, keep_unknown(TriggerType)]
 TableTypeField = Annotated[TableType, keep_unknown(TableType)]
 DataFormatField = Annotated[DataFormat, keep_unknown(DataFormat)]

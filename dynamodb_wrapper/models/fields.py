@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Callable, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WrapValidator
 
@@ -178,6 +179,18 @@ def _json_able(value: Any, path: str = "") -> Any:
 
 JsonDict = Annotated[dict[str, Any], AfterValidator(_json_able)]
 """Free-form settings: whatever JSON can say. Whole numbers come back as int, others as float."""
+
+
+def check_timezone(name: str) -> None:
+    """Refuse what is no time zone.
+
+    Raises:
+        ValueError: The name is not in the IANA database.
+    """
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not a time zone; use an IANA name such as Europe/Berlin") from None
 
 
 def refuse_secrets(value: Any) -> None:

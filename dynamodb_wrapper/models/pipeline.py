@@ -5,13 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Optional
 
-from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from dynamodb_wrapper.models.document import Document, Part
-from dynamodb_wrapper.models.enums import PipelineType, PipelineTypeField
-from dynamodb_wrapper.models.fields import Id, JsonDict, SecretFree, Settings
+from dynamodb_wrapper.models.document import Document, Part, Rule
+from dynamodb_wrapper.models.enums import (
+    PartitionGrain,
+    PartitionGrainField,
+    PipelineType,
+    PipelineTypeField,
+)
+from dynamodb_wrapper.models.fields import (
+    Id,
+    JsonDict,
+    SecretFree,
+    Settings,
+    check_timezone,
+    is_stored,
+)
 
 _MEMORY = re.compile(r"^[1-9]\d*(\.\d+)?\s*[kmgt]b?$", re.IGNORECASE)
 
@@ -64,6 +84,28 @@ class Resources(Part):
         return {key: str(value) for key, value in settings.items() if value is not None}
 
 
+class Sla(Part):
+    """What is expected of a pipeline; `RunTracker.statistics` counts what missed it.
+
+    Attributes:
+        max_duration: How long a run may take.
+        freshness: How old the last success may be.
+    """
+
+    REFUSES_UNKNOWN: ClassVar[bool] = True
+
+    max_duration: Optional[timedelta] = Field(default=None, gt=timedelta())
+    freshness: Optional[timedelta] = Field(default=None, gt=timedelta())
+
+
+def _lease_covers_beats(heartbeat: timedelta, lease: timedelta) -> None:
+    if lease < 3 * heartbeat:
+        raise ValueError(
+            f"lease_duration ({lease}) must be at least three times heartbeat_interval "
+            f"({heartbeat}): two beats may fail before the lease runs out"
+        )
+
+
 class PipelineConfig(Document):
     """A pipeline and how it runs.
 
@@ -78,7 +120,15 @@ class PipelineConfig(Document):
         config: Free-form; secrets only as references.
         input_tables: Table ids the pipeline reads.
         output_tables: Table ids the pipeline writes.
+        schedule_timezone: IANA name; the days of `partition_grain` begin at its midnight.
+        partition_grain: Length of time one run key stands for; ``none`` for free-form keys.
         max_concurrent_runs: 1 makes the pipeline exclusive; None sets no limit.
+        max_runtime: After this a run is to stop itself; None sets no limit.
+        heartbeat_interval: Time between two signs of life of a run.
+        lease_duration: How long a run counts as alive after its last sign of life; at least three
+            times `heartbeat_interval`.
+        lease_grace: How long after its lease a run is left alone by others.
+        sla: What is expected of the runs.
         spark_config: Settings whose names begin with ``spark.``; values are stored as text.
         resources: Sizes of the Spark application.
         retention_days: Days after which a finished run may be deleted by TTL; None keeps runs.
@@ -100,6 +150,10 @@ class PipelineConfig(Document):
         ]
     )
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(("heartbeat_interval", "lease_duration"), _lease_covers_beats, lambda _: False),
+    )
+
     pipeline_id: Id
     pipeline_name: str = Field(default="", max_length=256)
     description: Annotated[Optional[str], SecretFree] = Field(default=None, max_length=4096)
@@ -112,7 +166,16 @@ class PipelineConfig(Document):
     config: Annotated[JsonDict, SecretFree] = Field(default_factory=dict)
     input_tables: list[str] = Field(default_factory=list)
     output_tables: list[str] = Field(default_factory=list)
+    schedule_timezone: str = "UTC"
+    partition_grain: PartitionGrainField = PartitionGrain.NONE
     max_concurrent_runs: Optional[int] = 1
+    max_runtime: Optional[timedelta] = Field(default=None, gt=timedelta())
+    heartbeat_interval: timedelta = Field(default=timedelta(seconds=30), gt=timedelta())
+    lease_duration: timedelta = Field(default=timedelta(minutes=5), le=timedelta(days=1))
+    lease_grace: timedelta = Field(
+        default=timedelta(seconds=60), ge=timedelta(), le=timedelta(days=1)
+    )
+    sla: Sla = Field(default_factory=Sla)
     spark_config: Settings = Field(default_factory=dict)
     resources: Resources = Field(default_factory=Resources)
     retention_days: Optional[int] = Field(default=None, ge=1, le=36_500)
@@ -131,6 +194,13 @@ class PipelineConfig(Document):
         if limit not in (1, None):
             raise ValueError("is 1 (one run at a time) or None (no limit); others are unsupported")
         return limit
+
+    @field_validator("schedule_timezone")
+    @classmethod
+    def _known_timezone(cls, name: str, info: ValidationInfo) -> str:
+        if not is_stored(info):
+            check_timezone(name)
+        return name
 
     @field_validator("spark_config")
     @classmethod

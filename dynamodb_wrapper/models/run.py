@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import ClassVar, Optional, Union
+from typing import Any, ClassVar, Optional, Union
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -28,9 +29,11 @@ class StageInfo(Part):
     """One stage of a run.
 
     Attributes:
+        seq: Order in which the stages began; None for those stored without a run handle.
         duration_seconds: With milliseconds.
     """
 
+    seq: Optional[int] = None
     status: StageStatusField = StageStatus.RUNNING
     start_time: Optional[UtcDatetime] = None
     end_time: Optional[UtcDatetime] = None
@@ -66,15 +69,20 @@ class RunErrorInfo(Part):
 
     Attributes:
         message: At most 2 KB.
+        fingerprint: The same for errors of one type that come from the same place in the code.
+        stage: Name of the stage that was running.
         stack_head: Beginning of the stack trace, at most 4 KB.
         stack_tail: End of the stack trace where it was longer, at most 4 KB.
+        chunks: Number of items that hold the whole stack trace; 0 where head and tail do.
     """
 
     type: str
     message: str = ""
+    fingerprint: Optional[str] = None
     stage: Optional[str] = None
     stack_head: Optional[str] = None
     stack_tail: Optional[str] = None
+    chunks: int = 0
 
 
 class RuntimeInfo(Part):
@@ -89,6 +97,48 @@ class RuntimeInfo(Part):
     spark_application_id: Optional[str] = None
 
 
+class TableOutput(Part):
+    """What a run says it wrote to a table.
+
+    Attributes:
+        rows: Number of rows; None where it is not known.
+        bytes: Size in bytes; None where it is not known.
+    """
+
+    rows: Optional[int] = Field(default=None, ge=0)
+    bytes: Optional[int] = Field(default=None, ge=0)
+
+
+class WatermarkMove(Part):
+    """How far a run moved a watermark; `models.watermarks` reads the values.
+
+    Attributes:
+        value_type: Type of `after`.
+        before: Value the run found, as stored; None for the first.
+        before_type: Type of `before`.
+        after: Value the run committed, as stored; None where it is too large to be noted.
+    """
+
+    value_type: str
+    before: Any = None
+    before_type: Optional[str] = None
+    after: Any = None
+
+
+class LogInfo(Part):
+    """The log lines that are stored with a run.
+
+    Attributes:
+        lines: Number of lines stored.
+        dropped: Number of lines left out, because the limits of a run were reached.
+        chunks: Number of items that hold them.
+    """
+
+    lines: int = 0
+    dropped: int = 0
+    chunks: int = 0
+
+
 class PipelineRunLog(Document):
     """What is known of a run.
 
@@ -99,15 +149,35 @@ class PipelineRunLog(Document):
         run_id: Key of the item; sorts by time unless given.
         status_reason: Refines the status: exception, user_cancel, released...
         status_detail: What a person said when they changed the status.
+        run_key: What the run is for, such as the day ``2026-03-29``; succeeds once.
+        partition_start: Beginning of the time the run covers.
+        partition_end: Its end, exclusive.
+        attempt: Number of this attempt at the run key.
+        previous_run_id: The attempt before.
         run_seq: Number of the run within its pipeline; gaps are harmless.
         fence: Number that only grows within an exclusive pipeline; None for others.
         writer: Random id of the handle that owns the run.
+        root_run_id: The outermost of the runs this one was started inside of.
+        superseded_by: The run that took over after this one was lost.
+        late_finish: Whether the outcome was stored after the run had been taken for lost.
+        heartbeat_at: When the driver was last known to be alive.
+        lease_until: Until when the run may count itself alive; absent once it has ended.
+        lease_grace_seconds: How long after that others leave it alone.
+        deadline: When the run is to stop itself.
+        cancel_requested_at: When somebody asked for the run to be cancelled.
+        cancel_requested_by: Who asked.
         duration_seconds: With milliseconds.
         pipeline_version: Version of the configuration the run began with.
         config_hash: Its hash.
         parameters: As given, with secrets taken out.
         exit_code: Of a body that ended by SystemExit.
         late_outcome: What the body came to after the run had been ended by somebody else.
+        watermarks: What the run committed, by watermark.
+        watermark_conflict: Whether somebody changed a watermark meanwhile, so that the run
+            succeeded without moving it.
+        inputs: Ids of the tables the run read.
+        outputs: What it wrote, by table id.
+        current_stage: The stage that began last.
         detected_at: When a lost run was found or released.
         retention_days: Days the run is kept after its end; None keeps it.
         expires_at: TTL; readers skip the run from then on. Set when a run ends.
@@ -122,11 +192,24 @@ class PipelineRunLog(Document):
     status_reason: Optional[str] = None
     status_detail: Optional[str] = Field(default=None, max_length=2048)
     trigger_type: TriggerTypeField = TriggerType.MANUAL
+    run_key: Optional[Id] = None
+    partition_start: Optional[UtcDatetime] = None
+    partition_end: Optional[UtcDatetime] = None
     attempt: int = Field(default=1, ge=1)
+    previous_run_id: Optional[str] = None
     run_seq: Optional[int] = None
     fence: Optional[int] = None
     writer: Optional[str] = None
     parent_run_id: Optional[str] = None
+    root_run_id: Optional[str] = None
+    superseded_by: Optional[str] = None
+    late_finish: bool = False
+    heartbeat_at: Optional[UtcDatetime] = None
+    lease_until: Optional[UtcDatetime] = None
+    lease_grace_seconds: Optional[float] = Field(default=None, ge=0)
+    deadline: Optional[UtcDatetime] = None
+    cancel_requested_at: Optional[UtcDatetime] = None
+    cancel_requested_by: Optional[str] = None
     start_time: Optional[UtcDatetime] = None
     end_time: Optional[UtcDatetime] = None
     duration_seconds: Optional[Decimal] = None
@@ -136,8 +219,14 @@ class PipelineRunLog(Document):
     parameters: JsonDict = Field(default_factory=dict)
     runtime: RuntimeInfo = Field(default_factory=RuntimeInfo)
     stages: dict[str, StageInfo] = Field(default_factory=dict)
+    current_stage: Optional[str] = None
     metrics: dict[str, Metric] = Field(default_factory=dict)
     data_quality: dict[str, DataQualityResult] = Field(default_factory=dict)
+    inputs: list[str] = Field(default_factory=list)
+    outputs: dict[str, TableOutput] = Field(default_factory=dict)
+    watermarks: dict[str, WatermarkMove] = Field(default_factory=dict)
+    watermark_conflict: bool = False
+    logs: LogInfo = Field(default_factory=LogInfo)
     records_read: Optional[int] = Field(
         default=None,
         ge=0,
@@ -165,6 +254,15 @@ class PipelineRunLog(Document):
             for check in self.data_quality.values()
         )
 
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the run is live but its driver has not renewed its lease in time.
+
+        A run without a lease never expires.
+        """
+        if self.status.is_terminal or self.lease_until is None:
+            return False
+        return self.lease_until + timedelta(seconds=self.lease_grace_seconds or 0) < now
+
     @property
     def is_tracked(self) -> bool:
         """Whether run control owns this run."""
@@ -187,6 +285,7 @@ class RunSummary(BaseModel):
     status: RunStatusField
     status_reason: Optional[str] = None
     trigger_type: TriggerTypeField = TriggerType.MANUAL
+    run_key: Optional[str] = None
     attempt: int = 1
     start_time: Optional[UtcDatetime] = None
     end_time: Optional[UtcDatetime] = None

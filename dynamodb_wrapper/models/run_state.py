@@ -22,8 +22,11 @@ class PipelineState:
         next_seq: Number of runs begun so far.
         last_seq: Number of the newest run that ended.
         last_run_id: That run.
+        last_status: How it ended.
+        last_end: When it ended.
         last_ok_seq: Number of the newest run that succeeded.
         last_ok_run_id: That run.
+        last_ok_end: When it ended.
         consecutive_failures: Failures since the last success of an exclusive pipeline.
     """
 
@@ -32,9 +35,72 @@ class PipelineState:
     next_seq: int = 0
     last_seq: int | None = None
     last_run_id: str | None = None
+    last_status: str | None = None
+    last_end: str | None = None
     last_ok_seq: int | None = None
     last_ok_run_id: str | None = None
+    last_ok_end: str | None = None
     consecutive_failures: int = 0
+
+
+@dataclass(frozen=True)
+class RunSlot:
+    """What the SLOT item of a run key says: who tried last, and who succeeded first.
+
+    Attributes:
+        run_id: The last attempt.
+        status: How that attempt stands.
+        attempt: Its number.
+        first_success_at: When the key was covered; stays whatever becomes of reruns.
+        success_run_id: The run that covered it.
+    """
+
+    run_id: str
+    status: str
+    attempt: int = 1
+    first_success_at: str | None = None
+    success_run_id: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the last attempt is, as far as the slot knows, still going on."""
+        return self.status in (RunStatus.RUNNING, RunStatus.PENDING)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the CURSOR item of a watermark says.
+
+    Attributes:
+        name: Name of the watermark.
+        value: As stored; `models.watermarks` reads it.
+        value_type: Its type; None where there is no watermark yet.
+        row_version: Raised by every change; 0 where there is no watermark yet.
+        run_id: The run that committed the value; None after a reset.
+        updated_at: When it was committed.
+    """
+
+    name: str
+    value: Any = None
+    value_type: str | None = None
+    row_version: int = 0
+    run_id: str | None = None
+    updated_at: str | None = None
+
+
+@dataclass(frozen=True)
+class CursorMove:
+    """A watermark a run wants to move.
+
+    Attributes:
+        seen: What the run read.
+        value: New value, as stored.
+        value_type: Its type.
+    """
+
+    seen: Cursor
+    value: Any
+    value_type: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +115,7 @@ class RunOutcome:
         end_time: When the body ended.
         fields: Further fields of the run to set.
         dropped: Maps of the run to empty, because the item would be too large with them.
+        moves: Watermarks to move, if the run succeeded.
     """
 
     status: RunStatus
@@ -58,6 +125,7 @@ class RunOutcome:
     end_time: datetime = field(default_factory=utc_now)
     fields: dict[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    moves: tuple[CursorMove, ...] = ()
 
     def without_details(self) -> RunOutcome:
         """Return the outcome with no more than the type of the error and a short message."""
@@ -75,5 +143,5 @@ class RunOutcome:
         return replace(
             slim,
             fields={**slim.fields, "status_detail": note},
-            dropped=("stages", "metrics", "data_quality"),
+            dropped=("stages", "metrics", "data_quality", "outputs"),
         )

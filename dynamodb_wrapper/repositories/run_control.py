@@ -1,281 +1,241 @@
-"""Sends the transactions of a run and decides from their refusals.
+"""The methods of `PipelineRunLogsRepository` that run control is made of.
 
 There is one way to change a run's status, and it leads through here.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.exceptions import (
-    AlreadyRunningError,
-    ConditionFailedError,
-    InvalidTransitionError,
-    ItemAlreadyExistsError,
-    ItemNotFoundError,
-    RunFinishError,
-    ThrottledError,
-    TransactionCanceledError,
-    ValidationError,
-)
-from dynamodb_wrapper.models import LIVE, PipelineRunLog, RunStatus, utc_now
-from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
-from dynamodb_wrapper.repositories import run_transactions as build
-from dynamodb_wrapper.wire.codec import plain
-from dynamodb_wrapper.wire.transactions import Action, transact
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineRunLog, utc_now
+from dynamodb_wrapper.redaction import redact_values, stored_text
+from dynamodb_wrapper.repositories.queries import Reading
+from dynamodb_wrapper.repositories.run_chunks import RunChunks
+from dynamodb_wrapper.repositories.run_ends import RunEnds
+from dynamodb_wrapper.repositories.run_history import RunHistory
+from dynamodb_wrapper.repositories.run_items import read_slot, slot_key
+from dynamodb_wrapper.repositories.run_life import RunLife
+from dynamodb_wrapper.repositories.run_reads import RunReads
+from dynamodb_wrapper.repositories.run_starts import RunStarts
+from dynamodb_wrapper.repositories.run_transactions import Builder
+from dynamodb_wrapper.wire.batches import batch_get, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from dynamodb_wrapper.wire.requests import Caller
-
-logger = logging.getLogger(__name__)
-
-Ended = TypeVar("Ended")
+    from dynamodb_wrapper.models import RunErrorInfo
+    from dynamodb_wrapper.models.run_state import Cursor, PipelineState, RunOutcome, RunSlot
+    from dynamodb_wrapper.wire.transactions import Action
 
 
-class RunControl:
-    """Start, finish and release of runs on one run table.
+class RunControl(RunHistory):
+    """Start, life and end of runs; `RunTracker` is built on it."""
 
-    Args:
-        caller: Sends to the run table.
-        decode: Makes a run of a stored item.
-        create: Makes the put of a run whose id must be free.
-        actor: Who writes.
-    """
+    TABLE = PIPELINE_RUN_LOGS
 
-    def __init__(
+    def __init__(self, config: Any, table: Any = None, *, client: Any = None) -> None:
+        super().__init__(config, table, client=client)
+        build = Builder(self._caller.table_name, config.actor_name())
+        self._secrets = config.secret_values()
+        self._reads = RunReads(self._caller, self._decode)
+        self._starts = RunStarts(self._reads, build, self._start_action)
+        self._life = RunLife(self._reads, build)
+        self._ends = RunEnds(self._reads, build)
+        self._chunks = RunChunks(self._caller)
+
+    def start_run(
         self,
-        caller: Caller,
-        decode: Callable[[Any], PipelineRunLog],
-        create: Callable[[PipelineRunLog], Action],
-        actor: str,
-    ) -> None:
-        self._caller = caller
-        self._decode = decode
-        self._create = create
-        self._actor = actor
-        self._table = caller.table_name
+        run: PipelineRunLog,
+        *,
+        exclusive: bool,
+        rerun: bool = False,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
+        """Store a run that begins; return it, and the dead runs it took over from.
 
-    # ---- reads for decisions: base items, consistently -------------------------------------------
+        An exclusive run takes its pipeline's lock in the same transaction, a run with a run key
+        takes the key. Costs about 10 write units and a read unit; 4 write units more for the run
+        key and 6 for each run that is taken over. See: TransactWriteItems.
 
-    def state(self, pipeline_id: str) -> PipelineState:
-        """Return the state of a pipeline. Costs one read unit."""
-        return build.read_state(self._get(build.state_key(pipeline_id)))
+        Args:
+            run: The run; its number, fence and attempt are filled in.
+            exclusive: Whether the pipeline takes one run at a time.
+            rerun: Whether a run key that has succeeded is run again.
+            clock: The present moment.
 
-    def run(self, run_id: str) -> PipelineRunLog | None:
-        """Return a run as it is now. Costs a read unit per 4 KB."""
-        item = self._get(build.run_key(run_id))
-        return None if item is None else self._decode(item)
-
-    def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        request = {"TableName": self._table, "Key": key, "ConsistentRead": True}
-        return self._caller.call("GetItem", request, key=plain(key)).get("Item") or None
-
-    # ---- start -----------------------------------------------------------------------------------
-
-    def start(self, run: PipelineRunLog, *, exclusive: bool) -> PipelineRunLog:
-        """Store a run that begins; of an exclusive pipeline only if nobody holds it."""
-        return self._start_exclusive(run) if exclusive else self._start_shared(run)
-
-    def _start_shared(self, run: PipelineRunLog) -> PipelineRunLog:
-        response = self._caller.call("UpdateItem", build.count_start(self._table, run.pipeline_id))
-        sequence = build.read_state(response["Attributes"]).next_seq
-        begun = run.model_copy(update={"run_seq": sequence})
-        try:
-            transact(self._caller, [self._create(begun)])
-        except TransactionCanceledError as error:
-            return self._own_earlier_start(begun, error)
-        return begun
-
-    def _start_exclusive(self, run: PipelineRunLog) -> PipelineRunLog:
-        for _ in self._caller.backoff().waits():
-            state = self.state(run.pipeline_id)
-            if state.holder is not None:
-                raise self._already_running(run, state.holder)
-            values = {
-                "fence": build.next_fence(state, utc_now()),
-                "run_seq": state.next_seq + 1,
-            }
-            begun = run.model_copy(update=values)
-            put_run = self._create(begun)
-            try:
-                transact(
-                    self._caller,
-                    build.start_exclusive(self._table, put_run, begun, state),
-                )
-            except TransactionCanceledError as error:
-                if error.reasons and error.reasons[0].code:
-                    return self._own_earlier_start(begun, error)
-                holder = (error.reasons[1].current or {}).get("holder") if error.reasons else None
-                if holder is not None:
-                    raise self._already_running(run, holder) from error
-                continue  # somebody started and ended in between: look again
-            return begun
-        raise ThrottledError(
-            f"Pipeline {run.pipeline_id!r} kept changing hands for "
-            f"{self._caller.limit_seconds:g} s. Try again later.",
-            table_name=self._table,
-            operation="TransactWriteItems",
-            retryable=True,
-        )
-
-    def _own_earlier_start(
-        self, run: PipelineRunLog, error: TransactionCanceledError
-    ) -> PipelineRunLog:
-        """Recognise the run of an attempt whose reply was lost; another's id is refused."""
-        found = error.reasons[0].current or {} if error.reasons else {}
-        if found.get("writer") == run.writer and found.get("status") in tuple(map(str, LIVE)):
-            stored = self.run(run.run_id)
-            if stored is not None:
-                return stored
-        raise ItemAlreadyExistsError(
-            f"There is a run {run.run_id!r} already; a run id is used once.",
-            current=found,
-            table_name=self._table,
-            key={"run_id": run.run_id},
-            operation="TransactWriteItems",
-        ) from error
-
-    def _already_running(self, run: PipelineRunLog, holder: str) -> AlreadyRunningError:
-        held = self.run(holder)
-        since = held.start_time.isoformat() if held is not None and held.start_time else None
-        host = held.runtime.host if held is not None else None
-        where = f" on {host} (pid {held.runtime.pid})" if held is not None and host else ""
-        return AlreadyRunningError(
-            f"Pipeline {run.pipeline_id!r} is held by run {holder}, running since "
-            f"{since or 'an unknown time'}{where}. If that run is dead, end it and free the "
-            f"pipeline with PipelineRunLogsRepository.release({run.pipeline_id!r}, reason=...).",
-            pipeline_id=run.pipeline_id,
-            run_id=run.run_id,
-            holder=holder,
-            since=since,
-            host=host,
-            table_name=self._table,
-        )
-
-    # ---- end -------------------------------------------------------------------------------------
-
-    def finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        """Store how a run ended, free its lock and move its pipeline's history on.
-
-        Safe to repeat: the same outcome stored before is success. A run that has grown too large
-        ends with less detail: its end matters more than its details.
+        Raises:
+            AlreadyRunningError: A live run holds the pipeline or works at the run key.
+            AlreadySucceededError: The run key has succeeded.
+            ItemAlreadyExistsError: The run id was used before.
         """
-        return self._with_less_detail(outcome, lambda smaller: self._finish(run, smaller))
+        prepared = self._prepared(run)
+        return self._starts.start(prepared, clock, exclusive=exclusive, rerun=rerun)
 
-    def _with_less_detail(self, outcome: RunOutcome, send: Callable[[RunOutcome], Ended]) -> Ended:
-        for smaller in (outcome, outcome.without_details()):
-            try:
-                return send(smaller)
-            except ValidationError as error:
-                if error.error_code is None:
-                    raise  # not DynamoDB's word
-                logger.warning("The end of a run was refused; it is sent with less: %s", error)
-        return send(outcome.without_parts())
+    def beat(
+        self, run: PipelineRunLog, *, now: datetime, lease_until: datetime
+    ) -> PipelineRunLog | None:
+        """Renew the lease of a run and return the run as it then is; None where it is gone.
 
-    def _finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        for _ in self._caller.backoff().waits():
-            state = self.state(run.pipeline_id)
-            holds = run.fence is not None
-            finish = build.finish_exclusive if holds else build.finish_shared
-            actions = finish(self._table, run, outcome, state, self._actor)
-            try:
-                transact(self._caller, actions)
-            except TransactionCanceledError as error:
-                if error.reasons and error.reasons[0].code:
-                    return self._stored_before(run, outcome, error)
-                if holds:
-                    raise self._lock_gone(run, outcome, error) from error
-                continue  # another run ended in between: look again
-            return self._after(run, outcome)
-        raise ThrottledError(
-            f"The history of pipeline {run.pipeline_id!r} kept changing for "
-            f"{self._caller.limit_seconds:g} s.",
-            table_name=self._table,
-            operation="TransactWriteItems",
-            retryable=True,
-        )
+        Nothing is renewed where the run has ended or has another writer: status and writer tell.
+        Costs a write unit per KB of the run. See: UpdateItem.
+        """
+        return self._life.beat(run, now, lease_until)
 
-    def _after(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        stored = self.run(run.run_id)
-        if stored is not None:
-            return stored
-        return run.model_copy(update={"status": outcome.status, "end_time": outcome.end_time})
-
-    def _stored_before(
-        self, run: PipelineRunLog, outcome: RunOutcome, error: TransactionCanceledError
+    def request_cancel(
+        self, run_id: str, *, by: str, now: datetime | None = None
     ) -> PipelineRunLog:
-        """Decide from the run as it is: an earlier attempt of ours, ended by others, or gone."""
-        stored = self.run(run.run_id)
-        if stored is None:
-            raise ItemNotFoundError(
-                f"There is no run {run.run_id!r} any more.",
-                table_name=self._table,
-                key={"run_id": run.run_id},
-            ) from error
-        if stored.writer == run.writer and stored.status is outcome.status:
-            return stored
-        if stored.writer == run.writer and stored.status is RunStatus.LOST:
-            self._note_late(run, outcome)
-            raise RunFinishError(
-                f"Run {run.run_id} of pipeline {run.pipeline_id!r} came to {outcome.status}, but "
-                f"had been ended as lost ({stored.status_reason}) before. It stays lost; "
-                f"late_outcome says {outcome.status}.",
-                run_id=run.run_id,
-                pipeline_id=run.pipeline_id,
-                outcome=str(outcome.status),
-            ) from error
-        whose = "" if stored.writer == run.writer else " by somebody else, who replaced its record"
-        raise InvalidTransitionError(
-            f"Run {run.run_id} came to {outcome.status}, but had ended as {stored.status} "
-            f"before{whose}; an end is final.",
-            key={"run_id": run.run_id},
-            table_name=self._table,
-        ) from error
+        """Ask a live run to end itself, and return it; its driver sees that with its next beat.
 
-    def _note_late(self, run: PipelineRunLog, outcome: RunOutcome) -> None:
-        request = build.note_late_outcome(self._table, run, outcome)
-        try:
-            self._caller.call("UpdateItem", request, key={"run_id": run.run_id})
-        except ConditionFailedError:
-            logger.warning("The late outcome of run %s could not be noted.", run.run_id)
+        Costs a write unit per KB of the run. See: UpdateItem.
 
-    def _lock_gone(
-        self, run: PipelineRunLog, outcome: RunOutcome, error: TransactionCanceledError
-    ) -> RunFinishError:
-        holder = (error.reasons[1].current or {}).get("holder") if error.reasons else None
-        return RunFinishError(
-            f"Run {run.run_id} came to {outcome.status}, but pipeline {run.pipeline_id!r} is held "
-            f"by {holder or 'nobody'}: its STATE item was changed by hand. The run is unchanged.",
-            run_id=run.run_id,
-            pipeline_id=run.pipeline_id,
-            outcome=str(outcome.status),
+        Raises:
+            ItemNotFoundError: There is no such run.
+            InvalidTransitionError: The run has ended.
+        """
+        if not by.strip():
+            raise ValidationError("A cancellation needs `by`: who asks for it.")
+        return self._life.request_cancel(run_id, self._text(by), now or utc_now())
+
+    def finish_run(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
+        """Store how a run ended, free its lock and move the history on; safe to repeat.
+
+        A run that was taken for lost ends as what it came to, if nobody has taken over. Costs
+        about 18 write units and a read unit, 2 write units more for each watermark.
+        See: TransactWriteItems.
+
+        Raises:
+            RunFinishError: Another run took over, or the pipeline was released; the outcome is
+                noted on the run as `late_outcome`.
+            InvalidTransitionError: The run ended otherwise before.
+        """
+        return self._ends.finish(run, outcome)
+
+    def reap_run(self, run_id: str, *, now: datetime | None = None) -> PipelineRunLog | None:
+        """End a run whose lease has run out as LOST, and return it; None where it is not dead.
+
+        Its lock and its run key are freed in the same transaction. Safe to repeat. Costs two to
+        three read units, and about 12 write units for a dead run. See: TransactWriteItems.
+        """
+        return self._ends.reap(run_id, now or utc_now())
+
+    def release(self, pipeline_id: str, *, reason: str) -> PipelineRunLog | None:
+        """End the run that holds a pipeline as LOST, free the pipeline, return the run.
+
+        For a run that is dead and whose lease you do not want to wait for: a run that is still at
+        work goes on working, and can then not store its success. None when nobody holds the
+        pipeline. Costs about 12 write units and three read units. See: TransactWriteItems.
+
+        Args:
+            pipeline_id: The pipeline.
+            reason: Stored with the run as `status_detail`.
+        """
+        if not reason.strip():
+            raise ValidationError("release needs a reason: it is what the next person will read.")
+        return self._ends.release(pipeline_id, self._text(reason), utc_now())
+
+    def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
+        """Return the whole of the runs that run now, oldest first, each read consistently.
+
+        Costs as `get_running_pipelines`. See: Query, BatchGetItem.
+        """
+        reading = Reading(
+            index="live", consistent=True, keep=lambda run: not run.status.is_terminal
         )
+        return self._results(environment or self._environment, None, reading).all()
 
-    def release(self, pipeline_id: str, reason: str) -> PipelineRunLog | None:
-        """End the holder as lost and free the pipeline; None when nobody holds it."""
-        now = utc_now()
-        fields = {"detected_at": now, "status_detail": reason}
-        outcome = RunOutcome(RunStatus.LOST, "released", end_time=now, fields=fields)
-        return self._with_less_detail(outcome, lambda smaller: self._release(pipeline_id, smaller))
+    # ---- items beside the runs -------------------------------------------------------------------
 
-    def _release(self, pipeline_id: str, outcome: RunOutcome) -> PipelineRunLog | None:
-        for _ in self._caller.backoff().waits():
-            state = self.state(pipeline_id)
-            if state.holder is None:
-                return None
-            holder = self.run(state.holder)
-            actions = build.release(self._table, pipeline_id, state, holder, outcome, self._actor)
-            try:
-                transact(self._caller, actions)
-            except TransactionCanceledError:
-                continue  # the holder ended, or another took over: look again
-            return self.run(state.holder)
-        raise ThrottledError(
-            f"Pipeline {pipeline_id!r} kept changing hands for {self._caller.limit_seconds:g} s.",
-            table_name=self._table,
-            operation="TransactWriteItems",
-            retryable=True,
-        )
+    def pipeline_state(self, pipeline_id: str) -> PipelineState:
+        """Return who holds a pipeline and how its last runs ended.
+
+        Costs one read unit; the read is consistent. See: GetItem.
+        """
+        return self._reads.state(pipeline_id)
+
+    def run_slots(self, pipeline_id: str, run_keys: Sequence[str]) -> list[RunSlot | None]:
+        """Return who tried each run key last, in the order of the keys; None where nobody did.
+
+        Costs one read unit per key; the read is consistent. See: BatchGetItem.
+        """
+        keys = [slot_key(pipeline_id, key) for key in run_keys]
+        found = batch_get(self._caller, keys, {"ConsistentRead": True})
+        return [read_slot(found.get(identity(key))) for key in keys]
+
+    def watermark(self, pipeline_id: str, name: str) -> Cursor:
+        """Return a watermark of a pipeline; version 0 where there is none.
+
+        Costs a read unit per 4 KB; the read is consistent. See: GetItem.
+        """
+        return self._reads.cursor(pipeline_id, name)
+
+    def reset_watermark(
+        self, pipeline_id: str, name: str, value: Any, *, now: datetime | None = None
+    ) -> Cursor:
+        """Set a watermark by hand and return it; a run under way does not overwrite it.
+
+        Such a run succeeds without moving the watermark, and says so (`watermark_conflict`).
+        Costs a write unit per KB and a read unit per 4 KB. See: UpdateItem.
+
+        Raises:
+            ValidationError: The value is of no kind that is kept, or over 64 KB.
+        """
+        return self._life.reset_watermark(pipeline_id, name, value, now or utc_now())
+
+    def put_chunk(
+        self, run: PipelineRunLog, kind: str, number: int, text: str, now: datetime
+    ) -> None:
+        """Store a piece of the log (``log``) or of the stack trace (``err``) of a run.
+
+        Costs a write unit per KB of the compressed text. See: PutItem.
+        """
+        self._chunks.put(run, kind, number, text, now)
+
+    def get_log_lines(self, run_id: str) -> list[str]:
+        """Return the log lines stored with a run.
+
+        Costs a read unit per 4 KB of the run and of each chunk. See: GetItem.
+
+        Raises:
+            ItemNotFoundError: There is no such run.
+        """
+        run = self.get_or_raise(run_id, consistent=True)
+        return "".join(self._chunks.read(run_id, "log", run.logs.chunks)).splitlines()
+
+    def get_stack_trace(self, run_id: str) -> str | None:
+        """Return the whole stack trace of a failed run; None where the run has no error.
+
+        Costs as `get_log_lines`. See: GetItem.
+
+        Raises:
+            ItemNotFoundError: There is no such run.
+        """
+        run = self.get_or_raise(run_id, consistent=True)
+        if run.error is None:
+            return None
+        whole = "".join(self._chunks.read(run_id, "err", run.error.chunks))
+        return whole or f"{run.error.stack_head or ''}{run.error.stack_tail or ''}"
+
+    def _start_action(self, run: PipelineRunLog) -> Action:
+        return self._requests.create(run).as_action()
+
+    def _prepared(self, run: PipelineRunLog) -> PipelineRunLog:
+        self._requests.check_model(run)
+        if run.start_time is None:
+            run.start_time = utc_now()
+        run.parameters = redact_values(run.parameters, self._secrets)
+        run.error = self._clean_error(run.error)
+        if run.environment is None:
+            run.environment = self._environment
+        return run
+
+    def _text(self, text: str) -> str:
+        return stored_text(text, self._secrets, 2000)
+
+    def _clean_error(self, error: RunErrorInfo | None) -> RunErrorInfo | None:
+        if error is None:
+            return None
+        texts = {name: value for name, value in error if name != "type" and isinstance(value, str)}
+        clean = {name: stored_text(text, self._secrets, 4096) for name, text in texts.items()}
+        return error.model_copy(update=clean)

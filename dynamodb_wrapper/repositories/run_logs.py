@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ConditionFailedError, ValidationError
 from dynamodb_wrapper.models import (
-    PIPELINE_RUN_LOGS,
     DataQualityResult,
     Metric,
     PipelineRunLog,
@@ -17,15 +16,11 @@ from dynamodb_wrapper.models import (
     check_transition,
     enum_of,
     predecessors,
-    utc_now,
 )
-from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
-from dynamodb_wrapper.redaction import redact_values, stored_text
+from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.run_control import RunControl
-from dynamodb_wrapper.repositories.run_history import RunHistory
 from dynamodb_wrapper.repositories.run_parts import RunParts
 from dynamodb_wrapper.wire.expressions import field_absent
-from dynamodb_wrapper.wire.transactions import Action
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
@@ -40,7 +35,7 @@ _BY_RUN_CONTROL = frozenset(
 )
 
 
-class PipelineRunLogsRepository(RunHistory):
+class PipelineRunLogsRepository(RunControl):
     """Runs by id, pipeline, status and time; the table is ``pipeline_run_logs``.
 
     Lists return `RunSummary` from an index, which follows writes within about a second; whole runs
@@ -48,14 +43,8 @@ class PipelineRunLogsRepository(RunHistory):
     methods here only: `put`, `update` with a model and `delete` refuse them.
     """
 
-    TABLE = PIPELINE_RUN_LOGS
-
     def __init__(self, config: Any, table: Any = None, *, client: Any = None) -> None:
         super().__init__(config, table, client=client)
-        self._control = RunControl(
-            self._caller, self._decode, self._start_action, config.actor_name()
-        )
-        self._secrets = config.secret_values()
         self._parts = RunParts(self._caller, self._decode, self._requests, self._secrets)
 
     # ---- records ---------------------------------------------------------------------------------
@@ -113,7 +102,7 @@ class PipelineRunLogsRepository(RunHistory):
         fields = {} if detail is None else {"status_detail": self._text(detail)}
         outcome = RunOutcome(wanted, reason, self._clean_error(error), fields=fields)
         if run.is_tracked and wanted.is_terminal:
-            return self._control.finish(run, outcome)
+            return self._ends.finish(run, outcome)
         return self._parts.set_status(run, outcome, predecessors(wanted))
 
     def add_stage_info(self, run_id: str, name: str, stage: StageInfo) -> StageInfo:
@@ -168,54 +157,6 @@ class PipelineRunLogsRepository(RunHistory):
         """Store fields of `RuntimeInfo` that a running run learns late. As `add_stage_info`."""
         self._parts.put_part(run_id, "runtime", facts)
 
-    # ---- run control -----------------------------------------------------------------------------
-
-    def start_run(self, run: PipelineRunLog, *, exclusive: bool) -> PipelineRunLog:
-        """Store a run that begins and return it with its number and, if exclusive, its fence.
-
-        `pipeline_run_context` calls this. An exclusive run takes its pipeline's lock in the same
-        transaction. Costs about 10 write units and a read unit. See: TransactWriteItems.
-
-        Raises:
-            AlreadyRunningError: Another run holds the pipeline; it is named.
-            ItemAlreadyExistsError: The run id was used before.
-        """
-        return self._control.start(self._prepared(run), exclusive=exclusive)
-
-    def finish_run(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        """Store how a run ended, free its lock and move the history on; safe to repeat.
-
-        `pipeline_run_context` calls this. Costs about 18 write units and two read units.
-        See: TransactWriteItems.
-
-        Raises:
-            RunFinishError: Somebody ended the run before; the outcome is noted on it.
-            InvalidTransitionError: The run ended otherwise before.
-        """
-        return self._control.finish(run, outcome)
-
-    def release(self, pipeline_id: str, *, reason: str) -> PipelineRunLog | None:
-        """End the run that holds a pipeline as LOST, free the pipeline, return the run.
-
-        For a run that is dead: a run that is still at work goes on working, and can then not store
-        its success. None when nobody holds the pipeline. Costs about 12 write units and three
-        read units. See: TransactWriteItems.
-
-        Args:
-            pipeline_id: The pipeline.
-            reason: Stored with the run as `status_detail`.
-        """
-        if not reason.strip():
-            raise ValidationError("release needs a reason: it is what the next person will read.")
-        return self._control.release(pipeline_id, self._text(reason))
-
-    def pipeline_state(self, pipeline_id: str) -> PipelineState:
-        """Return who holds a pipeline and how its last runs ended.
-
-        Costs one read unit; the read is consistent. See: GetItem.
-        """
-        return self._control.state(pipeline_id)
-
     # ---- what a tracked run refuses ------------------------------------------------------------
 
     def put_many(self, runs: Iterable[PipelineRunLog]) -> int:
@@ -224,7 +165,7 @@ class PipelineRunLogsRepository(RunHistory):
         Raises:
             ValidationError: A run belongs to run control; those before it are stored.
         """
-        prepared = [self._prepared(run, foreign=True) for run in runs]
+        prepared = [self._foreign(run) for run in runs]
         for run in prepared:
             self.put(run)
         return len(prepared)
@@ -238,10 +179,10 @@ class PipelineRunLogsRepository(RunHistory):
         return sum(self.delete(key) is not None for key in keys)
 
     def _create_write(self, item: PipelineRunLog) -> Write:
-        return super()._create_write(self._prepared(item, foreign=True))
+        return super()._create_write(self._foreign(item))
 
     def _put_write(self, item: PipelineRunLog, condition: ConditionBase | None) -> Write:
-        prepared = self._prepared(item, foreign=True)
+        prepared = self._foreign(item)
         return super()._put_write(prepared, _untracked(condition))
 
     def _update_model_write(self, item: PipelineRunLog, condition: ConditionBase | None) -> Write:
@@ -271,35 +212,15 @@ class PipelineRunLogsRepository(RunHistory):
         try:
             return super()._send(write, created=created)
         except ConditionFailedError as error:
-            run = None if created else self._control.run(write.plain_key["run_id"])
+            run = None if created else self._reads.run(write.plain_key["run_id"])
             if run is not None and run.is_tracked:
                 raise _belongs_to_run_control(run.run_id) from error
             raise
 
-    def _start_action(self, run: PipelineRunLog) -> Action:
-        return self._requests.create(run).as_action()
-
-    def _prepared(self, run: PipelineRunLog, *, foreign: bool = False) -> PipelineRunLog:
+    def _foreign(self, run: PipelineRunLog) -> PipelineRunLog:
         self._requests.check_model(run)
-        if foreign:
-            self._refuse_tracked(run)
-        if run.start_time is None:
-            run.start_time = utc_now()
-        run.parameters = redact_values(run.parameters, self._secrets)
-        run.error = self._clean_error(run.error)
-        if run.environment is None:
-            run.environment = self._environment
-        return run
-
-    def _text(self, text: str) -> str:
-        return stored_text(text, self._secrets, 2000)
-
-    def _clean_error(self, error: RunErrorInfo | None) -> RunErrorInfo | None:
-        if error is None:
-            return None
-        texts = {name: value for name, value in error if name != "type" and isinstance(value, str)}
-        clean = {name: stored_text(text, self._secrets, 4096) for name, text in texts.items()}
-        return error.model_copy(update=clean)
+        self._refuse_tracked(run)
+        return self._prepared(run)
 
     def _refuse_tracked(self, run: PipelineRunLog) -> None:
         if isinstance(run, PipelineRunLog) and run.is_tracked:

@@ -14,7 +14,8 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
 from dynamodb_wrapper.redaction import REDACTED, is_secret_key, stored_text
-from dynamodb_wrapper.repositories import run_transactions as build
+from dynamodb_wrapper.repositories.run_clauses import derived_fields, same, set_fields
+from dynamodb_wrapper.repositories.run_endings import end_fields
 from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.expressions import Expressions
 from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
@@ -53,10 +54,12 @@ class RunParts:
         map_name: str,
         entries: Mapping[str, Any],
         fields: Mapping[str, Any] | None = None,
+        *,
+        writer: str | None = None,
     ) -> None:
-        """Set entries of a map, and whole fields, of a run that runs."""
+        """Set entries of a map, and whole fields, of a run that runs and is `writer`'s if given."""
         key = self._requests.key(run_id)
-        request = self._request(key, map_name, entries, fields or {})
+        request = self._request(key, map_name, entries, fields or {}, writer)
         try:
             self._call(run_id, request)
         except ValidationError as error:
@@ -73,11 +76,11 @@ class RunParts:
         expressions = Expressions()
         update = Update(expressions)
         if outcome.status.is_terminal:
-            build.end_fields(update, run, outcome, self._requests.actor)
+            end_fields(update, run, outcome, self._requests.actor)
         else:
-            build.set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
+            set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
             changed = run.model_copy(update={"status": outcome.status})
-            build.derived_fields(update, changed, ("status",))
+            derived_fields(update, changed, ("status",))
             update.increase(("row_version",))
         names = ", ".join(expressions.value({"S": str(status)}) for status in before)
         condition = f"{expressions.path(('status',))} IN ({names})"
@@ -94,6 +97,7 @@ class RunParts:
         map_name: str,
         entries: Mapping[str, Any],
         fields: Mapping[str, Any],
+        writer: str | None,
     ) -> dict[str, Any]:
         expressions = Expressions()
         update = Update(expressions)
@@ -101,9 +105,11 @@ class RunParts:
             target = resolve(PipelineRunLog, (map_name, name))
             encoded = encode_at(target, validated(target, value))
             update.set((map_name, name), self._presentable({"M": {name: encoded}})["M"][name])
-        build.set_fields(update, fields)
+        set_fields(update, fields)
         running = expressions.value({"S": str(RunStatus.RUNNING)})
         condition = f"{expressions.path(('status',))} = {running}"
+        if writer is not None:
+            condition += f" AND {same(expressions, 'writer', writer)}"
         return expressions.into(self._update(key, update, condition))
 
     def _presentable(self, value: AttributeValue) -> AttributeValue:

@@ -2,347 +2,378 @@
 
 Pure builders: they read nothing and send nothing. Every clause of a condition guards one of the
 statements run control makes; a clause is changed only together with the model that checks them.
-
-STATE is one item per pipeline under the key ``#pipeline#<pipeline_id>``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models import LIVE, TERMINAL, PipelineRunLog, RunStatus, utc_text
+from dynamodb_wrapper.models import LIVE, TERMINAL, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
-from dynamodb_wrapper.models.table import Derived
-from dynamodb_wrapper.models.tables import PIPELINE_RUN_LOGS
-from dynamodb_wrapper.wire.attributes import decode_item
-from dynamodb_wrapper.wire.codec import put_derived
+from dynamodb_wrapper.repositories.run_clauses import (
+    absent,
+    before,
+    check_action,
+    companion_update,
+    same,
+    set_fields,
+    status_in,
+    stored,
+    update_action,
+    update_request,
+)
+from dynamodb_wrapper.repositories.run_endings import (
+    end_fields,
+    lost_outcome,
+    next_fence,
+    note_end,
+    note_last,
+    note_last_ok,
+)
+from dynamodb_wrapper.repositories.run_items import cursor_key, run_key, slot_key, state_key
+from dynamodb_wrapper.wire.attributes import encode_value
 from dynamodb_wrapper.wire.expressions import Expressions
-from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
-from dynamodb_wrapper.wire.transactions import Action
 from dynamodb_wrapper.wire.updates import Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dynamodb_wrapper.wire.attributes import Item
-
-_FAILURES = (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
-_MILLISECOND = timedelta(milliseconds=1)
+    from dynamodb_wrapper.models.run_state import CursorMove, RunSlot
+    from dynamodb_wrapper.repositories.run_decisions import StartPlan
+    from dynamodb_wrapper.wire.transactions import Action
 
 
-def state_key(pipeline_id: str) -> Item:
-    """Return the key of the STATE item of a pipeline."""
-    return {"run_id": {"S": f"#pipeline#{pipeline_id}"}}
+@dataclass(frozen=True)
+class Builder:
+    """What every transaction on one run table needs.
 
-
-def run_key(run_id: str) -> Item:
-    """Return the key of a RUN item."""
-    return {"run_id": {"S": run_id}}
-
-
-def read_state(item: Mapping[str, Any] | None) -> PipelineState:
-    """Return what a STATE item says; an absent one says nothing has run yet."""
-    if not item:
-        return PipelineState()
-    plain = decode_item(item)
-    names = PipelineState.__dataclass_fields__
-    return PipelineState(**{name: value for name, value in plain.items() if name in names})
-
-
-def next_fence(state: PipelineState, now: datetime) -> int:
-    """Return a higher fence than any before, also after a restore to an older point in time."""
-    return max((state.fence or 0) + 1, int(now.timestamp()))
-
-
-# ---- start -------------------------------------------------------------------------------------
-
-
-def start_exclusive(
-    table_name: str, put_run: Action, run: PipelineRunLog, state: PipelineState
-) -> list[Action]:
-    """Return the start of a run of an exclusive pipeline: it takes the lock or does not begin.
-
-    Args:
-        table_name: The run table.
-        put_run: Puts the RUN if its id is free.
-        run: The run, with the new fence.
-        state: What was read before.
+    Attributes:
+        table_name: The run table as DynamoDB knows it.
+        actor: Who writes.
     """
-    expressions = Expressions()
-    update = _state_update(expressions, run.pipeline_id)
-    update.set(("holder",), {"S": run.run_id})
-    update.set(("fence",), {"N": str(run.fence)})
-    update.increase(("next_seq",))
-    nobody_holds = f"attribute_not_exists({expressions.path(('holder',))})"
-    nobody_started = _same(expressions, "fence", state.fence)
-    condition = f"{nobody_holds} AND {nobody_started}"
-    return [put_run, _state_action(table_name, run.pipeline_id, update, condition)]
 
+    table_name: str
+    actor: str
 
-def count_start(table_name: str, pipeline_id: str) -> dict[str, Any]:
-    """Return the UpdateItem that numbers a run of a pipeline without a limit; gaps are harmless."""
-    expressions = Expressions()
-    update = _state_update(expressions, pipeline_id)
-    update.increase(("next_seq",))
-    return expressions.into(
-        {
-            "TableName": table_name,
-            "Key": state_key(pipeline_id),
-            "UpdateExpression": update.text,
-            "ReturnValues": "ALL_NEW",
-        }
-    )
+    # ---- start ----------------------------------------------------------------------------------
 
+    def start_exclusive(
+        self, put_run: Action, run: PipelineRunLog, plan: StartPlan, now: datetime
+    ) -> list[Action]:
+        """Return the start of a run of an exclusive pipeline: it takes the lock or does not begin.
 
-# ---- end ---------------------------------------------------------------------------------------
-
-
-def finish_exclusive(
-    table_name: str, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState, actor: str
-) -> list[Action]:
-    """Return the end of a run that holds its pipeline: status, lock and history in one."""
-    expressions = Expressions()
-    update = _state_update(expressions, run.pipeline_id)
-    update.remove(("holder",))
-    _note_last(update, run, outcome)
-    if outcome.status is RunStatus.SUCCESS:
-        _note_last_ok(update, run, outcome)
-    _count_failures(update, outcome, state)
-    i_hold = _same_text(expressions, "holder", run.run_id)
-    return [
-        end_run(table_name, run, outcome, actor),
-        _state_action(table_name, run.pipeline_id, update, i_hold),
-    ]
-
-
-def finish_shared(
-    table_name: str, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState, actor: str
-) -> list[Action]:
-    """Return the end of a run of a pipeline without a limit.
-
-    History moves forward only: a run that began earlier does not replace a later one.
-    """
-    actions = [end_run(table_name, run, outcome, actor)]
-    sequence = run.run_seq or 0
-    newer = (state.last_seq or 0) < sequence
-    newer_ok = outcome.status is RunStatus.SUCCESS and (state.last_ok_seq or 0) < sequence
-    if not newer and not newer_ok:
-        return actions
-    expressions = Expressions()
-    update = _state_update(expressions, run.pipeline_id)
-    if newer:
-        _note_last(update, run, outcome)
-    if newer_ok:
-        _note_last_ok(update, run, outcome)
-    unchanged = (
-        f"{_same(expressions, 'last_seq', state.last_seq)} AND "
-        f"{_same(expressions, 'last_ok_seq', state.last_ok_seq)}"
-    )
-    return [*actions, _state_action(table_name, run.pipeline_id, update, unchanged)]
-
-
-def end_run(table_name: str, run: PipelineRunLog, outcome: RunOutcome, actor: str) -> Action:
-    """Return the update that ends a RUN, if it is live and this writer's."""
-    expressions = Expressions()
-    update = Update(expressions)
-    end_fields(update, run, outcome, actor)
-    live = _status_in(expressions, LIVE)
-    mine = _same_text(expressions, "writer", run.writer)
-    return _run_action(table_name, run.run_id, update, f"{live} AND {mine}")
-
-
-def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: str) -> None:
-    """Add what every end of a run sets, index attributes included."""
-    values: dict[str, Any] = {
-        "status": outcome.status,
-        "status_reason": outcome.reason,
-        "end_time": outcome.end_time,
-        "duration_seconds": duration_seconds(run.start_time, outcome.end_time),
-        "error_type": None if outcome.error is None else outcome.error.type,
-        "error": outcome.error,
-        "exit_code": outcome.exit_code,
-        "updated_by": actor,
-        "updated_at": outcome.end_time,
-        "expires_at": _expiry(run, outcome),
-        **outcome.fields,
-    }
-    for name in outcome.dropped:
-        update.set((name,), {"M": {}})
-    set_fields(update, values)
-    derived_fields(update, run.model_copy(update=values), ("status",))
-    update.increase(("row_version",))
-
-
-def set_fields(update: Update, values: Mapping[str, Any]) -> None:
-    """Set fields of a RUN that have a value."""
-    for name, value in values.items():
-        if value is not None:
-            target = resolve(PipelineRunLog, name)
-            update.set((name,), encode_at(target, validated(target, value, managed=True)))
-
-
-def derived_fields(update: Update, run: PipelineRunLog, changed: Iterable[str]) -> None:
-    """Set or remove the index attributes that are made from changed fields."""
-    touched = set(changed)
-    for derived in PIPELINE_RUN_LOGS.derived:
-        if touched & set(derived.fields):
-            _set_derived(update, derived, run)
-
-
-def _expiry(run: PipelineRunLog, outcome: RunOutcome) -> datetime | None:
-    if run.retention_days is None:
-        return None
-    return outcome.end_time + timedelta(days=run.retention_days)
-
-
-def duration_seconds(start: datetime | None, end: datetime) -> Decimal | None:
-    """Return the seconds between two moments, with milliseconds."""
-    return None if start is None else Decimal((end - start) // _MILLISECOND) / 1000
-
-
-# ---- release -----------------------------------------------------------------------------------
-
-
-def release(
-    table_name: str,
-    pipeline_id: str,
-    state: PipelineState,
-    holder: PipelineRunLog | None,
-    outcome: RunOutcome,
-    actor: str,
-) -> list[Action]:
-    """Return the end of a holder by an operator: LOST, the lock free, the fence raised.
-
-    The higher fence keeps the released run from finishing as if nothing had happened. A holder
-    that has ended already, or is gone, must still be so when the lock is freed.
-    """
-    expressions = Expressions()
-    update = _state_update(expressions, pipeline_id)
-    update.remove(("holder",))
-    update.set(("fence",), {"N": str(next_fence(state, outcome.end_time))})
-    same_holder = (
-        f"{expressions.path(('holder',))} = {expressions.value({'S': state.holder or ''})}"
-    )
-    condition = f"{same_holder} AND {_same(expressions, 'fence', state.fence)}"
-    if holder is None or holder.status.is_terminal:
+        Args:
+            put_run: Puts the RUN if its id is free.
+            run: The run, with the new fence.
+            plan: What was read and decided before; a holder that is dead is ended here.
+            now: The present moment.
+        """
+        expressions = Expressions()
+        update = companion_update(expressions, "STATE", run.pipeline_id)
+        update.set(("holder",), {"S": run.run_id})
+        update.set(("fence",), {"N": str(run.fence)})
+        update.increase(("next_seq",))
+        for lost in plan.lost:
+            if lost.run_id == plan.state.holder:
+                note_end(update, lost, lost_outcome(lost, None, now), plan.state)
+        unchanged = _holder_and_fence(expressions, plan.state)
         return [
-            _gone_or_ended(table_name, state.holder or ""),
-            _state_action(table_name, pipeline_id, update, condition),
+            put_run,
+            update_action(self.table_name, state_key(run.pipeline_id), update, unchanged),
+            *self._start_parts(run, plan, now),
         ]
-    _note_last(update, holder, outcome)
-    _count_failures(update, outcome, state)
-    return [
-        end_run(table_name, holder, outcome, actor),
-        _state_action(table_name, pipeline_id, update, condition),
-    ]
 
+    def count_start(self, pipeline_id: str) -> dict[str, Any]:
+        """Return the UpdateItem that numbers a run of a pipeline without a limit.
 
-def _gone_or_ended(table_name: str, run_id: str) -> Action:
-    expressions = Expressions()
-    gone = f"attribute_not_exists({expressions.path(('run_id',))})"
-    ended = _status_in(expressions, TERMINAL)
-    request = {
-        "TableName": table_name,
-        "Key": run_key(run_id),
-        "ConditionExpression": f"{gone} OR {ended}",
-    }
-    return Action("check", run_key(run_id), expressions.into(request))
+        It has no condition: gaps between the numbers are harmless.
+        """
+        expressions = Expressions()
+        update = companion_update(expressions, "STATE", pipeline_id)
+        update.increase(("next_seq",))
+        return expressions.into(
+            {
+                "TableName": self.table_name,
+                "Key": state_key(pipeline_id),
+                "UpdateExpression": update.text,
+                "ReturnValues": "ALL_NEW",
+            }
+        )
 
+    def start_shared(
+        self, put_run: Action, run: PipelineRunLog, plan: StartPlan, now: datetime
+    ) -> list[Action]:
+        """Return the start of a run of a pipeline without a limit: no holder, no fence."""
+        return [put_run, *self._start_parts(run, plan, now)]
 
-def note_late_outcome(table_name: str, run: PipelineRunLog, outcome: RunOutcome) -> dict[str, Any]:
-    """Return the UpdateItem that notes what a run came to after somebody else had ended it."""
-    expressions = Expressions()
-    update = Update(expressions)
-    update.set(("late_outcome",), {"S": str(outcome.status)})
-    lost = _status_in(expressions, (RunStatus.LOST,))
-    mine = _same_text(expressions, "writer", run.writer)
-    return expressions.into(
-        {
-            "TableName": table_name,
-            "Key": run_key(run.run_id),
-            "UpdateExpression": update.text,
-            "ConditionExpression": f"{lost} AND {mine}",
+    def _start_parts(self, run: PipelineRunLog, plan: StartPlan, now: datetime) -> list[Action]:
+        actions = []
+        for lost in plan.lost:
+            outcome = lost_outcome(lost, "superseded", now, {"superseded_by": run.run_id})
+            actions.append(self.lose(lost, outcome))
+            if lost.run_key not in (None, run.run_key) and lost.run_id in plan.slots_of_lost:
+                actions.append(self.end_slot(lost, RunStatus.LOST, now))
+        actions += [self.gone_or_ended(run_id) for run_id in plan.gone]
+        if run.run_key is not None:
+            actions.append(self._take_slot(run, plan.slot))
+        return actions
+
+    def _take_slot(self, run: PipelineRunLog, seen: RunSlot | None) -> Action:
+        """Take a run key: it was never tried, or its last attempt is still the one seen."""
+        expressions = Expressions()
+        update = companion_update(expressions, "SLOT", run.pipeline_id)
+        update.set(("run_key",), {"S": str(run.run_key)})
+        update.set(("run_id",), {"S": run.run_id})
+        update.set(("status",), {"S": str(RunStatus.RUNNING)})
+        update.set(("attempt",), {"N": str(run.attempt)})
+        same_attempt = same(expressions, "run_id", None if seen is None else seen.run_id)
+        same_status = same(expressions, "status", None if seen is None else seen.status)
+        key = slot_key(run.pipeline_id, str(run.run_key))
+        return update_action(self.table_name, key, update, f"{same_attempt} AND {same_status}")
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    def beat(self, run: PipelineRunLog, now: datetime, lease_until: datetime) -> dict[str, Any]:
+        """Return the UpdateItem that renews a lease; it answers with the run as it is then.
+
+        A beat that arrives late never shortens a lease.
+        """
+        expressions = Expressions()
+        update = Update(expressions)
+        update.set(("lease_until",), stored(lease_until))
+        update.set(("heartbeat_at",), stored(now))
+        running = status_in(expressions, (RunStatus.RUNNING,))
+        mine = same(expressions, "writer", run.writer)
+        forward = before(expressions, "lease_until", lease_until)
+        condition = f"{running} AND {mine} AND {forward}"
+        request = update_request(self.table_name, run_key(run.run_id), update, condition)
+        return {**request, "ReturnValues": "ALL_NEW"}
+
+    def request_cancel(self, run_id: str, by: str, now: datetime) -> dict[str, Any]:
+        """Return the UpdateItem that asks a live run to end itself."""
+        expressions = Expressions()
+        update = Update(expressions)
+        set_fields(update, {"cancel_requested_at": now, "cancel_requested_by": by})
+        live = status_in(expressions, LIVE)
+        request = update_request(self.table_name, run_key(run_id), update, live)
+        return {**request, "ReturnValues": "ALL_NEW"}
+
+    # ---- end ------------------------------------------------------------------------------------
+
+    def finish(
+        self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
+    ) -> list[Action]:
+        """Return the end of a run by its driver: status, lock, history, run key, watermarks."""
+        live = self.end_run(run, outcome, _live_and_mine)
+        if run.fence is None:
+            pipeline = self._move_history(run, outcome, state)
+        else:
+            pipeline = [self._free(run, outcome, state)]
+        return [live, *pipeline, *self._end_parts(run, outcome)]
+
+    def finish_late(
+        self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
+    ) -> list[Action]:
+        """Return the end of a run that was taken for lost, while nobody has taken over."""
+        outcome = replace(outcome, fields={**outcome.fields, "late_finish": True})
+        late = self.end_run(run, outcome, _lost_and_mine)
+        if run.fence is None:
+            pipeline = self._move_history(run, outcome, state)
+        else:
+            pipeline = [self._note_late(run, outcome, state)]
+        return [late, *pipeline, *self._end_parts(run, outcome)]
+
+    def reap(
+        self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState, *, owns_slot: bool
+    ) -> list[Action]:
+        """Return the end of a run whose lease ran out: LOST, its lock free, no successor."""
+        actions = [self.lose(run, outcome)]
+        if state.holder == run.run_id:
+            expressions = Expressions()
+            update = companion_update(expressions, "STATE", run.pipeline_id)
+            update.remove(("holder",))
+            note_end(update, run, outcome, state)
+            still = same(expressions, "holder", run.run_id)
+            key = state_key(run.pipeline_id)
+            actions.append(update_action(self.table_name, key, update, still))
+        if owns_slot:
+            actions.append(self.end_slot(run, RunStatus.LOST, outcome.end_time))
+        return actions
+
+    def release(
+        self,
+        pipeline_id: str,
+        state: PipelineState,
+        holder: PipelineRunLog | None,
+        outcome: RunOutcome,
+        *,
+        owns_slot: bool,
+    ) -> list[Action]:
+        """Return the end of a holder by an operator: LOST, the lock free, the fence raised.
+
+        The higher fence keeps the released run from finishing as if nothing had happened. A holder
+        that has ended already, or is gone, must still be so when the lock is freed.
+        """
+        expressions = Expressions()
+        update = companion_update(expressions, "STATE", pipeline_id)
+        update.remove(("holder",))
+        detected = outcome.fields["detected_at"]
+        update.set(("fence",), {"N": str(next_fence(state, detected))})
+        unchanged = _holder_and_fence(expressions, state)
+        if holder is None or holder.status.is_terminal:
+            run = [self.gone_or_ended(state.holder or "")]
+        else:
+            note_end(update, holder, outcome, state)
+            run = [self.end_run(holder, outcome, _live_and_mine)]
+            if owns_slot:
+                run.append(self.end_slot(holder, RunStatus.LOST, outcome.end_time))
+        state_item = state_key(pipeline_id)
+        return [*run, update_action(self.table_name, state_item, update, unchanged)]
+
+    def note_late_outcome(self, run: PipelineRunLog, outcome: RunOutcome) -> dict[str, Any]:
+        """Return the UpdateItem that notes what a run came to that stays lost."""
+        expressions = Expressions()
+        update = Update(expressions)
+        update.set(("late_outcome",), {"S": str(outcome.status)})
+        condition = _lost_and_mine(expressions, run, unsuperseded=False)
+        return update_request(self.table_name, run_key(run.run_id), update, condition)
+
+    # ---- actions on one item --------------------------------------------------------------------
+
+    def end_run(self, run: PipelineRunLog, outcome: RunOutcome, condition: Any) -> Action:
+        """Return the update that ends a RUN; `condition` is one of the functions below."""
+        expressions = Expressions()
+        update = Update(expressions)
+        end_fields(update, run, outcome, self.actor)
+        key = run_key(run.run_id)
+        return update_action(self.table_name, key, update, condition(expressions, run))
+
+    def lose(self, run: PipelineRunLog, outcome: RunOutcome) -> Action:
+        """Return the update that ends a RUN as LOST, if its lease is the one that was seen."""
+        return self.end_run(run, outcome, _live_and_unrenewed)
+
+    def gone_or_ended(self, run_id: str) -> Action:
+        """Return the condition that a run has ended, or does not exist."""
+        expressions = Expressions()
+        condition = f"{absent(expressions, 'run_id')} OR {status_in(expressions, TERMINAL)}"
+        return check_action(self.table_name, run_id, expressions, condition)
+
+    def end_slot(self, run: PipelineRunLog, status: RunStatus, end_time: datetime) -> Action:
+        """Return the end of an attempt at a run key, if the attempt is still this run."""
+        expressions = Expressions()
+        update = companion_update(expressions, "SLOT", run.pipeline_id)
+        update.set(("status",), {"S": str(status)})
+        if status is RunStatus.SUCCESS:
+            update.set_if_absent(("first_success_at",), stored(end_time))
+            update.set_if_absent(("success_run_id",), {"S": run.run_id})
+        mine = same(expressions, "run_id", run.run_id)
+        key = slot_key(run.pipeline_id, str(run.run_key))
+        return update_action(self.table_name, key, update, mine)
+
+    def move_cursor(
+        self,
+        pipeline_id: str,
+        move: CursorMove,
+        now: datetime,
+        *,
+        run: PipelineRunLog | None = None,
+    ) -> Action:
+        """Return the move of a watermark, by a run or by hand, if nobody has moved it since."""
+        expressions = Expressions()
+        update = companion_update(expressions, "CURSOR", pipeline_id)
+        values = {
+            "name": move.seen.name,
+            "value": move.value,
+            "value_type": move.value_type,
+            "prev": move.seen.value,
+            "prev_type": move.seen.value_type,
+            "run_id": None if run is None else run.run_id,
+            "fence": None if run is None else run.fence,
+            "updated_by": self.actor,
         }
+        update.set(("updated_at",), stored(now))
+        for name, value in values.items():
+            if value is None:
+                update.remove((name,))
+            else:
+                update.set((name,), encode_value(value, name))
+        unmoved = same(expressions, "row_version", move.seen.row_version or None)
+        key = cursor_key(pipeline_id, move.seen.name)
+        return update_action(self.table_name, key, update, unmoved)
+
+    # ---- parts ----------------------------------------------------------------------------------
+
+    def _free(self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState) -> Action:
+        expressions = Expressions()
+        update = companion_update(expressions, "STATE", run.pipeline_id)
+        update.remove(("holder",))
+        note_end(update, run, outcome, state)
+        i_hold = same(expressions, "holder", run.run_id)
+        return update_action(self.table_name, state_key(run.pipeline_id), update, i_hold)
+
+    def _note_late(self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState) -> Action:
+        expressions = Expressions()
+        update = companion_update(expressions, "STATE", run.pipeline_id)
+        note_end(update, run, outcome, state, counted=True)
+        nobody_since = same(expressions, "fence", run.fence)
+        nobody_now = absent(expressions, "holder")
+        key = state_key(run.pipeline_id)
+        return update_action(self.table_name, key, update, f"{nobody_since} AND {nobody_now}")
+
+    def _move_history(
+        self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
+    ) -> list[Action]:
+        """Move the history forward only: a run that began earlier does not replace a later one."""
+        sequence = run.run_seq or 0
+        newer = (state.last_seq or 0) < sequence
+        newer_ok = outcome.status is RunStatus.SUCCESS and (state.last_ok_seq or 0) < sequence
+        if not newer and not newer_ok:
+            return []
+        expressions = Expressions()
+        update = companion_update(expressions, "STATE", run.pipeline_id)
+        if newer:
+            note_last(update, run, outcome)
+        if newer_ok:
+            note_last_ok(update, run, outcome)
+        unchanged = (
+            f"{same(expressions, 'last_seq', state.last_seq)} AND "
+            f"{same(expressions, 'last_ok_seq', state.last_ok_seq)}"
+        )
+        key = state_key(run.pipeline_id)
+        return [update_action(self.table_name, key, update, unchanged)]
+
+    def _end_parts(self, run: PipelineRunLog, outcome: RunOutcome) -> list[Action]:
+        actions = []
+        if run.run_key is not None:
+            actions.append(self.end_slot(run, outcome.status, outcome.end_time))
+        if outcome.status is RunStatus.SUCCESS:
+            actions += [
+                self.move_cursor(run.pipeline_id, move, outcome.end_time, run=run)
+                for move in outcome.moves
+            ]
+        return actions
+
+
+# ---- conditions on a RUN -------------------------------------------------------------------------
+
+
+def _live_and_mine(expressions: Expressions, run: PipelineRunLog) -> str:
+    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'writer', run.writer)}"
+
+
+def _live_and_unrenewed(expressions: Expressions, run: PipelineRunLog) -> str:
+    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'lease_until', run.lease_until)}"
+
+
+def _lost_and_mine(
+    expressions: Expressions, run: PipelineRunLog, *, unsuperseded: bool = True
+) -> str:
+    lost = status_in(expressions, (RunStatus.LOST,))
+    condition = f"{lost} AND {same(expressions, 'writer', run.writer)}"
+    return f"{condition} AND {absent(expressions, 'superseded_by')}" if unsuperseded else condition
+
+
+def _holder_and_fence(expressions: Expressions, state: PipelineState) -> str:
+    return (
+        f"{same(expressions, 'holder', state.holder)} AND {same(expressions, 'fence', state.fence)}"
     )
-
-
-# ---- parts -------------------------------------------------------------------------------------
-
-
-def _state_update(expressions: Expressions, pipeline_id: str) -> Update:
-    update = Update(expressions)
-    update.set(("kind",), {"S": "STATE"})
-    update.set(("schema_version",), {"N": "1"})
-    update.set(("pipeline_id",), {"S": pipeline_id})
-    update.increase(("row_version",))
-    return update
-
-
-def _note_last(update: Update, run: PipelineRunLog, outcome: RunOutcome) -> None:
-    update.set(("last_seq",), {"N": str(run.run_seq or 0)})
-    update.set(("last_run_id",), {"S": run.run_id})
-    update.set(("last_status",), {"S": str(outcome.status)})
-    update.set(("last_end",), {"S": utc_text(outcome.end_time)})
-
-
-def _note_last_ok(update: Update, run: PipelineRunLog, outcome: RunOutcome) -> None:
-    update.set(("last_ok_seq",), {"N": str(run.run_seq or 0)})
-    update.set(("last_ok_run_id",), {"S": run.run_id})
-    update.set(("last_ok_end",), {"S": utc_text(outcome.end_time)})
-
-
-def _count_failures(update: Update, outcome: RunOutcome, state: PipelineState) -> None:
-    """Only the holder changes the count, so that what was read while holding is still so."""
-    if outcome.status is RunStatus.SUCCESS:
-        update.set(("consecutive_failures",), {"N": "0"})
-    elif outcome.status in _FAILURES:
-        update.set(("consecutive_failures",), {"N": str(state.consecutive_failures + 1)})
-
-
-def _set_derived(update: Update, derived: Derived, run: PipelineRunLog) -> None:
-    computed: Item = {}
-    put_derived(computed, derived, derived.value_of(run))
-    if computed:
-        update.set((derived.attribute,), computed[derived.attribute])
-    else:
-        update.remove((derived.attribute,))
-
-
-def _status_in(expressions: Expressions, statuses: Iterable[RunStatus]) -> str:
-    values = ", ".join(expressions.value({"S": str(status)}) for status in statuses)
-    return f"{expressions.path(('status',))} IN ({values})"
-
-
-def _same(expressions: Expressions, name: str, seen: int | None) -> str:
-    path = expressions.path((name,))
-    if seen is None:
-        return f"attribute_not_exists({path})"
-    return f"{path} = {expressions.value({'N': str(seen)})}"
-
-
-def _same_text(expressions: Expressions, name: str, seen: str | None) -> str:
-    path = expressions.path((name,))
-    if seen is None:
-        return f"attribute_not_exists({path})"
-    return f"{path} = {expressions.value({'S': seen})}"
-
-
-def _state_action(table_name: str, pipeline_id: str, update: Update, condition: str) -> Action:
-    return _update_action(table_name, state_key(pipeline_id), update, condition)
-
-
-def _run_action(table_name: str, run_id: str, update: Update, condition: str) -> Action:
-    return _update_action(table_name, run_key(run_id), update, condition)
-
-
-def _update_action(table_name: str, key: Item, update: Update, condition: str) -> Action:
-    request = {
-        "TableName": table_name,
-        "Key": key,
-        "UpdateExpression": update.text,
-        "ConditionExpression": condition,
-    }
-    return Action("update", key, update.expressions.into(request))

@@ -127,7 +127,7 @@ class RunContext:
                 f"The run of pipeline {self._pipeline_id!r} cannot begin: {explain(error)}.",
                 errors=clean_errors(error),
             ) from error
-        stored = self._runs().start_run(record, exclusive=pipeline.is_exclusive)
+        stored, _ = self._runs().start_run(record, exclusive=pipeline.is_exclusive)
         return Run(stored, pipeline)
 
     def _record(self, pipeline: PipelineConfig) -> PipelineRunLog:
