@@ -115,6 +115,7 @@ class RunOutcome:
         end_time: When the body ended.
         fields: Further fields of the run to set.
         dropped: Maps of the run to empty, because the item would be too large with them.
+        parts: Parts of the run that could not be stored before, by path.
         moves: Watermarks to move, if the run succeeded.
     """
 
@@ -125,6 +126,7 @@ class RunOutcome:
     end_time: datetime = field(default_factory=utc_now)
     fields: dict[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    parts: dict[tuple[str, ...], Any] = field(default_factory=dict)
     moves: tuple[CursorMove, ...] = ()
 
     def without_details(self) -> RunOutcome:
@@ -143,5 +145,6 @@ class RunOutcome:
         return replace(
             slim,
             fields={**slim.fields, "status_detail": note},
+            parts={},
             dropped=("stages", "metrics", "data_quality", "outputs"),
         )

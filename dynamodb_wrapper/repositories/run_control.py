@@ -5,6 +5,7 @@ There is one way to change a run's status, and it leads through here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
@@ -16,6 +17,7 @@ from dynamodb_wrapper.repositories.run_ends import RunEnds
 from dynamodb_wrapper.repositories.run_history import RunHistory
 from dynamodb_wrapper.repositories.run_items import read_slot, slot_key
 from dynamodb_wrapper.repositories.run_life import RunLife
+from dynamodb_wrapper.repositories.run_parts import RunParts
 from dynamodb_wrapper.repositories.run_reads import RunReads
 from dynamodb_wrapper.repositories.run_starts import RunStarts
 from dynamodb_wrapper.repositories.run_transactions import Builder
@@ -44,6 +46,7 @@ class RunControl(RunHistory):
         self._life = RunLife(self._reads, build)
         self._ends = RunEnds(self._reads, build)
         self._chunks = RunChunks(self._caller)
+        self._parts = RunParts(self._caller, self._decode, self._requests, self._secrets)
 
     def start_run(
         self,
@@ -110,7 +113,7 @@ class RunControl(RunHistory):
                 noted on the run as `late_outcome`.
             InvalidTransitionError: The run ended otherwise before.
         """
-        return self._ends.finish(run, outcome)
+        return self._ends.finish(run, replace(outcome, parts=self._parts.encoded(outcome.parts)))
 
     def reap_run(self, run_id: str, *, now: datetime | None = None) -> PipelineRunLog | None:
         """End a run whose lease has run out as LOST, and return it; None where it is not dead.

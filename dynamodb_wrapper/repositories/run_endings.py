@@ -39,6 +39,8 @@ def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: 
     for name in outcome.dropped:
         update.set((name,), {"M": {}})
     set_fields(update, values)
+    for path, value in outcome.parts.items():
+        update.set(path, value)
     if outcome.reason is None:
         update.remove(("status_reason",))
     update.remove(("lease_until",))

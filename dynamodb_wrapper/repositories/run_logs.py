@@ -19,7 +19,6 @@ from dynamodb_wrapper.models import (
 )
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.run_control import RunControl
-from dynamodb_wrapper.repositories.run_parts import RunParts
 from dynamodb_wrapper.wire.expressions import field_absent
 
 if TYPE_CHECKING:
@@ -42,10 +41,6 @@ class PipelineRunLogsRepository(RunControl):
     come from `get_by_run_id`. Runs of run control (they have a `writer`) are changed by the
     methods here only: `put`, `update` with a model and `delete` refuse them.
     """
-
-    def __init__(self, config: Any, table: Any = None, *, client: Any = None) -> None:
-        super().__init__(config, table, client=client)
-        self._parts = RunParts(self._caller, self._decode, self._requests, self._secrets)
 
     # ---- records ---------------------------------------------------------------------------------
 
@@ -115,14 +110,14 @@ class PipelineRunLogsRepository(RunControl):
             ItemNotFoundError: There is no such run.
             InvalidTransitionError: The run has ended.
         """
-        self._parts.put_part(run_id, "stages", {name: stage})
+        self._parts.put(run_id, {("stages", name): stage})
         return stage
 
     def add_data_quality(
         self, run_id: str, name: str, result: DataQualityResult
     ) -> DataQualityResult:
         """Store the result of a data quality check of a running run. As `add_stage_info`."""
-        self._parts.put_part(run_id, "data_quality", {name: result})
+        self._parts.put(run_id, {("data_quality", name): result})
         return result
 
     def update_run_metrics(
@@ -148,14 +143,33 @@ class PipelineRunLogsRepository(RunControl):
             "records_written": records_written,
             "records_failed": records_failed,
         }
-        given = {name: value for name, value in totals.items() if value is not None}
-        if not metrics and not given:
+        parts: dict[tuple[str, ...], Any] = {
+            ("metrics", name): value for name, value in (metrics or {}).items()
+        }
+        parts.update({(name,): value for name, value in totals.items() if value is not None})
+        if not parts:
             raise ValidationError("update_run_metrics needs at least one metric or total.")
-        self._parts.put_part(run_id, "metrics", dict(metrics or {}), given)
+        self._parts.put(run_id, parts)
 
     def attach_runtime(self, run_id: str, facts: Mapping[str, str | int]) -> None:
         """Store fields of `RuntimeInfo` that a running run learns late. As `add_stage_info`."""
-        self._parts.put_part(run_id, "runtime", facts)
+        self._parts.put(run_id, {("runtime", name): fact for name, fact in facts.items()})
+
+    def record_parts(self, run: PipelineRunLog, parts: Mapping[tuple[str, ...], Any]) -> None:
+        """Store several parts of a run that the caller owns; the run handle calls this.
+
+        Values are absolute, so that repeating the call changes nothing. Costs a write unit per KB
+        of the run. See: UpdateItem.
+
+        Args:
+            run: The run; its writer must be the stored one.
+            parts: Values by path: a field, or a field and an entry of its map.
+
+        Raises:
+            ItemNotFoundError: There is no such run.
+            InvalidTransitionError: The run has ended, or is not the caller's any more.
+        """
+        self._parts.put(run.run_id, parts, writer=run.writer)
 
     # ---- what a tracked run refuses ------------------------------------------------------------
 

@@ -48,26 +48,42 @@ class RunParts:
         self._requests = requests
         self._secrets = secrets
 
-    def put_part(
-        self,
-        run_id: str,
-        map_name: str,
-        entries: Mapping[str, Any],
-        fields: Mapping[str, Any] | None = None,
-        *,
-        writer: str | None = None,
+    def put(
+        self, run_id: str, parts: Mapping[tuple[str, ...], Any], *, writer: str | None = None
     ) -> None:
-        """Set entries of a map, and whole fields, of a run that runs and is `writer`'s if given."""
+        """Set parts of a run that runs, and is `writer`'s if given.
+
+        Args:
+            run_id: The run.
+            parts: Values by path: a field, or a field and an entry of its map.
+            writer: Random id of the handle that owns the run.
+        """
         key = self._requests.key(run_id)
-        request = self._request(key, map_name, entries, fields or {}, writer)
+        request = self._request(key, self.encoded(parts), writer)
         try:
             self._call(run_id, request)
         except ValidationError as error:
             if error.error_code is None:
                 raise
-            # Somebody else wrote the run without the map: make it, then once more.
-            self._call(run_id, self._empty_map(key, map_name))
+            # Somebody else wrote the run without the maps: make them, then once more.
+            for name in sorted({path[0] for path in parts if len(path) > 1}):
+                self._call(run_id, self._empty_map(key, name))
             self._call(run_id, request)
+
+    def encoded(
+        self, parts: Mapping[tuple[str, ...], Any]
+    ) -> dict[tuple[str, ...], AttributeValue]:
+        """Return parts as they are stored: checked by their fields, without secrets, not too long.
+
+        Raises:
+            ValidationError: A field does not take its value.
+        """
+        found = {}
+        for path, value in parts.items():
+            target = resolve(PipelineRunLog, path)
+            encoded = encode_at(target, validated(target, value, managed=len(path) == 1))
+            found[path] = self._presentable({"M": {path[-1]: encoded}})["M"][path[-1]]
+        return found
 
     def set_status(
         self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
@@ -94,20 +110,14 @@ class RunParts:
     def _request(
         self,
         key: dict[str, Any],
-        map_name: str,
-        entries: Mapping[str, Any],
-        fields: Mapping[str, Any],
+        encoded: Mapping[tuple[str, ...], AttributeValue],
         writer: str | None,
     ) -> dict[str, Any]:
         expressions = Expressions()
         update = Update(expressions)
-        for name, value in entries.items():
-            target = resolve(PipelineRunLog, (map_name, name))
-            encoded = encode_at(target, validated(target, value))
-            update.set((map_name, name), self._presentable({"M": {name: encoded}})["M"][name])
-        set_fields(update, fields)
-        running = expressions.value({"S": str(RunStatus.RUNNING)})
-        condition = f"{expressions.path(('status',))} = {running}"
+        for path, value in encoded.items():
+            update.set(path, value)
+        condition = same(expressions, "status", RunStatus.RUNNING)
         if writer is not None:
             condition += f" AND {same(expressions, 'writer', writer)}"
         return expressions.into(self._update(key, update, condition))

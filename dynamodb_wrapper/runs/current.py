@@ -1,0 +1,50 @@
+"""The run that is going on in this thread or task."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.exceptions import NoActiveRunError
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.runs.run import Run
+
+_current: ContextVar[tuple[Run, ...]] = ContextVar("dynamodb_wrapper_runs", default=())
+
+
+def enter(run: Run) -> None:
+    """Make a run the current one of this thread or task."""
+    _current.set((*_current.get(), run))
+
+
+def leave(run: Run) -> None:
+    """Take a run out again, wherever it stands."""
+    _current.set(tuple(other for other in _current.get() if other is not run))
+
+
+def enclosing_runs() -> tuple[Run, ...]:
+    """Return the runs of this thread or task, outermost first; a forked child has none."""
+    return tuple(run for run in _current.get() if run.pid == os.getpid())
+
+
+def find_current_run() -> Run | None:
+    """Return the innermost run of this thread or task, None outside of runs."""
+    runs = enclosing_runs()
+    return runs[-1] if runs else None
+
+
+def current_run() -> Run:
+    """Return the innermost run of this thread or task.
+
+    Raises:
+        NoActiveRunError: There is none.
+    """
+    run = find_current_run()
+    if run is None:
+        raise NoActiveRunError(
+            "There is no run here: work inside RunTracker.run(...) or pipeline_run_context(...), "
+            "in the same thread."
+        )
+    return run

@@ -1,0 +1,69 @@
+"""Callables that are told what happens to runs, and can never break one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dynamodb_wrapper.models import PipelineRunLog
+
+logger = logging.getLogger(__name__)
+
+STARTED = "started"
+FINISHED = "finished"
+FAILED = "failed"
+LOST = "lost"
+LEASE_AT_RISK = "lease_at_risk"
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """What happened to a run.
+
+    Attributes:
+        kind: ``started``, ``finished`` (however it ended), ``failed`` (FAILED or TIMED_OUT, after
+            ``finished``), ``lost`` (taken for dead, by whoever noticed) or ``lease_at_risk``.
+        run_id: The run.
+        pipeline_id: Its pipeline.
+        status: Its status now.
+        run: What is known of it.
+    """
+
+    kind: str
+    run_id: str
+    pipeline_id: str
+    status: str
+    run: PipelineRunLog
+
+
+Hook = Callable[[RunEvent], object]
+
+
+class Hooks:
+    """Tells hooks; what a hook raises, `SystemExit` included, is logged and goes no further."""
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._hooks = tuple(hooks)
+
+    def tell(self, kind: str, run: PipelineRunLog) -> None:
+        """Call every hook, one after the other, in this thread."""
+        event = RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), run)
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - a hook never breaks the run
+                logger.warning("A hook failed on %r of run %s.", kind, run.run_id, exc_info=True)
+
+    def tell_aside(self, kind: str, run: PipelineRunLog) -> None:
+        """Call every hook in a thread of its own: one that hangs holds nothing up."""
+        if self._hooks:
+            name = f"dynamodb-wrapper-hooks-{run.run_id}"
+            threading.Thread(target=self.tell, args=(kind, run), name=name, daemon=True).start()

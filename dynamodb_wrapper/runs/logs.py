@@ -1,0 +1,101 @@
+"""The driver's log lines, stored with the run in compressed pieces of limited number."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.models import LogInfo
+from dynamodb_wrapper.redaction import stored_text
+from dynamodb_wrapper.repositories.run_chunks import chunks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_LINES = 500
+MAX_BYTES = 262_144
+_LINE_BYTES = 4096
+
+
+class LogCapture(logging.Handler):
+    """Keeps the lines logged while a run is the current one, until they are stored.
+
+    At most 500 lines and 256 KB a run; what goes beyond is counted and left out. Secrets are taken
+    out. Emitting does no I/O.
+
+    Args:
+        level: From which level.
+        secrets: Values to take out.
+        is_ours: Tells whether what is logged now belongs to the run.
+        store: Stores a piece under its number.
+    """
+
+    def __init__(
+        self,
+        level: str,
+        secrets: tuple[str, ...],
+        is_ours: Callable[[], bool],
+        store: Callable[[int, str], None],
+    ) -> None:
+        super().__init__(level)
+        self._secrets = secrets
+        self._is_ours = is_ours
+        self._store = store
+        self._guard = threading.Lock()
+        self._flushing = threading.Lock()
+        self._buffer: list[str] = []
+        self._lines = 0
+        self._bytes = 0
+        self._dropped = 0
+        self._chunks = 0
+        self._told = LogInfo()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        if not self._is_ours():
+            return
+        try:
+            line = self._line(record)
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not break the job
+            self.handleError(record)
+            return
+        size = len(line.encode())
+        with self._guard:
+            if self._lines >= MAX_LINES or self._bytes + size > MAX_BYTES:
+                self._dropped += 1
+                return
+            self._buffer.append(line)
+            self._lines += 1
+            self._bytes += size
+
+    def _line(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        text = self.format(record).replace("\n", "\n    ")
+        stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        line = f"{stamp} {record.levelname} {record.name}: {text}"
+        return stored_text(line, self._secrets, _LINE_BYTES) + "\n"
+
+    def store_lines(self) -> LogInfo | None:
+        """Store what is kept and return the new totals; None where nothing has changed.
+
+        Raises:
+            DynamoDBWrapperError: It could not be stored; it is kept.
+        """
+        with self._flushing:
+            with self._guard:
+                taken = list(self._buffer)
+            for piece in chunks_of("".join(taken)):
+                self._store(self._chunks + 1, piece)
+                with self._guard:
+                    self._chunks += 1
+                    stored = "".join(self._buffer)[len(piece) :]
+                    self._buffer = stored.splitlines(keepends=True)
+            totals = LogInfo(
+                lines=self._lines - len(self._buffer), dropped=self._dropped, chunks=self._chunks
+            )
+            if totals == self._told:
+                return None
+            self._told = totals
+            return totals

@@ -1,0 +1,87 @@
+"""The watermarks a run has read and wants to move."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import WatermarkMove
+from dynamodb_wrapper.models.watermarks import is_behind, unpack
+from dynamodb_wrapper.repositories.run_life import cursor_move
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dynamodb_wrapper.models.run_state import Cursor, CursorMove
+
+MAX_WATERMARKS = 50
+_NOTED_BYTES = 1024
+
+
+class Progress:
+    """Reads watermarks once and collects their moves; the finish transaction commits them.
+
+    Args:
+        read: Reads a watermark, consistently.
+        pipeline_id: For error texts.
+    """
+
+    def __init__(self, read: Callable[[str], Cursor], pipeline_id: str) -> None:
+        self._read = read
+        self._pipeline_id = pipeline_id
+        self._lock = threading.Lock()
+        self._seen: dict[str, Cursor] = {}
+        self._moves: dict[str, CursorMove] = {}
+
+    def value(self, name: str) -> Any:
+        """Return where the pipeline stands: what this run set, else what is stored, else None."""
+        with self._lock:
+            move = self._moves.get(name)
+            if move is not None:
+                return unpack(move.value_type, move.value)
+            seen = self._cursor(name)
+        return None if seen.value_type is None else unpack(seen.value_type, seen.value)
+
+    def advance(self, name: str, value: Any) -> None:
+        """Move a watermark forward, if the run succeeds."""
+        old = self.value(name)
+        move = cursor_move(self._cursor(name), value)
+        if old is not None and is_behind(value, old):
+            raise ValidationError(
+                f"Watermark {name!r} of pipeline {self._pipeline_id!r} would go back from {old!r} "
+                f"to {value!r}. RunTracker.reset_watermark sets it back on purpose."
+            )
+        with self._lock:
+            self._moves[name] = move
+            if len(self._moves) > MAX_WATERMARKS:
+                del self._moves[name]
+                raise ValidationError(f"A run can move {MAX_WATERMARKS} watermarks at most.")
+
+    def moves(self) -> tuple[CursorMove, ...]:
+        """Return what the run wants to commit."""
+        with self._lock:
+            return tuple(self._moves.values())
+
+    def _cursor(self, name: str) -> Cursor:
+        if name not in self._seen:
+            self._seen[name] = self._read(name)
+        return self._seen[name]
+
+
+def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
+    """Return what is noted of moves on the run; values over 1 KB are left out."""
+    return {
+        move.seen.name: WatermarkMove(
+            value_type=move.value_type,
+            before=_short(move.seen.value),
+            before_type=move.seen.value_type,
+            after=_short(move.value),
+        )
+        for move in moves
+    }
+
+
+def _short(value: Any) -> Any:
+    too_long = isinstance(value, (str, bytes)) and len(value) > _NOTED_BYTES
+    return None if too_long else value

@@ -1,0 +1,91 @@
+"""The stages of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
+from dynamodb_wrapper.repositories.run_endings import duration_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from types import TracebackType
+
+    from dynamodb_wrapper.runs.recording import Recorder
+
+
+class Stage:
+    """A stage of a run while it goes on; what it is told is stored when it ends.
+
+    Args:
+        name: Name of the stage, unique within the run; the same name again replaces it.
+        seq: Its place.
+        recorder: Stores it.
+        clock: The present moment.
+        describe: Makes the text stored for an exception.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seq: int,
+        recorder: Recorder,
+        clock: Callable[[], datetime],
+        describe: Callable[[BaseException], str],
+    ) -> None:
+        self.name = name
+        self._recorder = recorder
+        self._clock = clock
+        self._describe = describe
+        self._info = StageInfo(seq=seq)
+
+    def rows(
+        self, *, read: int | None = None, written: int | None = None, failed: int | None = None
+    ) -> None:
+        """Note how many rows the stage read, wrote and could not process."""
+        counts = {"records_read": read, "records_written": written, "records_failed": failed}
+        self._change({name: value for name, value in counts.items() if value is not None})
+
+    def metric(self, name: str, value: Metric | float) -> None:
+        """Note a metric of the stage."""
+        self._change({"metrics": {**self._info.metrics, name: value}})
+
+    def skip(self) -> None:
+        """Note that there was nothing to do: the stage ends as SKIPPED."""
+        self._change({"status": StageStatus.SKIPPED})
+
+    def __enter__(self) -> Stage:
+        self._change({"start_time": self._clock()})
+        self._recorder.record(
+            {("stages", self.name): self._info, ("current_stage",): self.name}
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        end = self._clock()
+        values: dict[str, Any] = {
+            "end_time": end,
+            "duration_seconds": duration_seconds(self._info.start_time, end),
+        }
+        if error is not None and not _is_calm_exit(error):
+            values["status"] = StageStatus.FAILED
+            values["error"] = self._describe(error)
+        elif self._info.status is StageStatus.RUNNING:
+            values["status"] = StageStatus.SUCCESS
+        self._change(values)
+        self._recorder.record({("stages", self.name): self._info})
+
+    def _change(self, values: dict[str, Any]) -> None:
+        """Replace the record, checked: a thread that stores it never sees half a change."""
+        known = {name: getattr(self._info, name) for name in StageInfo.model_fields}
+        self._info = StageInfo.model_validate({**known, **values})
+
+
+def _is_calm_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
