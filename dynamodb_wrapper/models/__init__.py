@@ -5,6 +5,7 @@ from dynamodb_wrapper.models.document import (
 )
 from dynamodb_wrapper.models.enums import (
     DataFormat,
+    PartitionGrain,
     PipelineType,
     RunStatus,
     Severity,
@@ -30,6 +31,12 @@ from dynamodb_wrapper.models.fields import (
 from dynamodb_wrapper.models.ids import (
     new_run_id,
 )
+from dynamodb_wrapper.models.partitions import (
+    Partition,
+    partition_of,
+    partition_of_key,
+    partitions_between,
+)
 from dynamodb_wrapper.models.pipeline import (
     PipelineConfig,
     Resources,
@@ -42,6 +49,10 @@ from dynamodb_wrapper.models.run import (
     RunSummary,
     RuntimeInfo,
     StageInfo,
+)
+from dynamodb_wrapper.models.statistics import (
+    RunStatistics,
+    statistics_of,
 )
 from dynamodb_wrapper.models.table import (
     Derived,
@@ -85,11 +96,14 @@ __all__ = [
     "JsonDict",
     "Metric",
     "ModelT",
+    "Partition",
+    "PartitionGrain",
     "PipelineConfig",
     "PipelineRunLog",
     "PipelineType",
     "Resources",
     "RunErrorInfo",
+    "RunStatistics",
     "RunStatus",
     "RunSummary",
     "RuntimeInfo",
@@ -108,7 +122,11 @@ __all__ = [
     "enum_of",
     "is_stored",
     "new_run_id",
+    "partition_of",
+    "partition_of_key",
+    "partitions_between",
     "predecessors",
+    "statistics_of",
     "to_utc",
     "utc_now",
     "utc_text",

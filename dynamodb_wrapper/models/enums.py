@@ -127,6 +127,16 @@ class Severity(StoredEnum):
     ERROR = "error"
 
 
+class PartitionGrain(StoredEnum):
+    """Length of the partitions a pipeline works through; ``none`` has no partitions."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    NONE = "none"
+
+
 RunStatusField = Annotated[RunStatus, keep_unknown(RunStatus)]
 StageStatusField = Annotated[StageStatus, keep_unknown(StageStatus)]
 PipelineTypeField = Annotated[PipelineType, keep_unknown(PipelineType)]
@@ -135,3 +145,4 @@ TableTypeField = Annotated[TableType, keep_unknown(TableType)]
 DataFormatField = Annotated[DataFormat, keep_unknown(DataFormat)]
 WriteModeField = Annotated[WriteMode, keep_unknown(WriteMode)]
 SeverityField = Annotated[Severity, keep_unknown(Severity)]
+PartitionGrainField = Annotated[PartitionGrain, keep_unknown(PartitionGrain)]
