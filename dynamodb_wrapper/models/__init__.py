@@ -31,6 +31,12 @@ from dynamodb_wrapper.models.fields import (
 from dynamodb_wrapper.models.ids import (
     new_run_id,
 )
+from dynamodb_wrapper.models.partitions import (
+    Partition,
+    partition_of,
+    partition_of_key,
+    partitions_between,
+)
 from dynamodb_wrapper.models.pipeline import (
     PipelineConfig,
     Resources,
@@ -47,6 +53,10 @@ from dynamodb_wrapper.models.run import (
     StageInfo,
     TableOutput,
     WatermarkMove,
+)
+from dynamodb_wrapper.models.statistics import (
+    RunStatistics,
+    statistics_of,
 )
 from dynamodb_wrapper.models.table import (
     Derived,
@@ -92,12 +102,14 @@ __all__ = [
     "LogInfo",
     "Metric",
     "ModelT",
+    "Partition",
     "PartitionGrain",
     "PipelineConfig",
     "PipelineRunLog",
     "PipelineType",
     "Resources",
     "RunErrorInfo",
+    "RunStatistics",
     "RunStatus",
     "RunSummary",
     "RuntimeInfo",
@@ -120,7 +132,11 @@ __all__ = [
     "is_stored",
     "may_finish_late",
     "new_run_id",
+    "partition_of",
+    "partition_of_key",
+    "partitions_between",
     "predecessors",
+    "statistics_of",
     "to_utc",
     "utc_now",
     "utc_text",

@@ -74,16 +74,6 @@ class PipelineType(StoredEnum):
     MAINTENANCE = "maintenance"
 
 
-class PartitionGrain(StoredEnum):
-    """Length of time one run key of a pipeline stands for."""
-
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    NONE = "none"
-
-
 class TriggerType(StoredEnum):
     """What started a run."""
 
@@ -137,12 +127,22 @@ class Severity(StoredEnum):
     ERROR = "error"
 
 
+class PartitionGrain(StoredEnum):
+    """Length of the partitions a pipeline works through; ``none`` has no partitions."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    NONE = "none"
+
+
 RunStatusField = Annotated[RunStatus, keep_unknown(RunStatus)]
 StageStatusField = Annotated[StageStatus, keep_unknown(StageStatus)]
 PipelineTypeField = Annotated[PipelineType, keep_unknown(PipelineType)]
-PartitionGrainField = Annotated[PartitionGrain, keep_unknown(PartitionGrain)]
 TriggerTypeField = Annotated[TriggerType, keep_unknown(TriggerType)]
 TableTypeField = Annotated[TableType, keep_unknown(TableType)]
 DataFormatField = Annotated[DataFormat, keep_unknown(DataFormat)]
 WriteModeField = Annotated[WriteMode, keep_unknown(WriteMode)]
 SeverityField = Annotated[Severity, keep_unknown(Severity)]
+PartitionGrainField = Annotated[PartitionGrain, keep_unknown(PartitionGrain)]

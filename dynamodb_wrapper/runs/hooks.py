@@ -59,7 +59,7 @@ class Hooks:
                 hook(event)
             except KeyboardInterrupt:
                 raise
-            except BaseException:  # noqa: BLE001 - a hook never breaks the run
+            except BaseException:
                 logger.warning("A hook failed on %r of run %s.", kind, run.run_id, exc_info=True)
 
     def tell_aside(self, kind: str, run: PipelineRunLog) -> None:
