@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
@@ -26,8 +27,11 @@ _OWN_SETTINGS = ("AWS_", "DYNAMODB_")
 _NOT_TESTED = "NOT TESTED: "
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Forget the user's settings, so that no test depends on them or reaches a real account."""
+    state = tempfile.TemporaryDirectory(prefix="dynamodb-wrapper-tests-")
+    config.add_cleanup(state.cleanup)
+    os.environ["XDG_STATE_HOME"] = state.name  # spooled outcomes stay out of the user's home
     for name in [name for name in os.environ if name.startswith(_OWN_SETTINGS)]:
         del os.environ[name]
     os.environ.pop("ENVIRONMENT", None)

@@ -38,6 +38,11 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("DYNAMODB_USER_TIMEZONE", "user_timezone", "time zone for display"),
     Variable("DYNAMODB_ACTOR", "actor", "who writes, for created_by and updated_by"),
+    Variable(
+        "DYNAMODB_SPOOL_DIRECTORY",
+        "spool_directory",
+        "where outcomes of runs are kept that could not be stored",
+    ),
 )
 
 

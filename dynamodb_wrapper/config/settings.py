@@ -5,9 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import platformdirs
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -47,6 +49,8 @@ class DynamoDBConfig(BaseModel):
         operation_timeout_seconds: After this no further attempt is begun.
         user_timezone: Used for display only; everything is stored in UTC.
         actor: Who writes, for ``created_by`` and ``updated_by``; else the user of the OS.
+        spool_directory: Where outcomes of runs are kept that could not be stored; a directory of
+            the user's unless given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -68,6 +72,7 @@ class DynamoDBConfig(BaseModel):
     operation_timeout_seconds: float = Field(default=30, gt=0, le=3600)
     user_timezone: str = "UTC"
     actor: Optional[str] = Field(default=None, min_length=1, max_length=256)
+    spool_directory: Optional[str] = Field(default=None, min_length=1)
 
     @field_validator("user_timezone")
     @classmethod
@@ -125,6 +130,27 @@ class DynamoDBConfig(BaseModel):
             "connect_timeout_seconds": 2,
         }
         return cls(**{**local, **settings})
+
+    def impatient(self) -> DynamoDBConfig:
+        """Return the config of a client that gives up quickly: one attempt, 3 seconds in all.
+
+        Heartbeats and the end of a run are sent with it, in loops of their own.
+        """
+        return self.model_copy(
+            update={
+                "max_attempts": 1,
+                "connect_timeout_seconds": min(1.0, self.connect_timeout_seconds),
+                "read_timeout_seconds": min(2.0, self.read_timeout_seconds),
+                "operation_timeout_seconds": min(3.0, self.operation_timeout_seconds),
+                "max_pool_connections": min(4, self.max_pool_connections),
+            }
+        )
+
+    def spool_path(self) -> Path:
+        """Return where outcomes of runs are kept that could not be stored."""
+        if self.spool_directory is not None:
+            return Path(self.spool_directory)
+        return Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
 
     def table_name(self, base: str) -> str:
         """Return the name of a table as DynamoDB knows it.

@@ -48,14 +48,14 @@ class RunSlot:
     """What the SLOT item of a run key says: who tried last, and who succeeded first.
 
     Attributes:
-        run_id: The last attempt.
+        last_run_id: The last attempt.
         status: How that attempt stands.
         attempt: Its number.
         first_success_at: When the key was covered; stays whatever becomes of reruns.
         success_run_id: The run that covered it.
     """
 
-    run_id: str
+    last_run_id: str
     status: str
     attempt: int = 1
     first_success_at: str | None = None
@@ -76,7 +76,7 @@ class Cursor:
         value: As stored; `models.watermarks` reads it.
         value_type: Its type; None where there is no watermark yet.
         row_version: Raised by every change; 0 where there is no watermark yet.
-        run_id: The run that committed the value; None after a reset.
+        moved_by: The run that committed the value; None after a reset.
         updated_at: When it was committed.
     """
 
@@ -84,7 +84,7 @@ class Cursor:
     value: Any = None
     value_type: str | None = None
     row_version: int = 0
-    run_id: str | None = None
+    moved_by: str | None = None
     updated_at: str | None = None
 
 

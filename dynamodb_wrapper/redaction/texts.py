@@ -18,11 +18,17 @@ def stored_text(text: str, secrets: Iterable[str], size_bytes: int) -> str:
     return head(presentable(text, secrets), size_bytes)
 
 
-def presentable(text: str, secrets: Iterable[str]) -> str:
-    """Return a text as UTF-8 and without secrets; the middle of a very long one is left out."""
+def presentable(text: str, secrets: Iterable[str], *, kept: int = _KEPT_CHARACTERS) -> str:
+    """Return a text as UTF-8 and without secrets; the middle of a very long one is left out.
+
+    Args:
+        text: The text.
+        secrets: Values to take out.
+        kept: Characters kept of each end.
+    """
     clean = text.encode("utf-8", "replace").decode()
-    if len(clean) > 2 * _KEPT_CHARACTERS:
-        clean = f"{clean[:_KEPT_CHARACTERS]}{CUT}{clean[-_KEPT_CHARACTERS:]}"
+    if len(clean) > 2 * kept:
+        clean = f"{clean[:kept]}{CUT}{clean[-kept:]}"
     return redact(clean, secrets)
 
 

@@ -74,7 +74,7 @@ def decide_start(seen: Seen, now: datetime, *, rerun: bool = False) -> StartPlan
     if state.holder is not None:
         others[state.holder] = seen.holder
     if slot is not None and slot.is_live:
-        others.setdefault(slot.run_id, seen.attempt)
+        others.setdefault(slot.last_run_id, seen.attempt)
     lost: list[PipelineRunLog] = []
     gone: list[str] = []
     for run_id, run in others.items():
@@ -84,6 +84,6 @@ def decide_start(seen: Seen, now: datetime, *, rerun: bool = False) -> StartPlan
             lost.append(run)
         else:
             return Refusal(running=run)
-    owned = {seen.holder_slot.run_id} if seen.holder_slot else set()
+    owned = {seen.holder_slot.last_run_id} if seen.holder_slot else set()
     owning = frozenset(run.run_id for run in lost) & owned
     return StartPlan(state, slot, tuple(lost), owning, tuple(gone))

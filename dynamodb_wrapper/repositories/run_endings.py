@@ -33,6 +33,11 @@ def lost_outcome(
     )
 
 
+def superseded_outcome(run: PipelineRunLog, successor: PipelineRunLog, now: datetime) -> RunOutcome:
+    """Return the end of a dead run that another takes over from."""
+    return lost_outcome(run, "superseded", now, {"superseded_by": successor.run_id})
+
+
 def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: str) -> None:
     """Add what every end of a run sets, index attributes included."""
     values = end_values(run, outcome, actor)

@@ -53,7 +53,7 @@ class RunReads:
         if run.run_key is None:
             return False
         slot = self.slot(run.pipeline_id, run.run_key)
-        return slot is not None and slot.run_id == run.run_id
+        return slot is not None and slot.last_run_id == run.run_id
 
     def before_start(self, run: PipelineRunLog, now: datetime, *, exclusive: bool) -> Seen:
         """Return what decides whether a run can begin. Costs one to five read units."""
@@ -62,8 +62,8 @@ class RunReads:
         holder = self.run(state.holder) if state.holder else None
         attempt, holder_slot = None, None
         if slot is not None and slot.is_live:
-            same = slot.run_id == state.holder
-            attempt = holder if same else self.run(slot.run_id)
+            same = slot.last_run_id == state.holder
+            attempt = holder if same else self.run(slot.last_run_id)
         if holder is not None and holder.is_expired(now) and holder.run_key:
             same = holder.run_key == run.run_key
             holder_slot = slot if same else self.slot(holder.pipeline_id, holder.run_key)

@@ -13,7 +13,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import LIVE, PipelineRunLog
 from dynamodb_wrapper.repositories.run_decisions import Refusal, StartPlan, decide_start
-from dynamodb_wrapper.repositories.run_endings import next_fence
+from dynamodb_wrapper.repositories.run_endings import next_fence, run_after, superseded_outcome
 from dynamodb_wrapper.repositories.run_items import read_state
 from dynamodb_wrapper.wire.transactions import Action, transact
 
@@ -71,16 +71,17 @@ class RunStarts:
                 transact(self._caller, make(self._create(begun), begun, plan, now))
             except TransactionCanceledError as error:
                 if error.reasons and error.reasons[0].code:
-                    return self._own_earlier_start(begun, error), plan.lost
+                    return self._own_earlier_start(begun, error), ()
                 continue  # what was read has changed meanwhile: look again
-            for lost in plan.lost:
+            ended = tuple(self._as_lost(lost, begun, now) for lost in plan.lost)
+            for lost in ended:
                 logger.warning(
                     "Run %s takes over pipeline %s from run %s, whose lease ran out: it is lost.",
                     run.run_id,
                     run.pipeline_id,
                     lost.run_id,
                 )
-            return begun, plan.lost
+            return begun, ended
         raise self._reads.gave_up(f"Pipeline {run.pipeline_id!r}")
 
     def _numbered(self, run: PipelineRunLog) -> PipelineRunLog:
@@ -101,8 +102,14 @@ class RunStarts:
             values["run_seq"] = plan.state.next_seq + 1
         if plan.slot is not None:
             values["attempt"] = plan.slot.attempt + 1
-            values["previous_run_id"] = plan.slot.run_id
+            values["previous_run_id"] = plan.slot.last_run_id
         return run.model_copy(update=values)
+
+    def _as_lost(
+        self, lost: PipelineRunLog, begun: PipelineRunLog, now: datetime
+    ) -> PipelineRunLog:
+        outcome = superseded_outcome(lost, begun, now)
+        return run_after(lost, outcome, self._build.actor)
 
     def _own_earlier_start(
         self, run: PipelineRunLog, error: TransactionCanceledError

@@ -31,6 +31,7 @@ from dynamodb_wrapper.repositories.run_endings import (
     note_end,
     note_last,
     note_last_ok,
+    superseded_outcome,
 )
 from dynamodb_wrapper.repositories.run_items import cursor_key, run_key, slot_key, state_key
 from dynamodb_wrapper.wire.attributes import encode_value
@@ -109,8 +110,7 @@ class Builder:
     def _start_parts(self, run: PipelineRunLog, plan: StartPlan, now: datetime) -> list[Action]:
         actions = []
         for lost in plan.lost:
-            outcome = lost_outcome(lost, "superseded", now, {"superseded_by": run.run_id})
-            actions.append(self.lose(lost, outcome))
+            actions.append(self.lose(lost, superseded_outcome(lost, run, now)))
             if lost.run_key not in (None, run.run_key) and lost.run_id in plan.slots_of_lost:
                 actions.append(self.end_slot(lost, RunStatus.LOST, now))
         actions += [self.gone_or_ended(run_id) for run_id in plan.gone]
@@ -123,10 +123,10 @@ class Builder:
         expressions = Expressions()
         update = companion_update(expressions, "SLOT", run.pipeline_id)
         update.set(("run_key",), {"S": str(run.run_key)})
-        update.set(("run_id",), {"S": run.run_id})
+        update.set(("last_run_id",), {"S": run.run_id})
         update.set(("status",), {"S": str(RunStatus.RUNNING)})
         update.set(("attempt",), {"N": str(run.attempt)})
-        same_attempt = same(expressions, "run_id", None if seen is None else seen.run_id)
+        same_attempt = same(expressions, "last_run_id", None if seen is None else seen.last_run_id)
         same_status = same(expressions, "status", None if seen is None else seen.status)
         key = slot_key(run.pipeline_id, str(run.run_key))
         return update_action(self.table_name, key, update, f"{same_attempt} AND {same_status}")
@@ -266,7 +266,7 @@ class Builder:
         if status is RunStatus.SUCCESS:
             update.set_if_absent(("first_success_at",), stored(end_time))
             update.set_if_absent(("success_run_id",), {"S": run.run_id})
-        mine = same(expressions, "run_id", run.run_id)
+        mine = same(expressions, "last_run_id", run.run_id)
         key = slot_key(run.pipeline_id, str(run.run_key))
         return update_action(self.table_name, key, update, mine)
 
@@ -287,7 +287,7 @@ class Builder:
             "value_type": move.value_type,
             "prev": move.seen.value,
             "prev_type": move.seen.value_type,
-            "run_id": None if run is None else run.run_id,
+            "moved_by": None if run is None else run.run_id,
             "fence": None if run is None else run.fence,
             "updated_by": self.actor,
         }

@@ -1,6 +1,27 @@
 """Run control: what ran, what runs, and how it ended."""
 
 from dynamodb_wrapper.runs.context import RunContext
-from dynamodb_wrapper.runs.run import Run, current_run, find_current_run
+from dynamodb_wrapper.runs.coverage import Coverage, PartitionState, WatermarkStep
+from dynamodb_wrapper.runs.current import current_run, find_current_run
+from dynamodb_wrapper.runs.hooks import Hook, RunEvent
+from dynamodb_wrapper.runs.options import RunOptions
+from dynamodb_wrapper.runs.reaping import Replayed
+from dynamodb_wrapper.runs.run import Run
+from dynamodb_wrapper.runs.stages import Stage
+from dynamodb_wrapper.runs.tracker import RunTracker
 
-__all__ = ["Run", "RunContext", "current_run", "find_current_run"]
+__all__ = [
+    "Coverage",
+    "Hook",
+    "PartitionState",
+    "Replayed",
+    "Run",
+    "RunContext",
+    "RunEvent",
+    "RunOptions",
+    "RunTracker",
+    "Stage",
+    "WatermarkStep",
+    "current_run",
+    "find_current_run",
+]

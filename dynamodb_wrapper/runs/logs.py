@@ -77,6 +77,14 @@ class LogCapture(logging.Handler):
         line = f"{stamp} {record.levelname} {record.name}: {text}"
         return stored_text(line, self._secrets, _LINE_BYTES) + "\n"
 
+    def final_totals(self) -> LogInfo | None:
+        """Return the totals as they will be once everything is stored; None where there is none."""
+        with self._guard:
+            rest = len(chunks_of("".join(self._buffer)))
+            if not self._lines and not self._dropped:
+                return None
+            return LogInfo(lines=self._lines, dropped=self._dropped, chunks=self._chunks + rest)
+
     def store_lines(self) -> LogInfo | None:
         """Store what is kept and return the new totals; None where nothing has changed.
 

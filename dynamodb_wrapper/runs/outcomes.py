@@ -3,64 +3,137 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import traceback
+from dataclasses import dataclass
 
+from dynamodb_wrapper.exceptions import LeaseLostError, RunCancelledError, RunTimedOutError
 from dynamodb_wrapper.models import RunErrorInfo, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.redaction import head, presentable, stored_text, tail
+from dynamodb_wrapper.repositories.run_chunks import chunks_of
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
+_WHOLE_STACK_CHARACTERS = 60_000  # at most 240 KB, however many bytes a character has
+_FRAMES = 12
 
 
-def outcome_of(error: BaseException | None, secrets: tuple[str, ...]) -> RunOutcome:
+@dataclass(frozen=True)
+class Circumstances:
+    """What, besides its exception, decides how a body ended.
+
+    Attributes:
+        secrets: Values to take out of texts.
+        signalled: Whether SIGTERM came.
+        exit_zero: What ``sys.exit(0)`` means: ``success`` or ``failed``.
+        skip_reason: Why there was nothing to do.
+    """
+
+    secrets: tuple[str, ...] = ()
+    signalled: bool = False
+    exit_zero: str = "success"
+    skip_reason: str | None = None
+
+
+def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome:
     """Return how a run ended.
 
-    A script that ends with ``sys.exit(0)`` succeeded; Ctrl-C, a closed generator and a cancelled
-    task are cancellations, everything else a failure.
+    A body that returns has succeeded, whatever came meanwhile. A script that ends with
+    ``sys.exit(0)`` succeeded; Ctrl-C, SIGTERM, a closed generator and a cancelled task are
+    cancellations, everything else a failure.
 
     Args:
         error: What left the body; None for a normal end.
-        secrets: Values to take out of texts.
+        around: What else decides.
     """
     if error is None:
-        return RunOutcome(RunStatus.SUCCESS)
+        if around.skip_reason is None:
+            return RunOutcome(RunStatus.SUCCESS)
+        detail = stored_text(around.skip_reason, around.secrets, _MESSAGE_BYTES)
+        return RunOutcome(RunStatus.SKIPPED, "nothing_to_do", fields={"status_detail": detail})
     try:
-        return _classified(error, secrets)
+        return _classified(error, around)
     except Exception:  # noqa: BLE001 - describing the error must not replace it
         info = RunErrorInfo(type=type(error).__qualname__, message="<could not be described>")
         return RunOutcome(RunStatus.FAILED, "exception", info)
 
 
-def _classified(error: BaseException, secrets: tuple[str, ...]) -> RunOutcome:
+def _classified(error: BaseException, around: Circumstances) -> RunOutcome:
+    if around.signalled:
+        code = _exit_code(error) if isinstance(error, SystemExit) else None
+        info = None if isinstance(error, SystemExit) else error_info(error, around.secrets)
+        return RunOutcome(RunStatus.CANCELLED, "signal", info, exit_code=code)
     if isinstance(error, SystemExit):
-        return _of_exit(error, secrets)
-    if isinstance(error, KeyboardInterrupt):
+        return _of_exit(error, around)
+    if isinstance(error, (KeyboardInterrupt, RunCancelledError)):
         return RunOutcome(RunStatus.CANCELLED, "user_cancel")
     if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
         return RunOutcome(RunStatus.CANCELLED, "cancelled")
-    return RunOutcome(RunStatus.FAILED, "exception", error_info(error, secrets))
+    info = error_info(error, around.secrets)
+    if isinstance(error, RunTimedOutError):
+        return RunOutcome(RunStatus.TIMED_OUT, "max_runtime", info)
+    reason = "heartbeat_lost" if isinstance(error, LeaseLostError) else "exception"
+    return RunOutcome(RunStatus.FAILED, reason, info)
 
 
-def _of_exit(error: SystemExit, secrets: tuple[str, ...]) -> RunOutcome:
-    if error.code in (None, 0):
+def _of_exit(error: SystemExit, around: Circumstances) -> RunOutcome:
+    code = _exit_code(error)
+    if code == 0 and around.exit_zero == "success":
         return RunOutcome(RunStatus.SUCCESS)
-    code = error.code if isinstance(error.code, int) else 1
-    info = error_info(error, secrets)
+    info = error_info(error, around.secrets)
     return RunOutcome(RunStatus.FAILED, "process_exit", info, exit_code=code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    return error.code if isinstance(error.code, int) else 1
 
 
 def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
-    kind = type(error)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    stack = presentable("".join(_formatted(error)), secrets)
+    stack = _stack(error, secrets)
     return RunErrorInfo(
-        type=f"{module}{kind.__qualname__}",
+        type=_type_name(error),
         message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
+        fingerprint=fingerprint(error),
         stack_head=head(stack, _STACK_BYTES),
         stack_tail=tail(stack, _STACK_BYTES),
+        chunks=len(stack_chunks(error, secrets)),
     )
+
+
+def stack_chunks(error: BaseException, secrets: tuple[str, ...]) -> list[str]:
+    """Return the whole stack in pieces to store; none where head and tail hold all of it."""
+    stack = _stack(error, secrets)
+    return chunks_of(stack) if len(stack.encode()) > _STACK_BYTES else []
+
+
+def fingerprint(error: BaseException) -> str:
+    """Return 16 characters that are the same for errors of one type from one place in the code.
+
+    Made of the type and the innermost functions, without line numbers and messages, so that it
+    survives edits elsewhere in the file and differing values.
+    """
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        places.append(f"{frame.f_globals.get('__name__')}:{frame.f_code.co_name}")
+        trace = trace.tb_next
+    text = "|".join([_type_name(error), *places[-_FRAMES:]])
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
+
+
+def _stack(error: BaseException, secrets: tuple[str, ...]) -> str:
+    return presentable("".join(_formatted(error)), secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
 
 
 def _text(error: BaseException) -> str:

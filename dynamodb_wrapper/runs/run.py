@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from dynamodb_wrapper.models import PipelineConfig
+    from dynamodb_wrapper.models import LogInfo, PipelineConfig
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.fencing import DeltaFence
     from dynamodb_wrapper.runs.heartbeat import Heartbeat
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.logs import LogCapture
     from dynamodb_wrapper.runs.options import RunOptions
     from dynamodb_wrapper.runs.progress import Progress
-    from dynamodb_wrapper.runs.recording import Recorder
+    from dynamodb_wrapper.runs.recording import Parts, Recorder
     from dynamodb_wrapper.runs.signals import SignalGuard
 
 T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
 
 class Run:
@@ -70,6 +72,7 @@ class Run:
         self._lock = threading.Lock()
         self._stage_count = 0
         self._inputs: dict[str, None] = {}
+        self._raised_in: dict[int, str] = {}
         # Set by whoever begins the run, before anybody sees it.
         self.lease: Lease
         self.recorder: Recorder
@@ -120,7 +123,15 @@ class Run:
         with self._lock:
             self._stage_count += 1
             seq = self._stage_count
-        return Stage(name, seq, self.recorder, self.clock, self.describe)
+        return Stage(name, seq, self)
+
+    def stage_that_raised(self, error: BaseException) -> str | None:
+        """Return the name of the innermost stage an exception came out of."""
+        return self._raised_in.get(id(error))
+
+    def note_stage_raised(self, name: str, error: BaseException) -> None:
+        """Note that an exception comes out of a stage."""
+        self._raised_in.setdefault(id(error), name)
 
     def log_metric(self, name: str, value: Metric | float) -> None:
         """Record a metric; the same name again replaces it."""
@@ -135,7 +146,7 @@ class Run:
     ) -> None:
         """Record how many rows the run read, wrote and could not process; totals, not additions."""
         totals = {"records_read": read, "records_written": written, "records_failed": failed}
-        given = {(name,): value for name, value in totals.items() if value is not None}
+        given: Parts = {(name,): value for name, value in totals.items() if value is not None}
         if given:
             self._record_parts(given)
 
@@ -149,7 +160,7 @@ class Run:
             result: The result, or whether the check passed.
             details: Further fields of `DataQualityResult`, such as ``failed_rows=3``.
         """
-        if isinstance(result, bool):
+        if not isinstance(result, DataQualityResult):
             values = {"evaluated_at": self.clock(), **details, "passed": result}
             result = _checked(DataQualityResult, values)
         self._record_parts({("data_quality", name): result})
@@ -178,7 +189,7 @@ class Run:
         output = _checked(TableOutput, {"rows": rows, "bytes": bytes})
         self._record_parts({("outputs", table_id): output})
 
-    def _record_parts(self, parts: dict[tuple[str, ...], Any]) -> None:
+    def _record_parts(self, parts: Parts) -> None:
         self.recorder.record(parts)
 
     # ---- how far the data got --------------------------------------------------------------------
@@ -305,7 +316,7 @@ class Run:
         Raises:
             ConnectionError: DynamoDB could not be reached.
         """
-        return self.heartbeat.beat()
+        return not self.tracked or self.heartbeat.beat()
 
     # ---- fencing ---------------------------------------------------------------------------------
 
@@ -353,6 +364,15 @@ class Run:
         """End a run of `RunTracker.start` with what an exception means. As `finish`."""
         self.end(self, error)
 
+    def log_totals(self) -> LogInfo | None:
+        """Return how many log lines will be stored with the run; None where none are."""
+        return None if self.logs is None else self.logs.final_totals()
+
+    def detach_logs(self) -> None:
+        """Take no more log lines."""
+        if self.logs is not None:
+            logging.getLogger().removeHandler(self.logs)
+
     def refuse_other_end(self, outcome: RunOutcome) -> None:
         """Refuse to end a second time with another outcome."""
         if self.outcome is not None and self.outcome.status is not outcome.status:
@@ -374,7 +394,7 @@ class Run:
                 self.recorder.record({("logs",): totals})
 
 
-def _checked(model: type[pydantic.BaseModel], values: dict[str, Any]) -> Any:
+def _checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:
     try:
         return model(**values)
     except pydantic.ValidationError as error:

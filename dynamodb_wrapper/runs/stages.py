@@ -8,11 +8,9 @@ from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
 from dynamodb_wrapper.repositories.run_endings import duration_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
     from types import TracebackType
 
-    from dynamodb_wrapper.runs.recording import Recorder
+    from dynamodb_wrapper.runs.run import Run
 
 
 class Stage:
@@ -21,23 +19,12 @@ class Stage:
     Args:
         name: Name of the stage, unique within the run; the same name again replaces it.
         seq: Its place.
-        recorder: Stores it.
-        clock: The present moment.
-        describe: Makes the text stored for an exception.
+        run: The run.
     """
 
-    def __init__(
-        self,
-        name: str,
-        seq: int,
-        recorder: Recorder,
-        clock: Callable[[], datetime],
-        describe: Callable[[BaseException], str],
-    ) -> None:
+    def __init__(self, name: str, seq: int, run: Run) -> None:
         self.name = name
-        self._recorder = recorder
-        self._clock = clock
-        self._describe = describe
+        self._run = run
         self._info = StageInfo(seq=seq)
 
     def rows(
@@ -56,8 +43,8 @@ class Stage:
         self._change({"status": StageStatus.SKIPPED})
 
     def __enter__(self) -> Stage:
-        self._change({"start_time": self._clock()})
-        self._recorder.record(
+        self._change({"start_time": self._run.clock()})
+        self._run.recorder.record(
             {("stages", self.name): self._info, ("current_stage",): self.name}
         )
         return self
@@ -68,18 +55,19 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        end = self._clock()
+        end = self._run.clock()
         values: dict[str, Any] = {
             "end_time": end,
             "duration_seconds": duration_seconds(self._info.start_time, end),
         }
         if error is not None and not _is_calm_exit(error):
             values["status"] = StageStatus.FAILED
-            values["error"] = self._describe(error)
+            values["error"] = self._run.describe(error)
+            self._run.note_stage_raised(self.name, error)
         elif self._info.status is StageStatus.RUNNING:
             values["status"] = StageStatus.SUCCESS
         self._change(values)
-        self._recorder.record({("stages", self.name): self._info})
+        self._run.recorder.record({("stages", self.name): self._info})
 
     def _change(self, values: dict[str, Any]) -> None:
         """Replace the record, checked: a thread that stores it never sees half a change."""

@@ -16,7 +16,7 @@ from dynamodb_wrapper.repositories import (
     TableConfigRepository,
 )
 from dynamodb_wrapper.runs.outcomes import error_info
-from dynamodb_wrapper.runs.run import describe_runtime
+from dynamodb_wrapper.runs.runtime import describe_runtime
 from dynamodb_wrapper.spark.integration import SparkDynamoDBIntegration
 from dynamodb_wrapper.spark.sessions import describe_session
 
@@ -156,7 +156,8 @@ def _runtime(spark: SparkSession | None) -> RuntimeInfo:
 def _error(error: BaseException | str | None, secrets: tuple[str, ...]) -> RunErrorInfo | None:
     if isinstance(error, str):
         return RunErrorInfo(type="Error", message=redact(error, secrets))
-    return None if error is None else error_info(error, secrets)
+    # The stack trace is stored as far as it fits into the record, without items beside it.
+    return None if error is None else error_info(error, secrets).model_copy(update={"chunks": 0})
 
 
 def _unfit(problem: ValueError) -> ValidationError:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models import TriggerType
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
     PipelineRunLogsRepository,
     TableConfigRepository,
 )
-from dynamodb_wrapper.runs import Run, RunContext, current_run, find_current_run
-from dynamodb_wrapper.spark import reading, writing
+from dynamodb_wrapper.runs import Run, RunTracker, current_run, find_current_run
+from dynamodb_wrapper.spark import jobs, reading, writing
 from dynamodb_wrapper.spark.pyspark_import import require_pyspark
 from dynamodb_wrapper.spark.run_block import RunBlock
 from dynamodb_wrapper.spark.sessions import Sessions, SessionSettings, describe_session
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.models import TableConfig, WriteMode
+    from dynamodb_wrapper.models import TableConfig, TriggerType, WriteMode
+    from dynamodb_wrapper.runs.opening import RunKey
+    from dynamodb_wrapper.runs.options import RunOptions
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +51,15 @@ class SparkDynamoDBIntegration:
     Args:
         config: Where the tables are.
         client: A boto3 DynamoDB client to use instead of the shared one of the config.
+
+    Attributes:
+        tracker: Run control of this integration's runs.
     """
 
     def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
         self.config = config
         self._client = client
+        self.tracker = RunTracker(config, client=client, cancel_jobs=self._cancel_jobs)
         self._sessions = Sessions()
         self._blocks: dict[str, RunBlock] = {}
         self._session_settings: SessionSettings | None = None
@@ -129,39 +134,25 @@ class SparkDynamoDBIntegration:
         self,
         pipeline_id: str,
         *,
+        run_key: RunKey | None = None,
         parameters: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
-        trigger: TriggerType | str = TriggerType.MANUAL,
-        force: bool = False,
+        trigger: TriggerType | str | None = None,
+        options: RunOptions | None = None,
     ) -> RunBlock:
         """Return a context manager that records its block as a run and yields the run id.
 
-        An exception leaves the block as the same object. Entering costs about 11 write units and a
-        read unit, leaving about 18 write units and two read units. See: TransactWriteItems.
-
-        Args:
-            pipeline_id: The pipeline.
-            parameters: Stored with the run, with secrets taken out.
-            tags: Stored with the run.
-            trigger: What started the run.
-            force: Whether an inactive pipeline is run all the same.
-
-        Raises:
-            ItemNotFoundError: There is no such pipeline.
-            PipelineInactiveError: It is switched off.
-            AlreadyRunningError: Another run holds it.
-            RunStartError: The start could not be stored; the block is not entered.
-            RunFinishError: The end of an exclusive pipeline's run could not be stored, and the
-                block itself raised nothing.
+        `RunTracker.run` with two differences: it yields the id (`current_run` returns the handle),
+        and at its end the session gets its settings back. Arguments, costs and errors are those of
+        `RunTracker.run`. See: TransactWriteItems.
         """
-        context = RunContext(
-            self.config,
+        context = self.tracker.run(
             pipeline_id,
-            client=self._client,
+            run_key=run_key,
             parameters=parameters,
             tags=tags,
             trigger=trigger,
-            force=force,
+            options=options,
         )
         return RunBlock(context, self._blocks)
 
@@ -290,13 +281,20 @@ class SparkDynamoDBIntegration:
     def _tell_run(self, run: Run, session: SparkSession, settings: SessionSettings) -> None:
         """Let the run's block restore the settings, and store what Spark says of itself."""
         block = self._blocks.get(run.run_id)
-        if block is not None and settings.previous:
-            block.remember(session, settings.previous)
+        if block is not None:
+            block.use(session)
+            if settings.previous:
+                block.remember(session, settings.previous)
         try:
             runs = PipelineRunLogsRepository(self.config, client=self._client)
             runs.attach_runtime(run.run_id, describe_session(session))
         except Exception as error:  # noqa: BLE001 - the user's job goes on without it
             logger.warning("What Spark says of itself is not stored with the run: %s", error)
+
+    def _cancel_jobs(self, run_id: str) -> None:
+        block = self._blocks.get(run_id)
+        if block is not None and block.session is not None:
+            jobs.cancel_jobs(block.session, run_id)
 
     def _table(self, table_id: str) -> TableConfig:
         return TableConfigRepository(self.config, client=self._client).get_or_raise(table_id)

@@ -16,7 +16,7 @@ from dynamodb_wrapper.repositories import (
     PipelineRunLogsRepository,
     create_tables,
 )
-from dynamodb_wrapper.runs import RunContext
+from dynamodb_wrapper.runs import RunTracker
 from tests.engines import Capability
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def start_once(settings: dict[str, Any], begin: Any, tried: Any, leave: Any, rep
     config = DynamoDBConfig.for_local_development(**settings)
     begin.wait()
     try:
-        with RunContext(config, "exclusive") as run:
+        with RunTracker(config).run("exclusive") as run:
             replies.put(("entered", run.run_id))
             tried.release()
             leave.wait()
@@ -79,7 +79,7 @@ def running(config: DynamoDBConfig) -> Any:
     """A run of a fresh pipeline on each engine."""
     create_tables(config)
     PipelineConfigRepository(config).create(PipelineConfig(pipeline_id="exclusive"))
-    with RunContext(config, "exclusive") as run:
+    with RunTracker(config).run("exclusive") as run:
         yield run.run_id
 
 

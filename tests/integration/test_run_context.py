@@ -25,7 +25,7 @@ from dynamodb_wrapper.repositories import (
     PipelineRunLogsRepository,
     create_tables,
 )
-from dynamodb_wrapper.runs import RunContext, current_run
+from dynamodb_wrapper.runs import RunOptions, RunTracker, current_run
 from tests.runs import abandoned
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run_that_raises(config: DynamoDBConfig, error: BaseException) -> tuple[str, 
     """Run a body that raises; return the run and what came out."""
     run_id = ""
     try:
-        with RunContext(config, "exclusive") as run:
+        with RunTracker(config).run("exclusive") as run:
             run_id = run.run_id
             raise error
     except BaseException as caught:
@@ -79,7 +79,7 @@ def run_that_raises(config: DynamoDBConfig, error: BaseException) -> tuple[str, 
 
 
 def test_a_body_that_ends_is_a_success_and_frees_the_pipeline(tables: DynamoDBConfig) -> None:
-    with RunContext(tables, "exclusive") as run:
+    with RunTracker(tables).run("exclusive") as run:
         assert state(tables, "exclusive")["holder"] == {"S": run.run_id}
         assert stored(tables, run.run_id).status is RunStatus.RUNNING
     record = stored(tables, run.run_id)
@@ -99,7 +99,7 @@ def test_a_run_says_where_it_runs_and_with_which_configuration(
     local_tables: DynamoDBConfig,
 ) -> None:
     pipeline = PipelineConfigRepository(local_tables).get_or_raise("exclusive")
-    with RunContext(local_tables, "exclusive", parameters={"day": "2013-01-01"}) as run:
+    with RunTracker(local_tables).run("exclusive", parameters={"day": "2013-01-01"}) as run:
         record = stored(local_tables, run.run_id)
     assert record.runtime.pid is not None
     assert record.runtime.host
@@ -113,7 +113,7 @@ def test_a_run_says_where_it_runs_and_with_which_configuration(
 def test_a_finished_run_expires_after_the_retention_of_its_pipeline(
     local_tables: DynamoDBConfig,
 ) -> None:
-    with RunContext(local_tables, "exclusive") as run:
+    with RunTracker(local_tables).run("exclusive") as run:
         assert stored(local_tables, run.run_id).expires_at is None
     record = stored(local_tables, run.run_id)
     assert record.end_time is not None
@@ -145,7 +145,7 @@ def test_failures_in_a_row_are_counted_until_a_success(local_tables: DynamoDBCon
     assert state(local_tables, "exclusive")["consecutive_failures"] == {"N": "3"}
     run_that_raises(local_tables, KeyboardInterrupt())
     assert state(local_tables, "exclusive")["consecutive_failures"] == {"N": "3"}
-    with RunContext(local_tables, "exclusive"):
+    with RunTracker(local_tables).run("exclusive"):
         pass
     assert state(local_tables, "exclusive")["consecutive_failures"] == {"N": "0"}
 
@@ -179,7 +179,7 @@ def test_each_way_out_has_its_status_and_stays_what_it_is(
 
 def test_a_closed_generator_is_a_cancelled_run(local_tables: DynamoDBConfig) -> None:
     def rows() -> Any:
-        with RunContext(local_tables, "exclusive") as run:
+        with RunTracker(local_tables).run("exclusive") as run:
             yield run.run_id
             yield "never"
 
@@ -191,7 +191,7 @@ def test_a_closed_generator_is_a_cancelled_run(local_tables: DynamoDBConfig) -> 
 
 def test_an_unknown_pipeline_is_refused_before_the_body(tables: DynamoDBConfig) -> None:
     entered = []
-    with pytest.raises(ItemNotFoundError, match="'nobody'"), RunContext(tables, "nobody"):
+    with pytest.raises(ItemNotFoundError, match="'nobody'"), RunTracker(tables).run("nobody"):
         entered.append(True)
     assert not entered
     assert state(tables, "nobody") == {}
@@ -200,30 +200,46 @@ def test_an_unknown_pipeline_is_refused_before_the_body(tables: DynamoDBConfig) 
 def test_an_inactive_pipeline_is_refused_unless_forced(tables: DynamoDBConfig) -> None:
     entered = []
     refused = pytest.raises(PipelineInactiveError, match="'inactive' is switched off")
-    with refused, RunContext(tables, "inactive"):
+    with refused, RunTracker(tables).run("inactive"):
         entered.append(True)
     assert not entered
     assert state(tables, "inactive") == {}
-    with RunContext(tables, "inactive", force=True) as run:
+    with RunTracker(tables).run("inactive", options=RunOptions(force=True)) as run:
         entered.append(True)
     assert entered
     assert stored(tables, run.run_id).status is RunStatus.SUCCESS
 
 
 def test_a_second_exclusive_start_is_refused_naming_the_holder(tables: DynamoDBConfig) -> None:
-    with RunContext(tables, "exclusive") as run:
-        with pytest.raises(AlreadyRunningError) as refusal, RunContext(tables, "exclusive"):
-            pytest.fail("the body of a refused run was entered")
+    held = abandoned(tables, "exclusive")
+    with pytest.raises(AlreadyRunningError) as refusal, RunTracker(tables).run("exclusive"):
+        pytest.fail("the body of a refused run was entered")
+    assert refusal.value.holder == held.run_id
+    assert held.run_id in str(refusal.value)
+    assert "release('exclusive'" in str(refusal.value)
+    assert refusal.value.since is not None
+    assert refusal.value.host is not None
+    assert refusal.value.last_heartbeat is not None
+    assert not refusal.value.self_nested
+    held.finish()
+    assert stored(tables, held.run_id).status is RunStatus.SUCCESS
+
+
+def test_a_run_inside_of_its_own_pipeline_is_refused_at_once(tables: DynamoDBConfig) -> None:
+    waiting = RunOptions(on_conflict="wait", wait_seconds=3600)
+    with RunTracker(tables).run("exclusive") as run:
+        with pytest.raises(AlreadyRunningError) as refusal:
+            RunTracker(tables).start("exclusive", options=waiting)
         assert refusal.value.holder == run.run_id
-        assert run.run_id in str(refusal.value)
-        assert "release('exclusive'" in str(refusal.value)
-        assert refusal.value.since is not None
-        assert refusal.value.host is not None
+        assert refusal.value.self_nested
     assert stored(tables, run.run_id).status is RunStatus.SUCCESS
 
 
 def test_runs_of_a_pipeline_without_limit_go_side_by_side(tables: DynamoDBConfig) -> None:
-    with RunContext(tables, "unlimited") as first, RunContext(tables, "unlimited") as second:
+    with (
+        RunTracker(tables).run("unlimited") as first,
+        RunTracker(tables).run("unlimited") as second,
+    ):
         assert first.fence is None
     held = state(tables, "unlimited")
     assert "holder" not in held
@@ -233,7 +249,7 @@ def test_runs_of_a_pipeline_without_limit_go_side_by_side(tables: DynamoDBConfig
 
 
 def test_an_older_run_that_ends_later_does_not_move_history_back(tables: DynamoDBConfig) -> None:
-    older, newer = RunContext(tables, "unlimited"), RunContext(tables, "unlimited")
+    older, newer = RunTracker(tables).run("unlimited"), RunTracker(tables).run("unlimited")
     older_run = older.__enter__()
     newer_run = newer.__enter__()
     failure = ValueError("newer fails")
@@ -248,14 +264,14 @@ def test_an_older_run_that_ends_later_does_not_move_history_back(tables: DynamoD
 def test_the_fence_of_a_pipeline_only_grows(local_tables: DynamoDBConfig) -> None:
     fences = []
     for _ in range(5):
-        with RunContext(local_tables, "exclusive") as run:
+        with RunTracker(local_tables).run("exclusive") as run:
             fences.append(run.fence)
     assert fences == sorted(set(fences))
 
 
 def test_a_nested_run_of_another_pipeline_is_a_child(local_tables: DynamoDBConfig) -> None:
-    with RunContext(local_tables, "exclusive") as parent:
-        with RunContext(local_tables, "unlimited") as child:
+    with RunTracker(local_tables).run("exclusive") as parent:
+        with RunTracker(local_tables).run("unlimited") as child:
             assert current_run() is child
         assert current_run() is parent
     assert stored(local_tables, child.run_id).parent_run_id == parent.run_id
@@ -278,7 +294,7 @@ def test_release_ends_a_dead_holder_as_lost_and_lets_the_next_run_in(
     assert released.status_detail == "node was lost"
     assert released.end_time is not None
     assert released.detected_at is not None
-    with RunContext(tables, "exclusive") as following:
+    with RunTracker(tables).run("exclusive") as following:
         assert following.fence is not None
         assert dead.fence is not None
         assert following.fence > dead.fence
@@ -289,7 +305,7 @@ def test_a_released_run_that_was_alive_stays_lost_and_is_told(tables: DynamoDBCo
     runs = PipelineRunLogsRepository(tables)
     with (
         pytest.raises(RunFinishError, match="released") as told,
-        RunContext(tables, "exclusive") as run,
+        RunTracker(tables).run("exclusive") as run,
     ):
         runs.release("exclusive", reason="looked dead")
     record = stored(tables, run.run_id)
@@ -301,7 +317,10 @@ def test_a_released_run_that_was_alive_stays_lost_and_is_told(tables: DynamoDBCo
 
 def test_a_released_run_that_fails_keeps_its_own_exception(local_tables: DynamoDBConfig) -> None:
     error = ValueError("mine")
-    with pytest.raises(ValueError, match="mine") as caught, RunContext(local_tables, "exclusive"):
+    with (
+        pytest.raises(ValueError, match="mine") as caught,
+        RunTracker(local_tables).run("exclusive"),
+    ):
         PipelineRunLogsRepository(local_tables).release("exclusive", reason="looked dead")
         raise error
     assert caught.value is error
@@ -326,8 +345,8 @@ def test_no_secret_of_the_process_is_stored_with_a_failure(local_tables: DynamoD
     client = client_for(local_tables)
     with (
         pytest.raises(RuntimeError),
-        RunContext(
-            config, "exclusive", client=client, parameters={"note": f"key is {secret}"}
+        RunTracker(config, client=client).run(
+            "exclusive", parameters={"note": f"key is {secret}"}
         ) as run,
     ):
         raise RuntimeError(f"cannot log in with {secret}")
@@ -364,7 +383,7 @@ def test_an_exception_whose_text_cannot_be_read_is_a_failure_all_the_same(
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="task groups come with 3.11")
 def test_a_cancelled_task_is_a_cancelled_run(local_tables: DynamoDBConfig) -> None:
     async def work(found: list[str]) -> None:
-        with RunContext(local_tables, "exclusive") as run:
+        with RunTracker(local_tables).run("exclusive") as run:
             found.append(run.run_id)
             await asyncio.Event().wait()
 
@@ -399,7 +418,7 @@ def test_parameters_are_stored_as_json_can_say_them_and_cut_where_they_are_large
     local_tables: DynamoDBConfig,
 ) -> None:
     given = {"day": date(2013, 1, 1), "password": "hunter2", "text": "y" * 100_000, "n": 0.5}
-    with RunContext(local_tables, "unlimited", parameters=given) as run:
+    with RunTracker(local_tables).run("unlimited", parameters=given) as run:
         pass
     kept = stored(local_tables, run.run_id).parameters
     assert kept["day"] == "2013-01-01"
@@ -408,7 +427,7 @@ def test_parameters_are_stored_as_json_can_say_them_and_cut_where_they_are_large
     assert len(kept["text"].encode()) <= 4096
     assert kept["text"].endswith("…[cut]")
     many = {f"parameter {number}": "z" * 4000 for number in range(100)}
-    with RunContext(local_tables, "unlimited", parameters=many) as run:
+    with RunTracker(local_tables).run("unlimited", parameters=many) as run:
         pass
     assert set(stored(local_tables, run.run_id).parameters) == {"[cut]"}
 
@@ -418,17 +437,17 @@ def test_what_cannot_be_a_parameter_or_tag_is_refused_before_the_body(
 ) -> None:
     many = {f"tag {number}": "x" for number in range(51)}
     with pytest.raises(ValidationError, match="50 are the limit"):
-        RunContext(local_tables, "exclusive", tags=many).__enter__()
+        RunTracker(local_tables).run("exclusive", tags=many).__enter__()
     with pytest.raises(ValidationError, match="finite"):
-        RunContext(local_tables, "exclusive", parameters={"x": float("nan")}).__enter__()
+        RunTracker(local_tables).run("exclusive", parameters={"x": float("nan")}).__enter__()
     with pytest.raises(ValidationError, match=r"'by hand'.*manual, schedule"):
-        RunContext(local_tables, "exclusive", trigger="by hand")
+        RunTracker(local_tables).run("exclusive", trigger="by hand")
     assert state(local_tables, "exclusive") == {}
 
 
 def test_a_run_that_has_grown_too_large_ends_all_the_same(local_tables: DynamoDBConfig) -> None:
     runs = PipelineRunLogsRepository(local_tables)
-    with pytest.raises(RuntimeError), RunContext(local_tables, "exclusive") as run:
+    with pytest.raises(RuntimeError), RunTracker(local_tables).run("exclusive") as run:
         for number in range(99):
             runs.add_stage_info(run.run_id, f"stage {number}", StageInfo(error="x y " * 1020))
         raise RuntimeError("a b " * 5000)
@@ -458,7 +477,7 @@ def test_a_dead_run_that_has_grown_too_large_can_be_released(
 def test_a_run_that_somebody_ended_is_told_how_it_ended(local_tables: DynamoDBConfig) -> None:
     runs = PipelineRunLogsRepository(local_tables)
     with pytest.raises(RunFinishError, match="had ended as failed before") as told:
-        with RunContext(local_tables, "exclusive") as run:
+        with RunTracker(local_tables).run("exclusive") as run:
             runs.update_run_status(run.run_id, "failed")
     assert "release" not in str(told.value)
     assert stored(local_tables, run.run_id).status is RunStatus.FAILED

@@ -14,7 +14,7 @@ from dynamodb_wrapper.repositories import (
     PipelineRunLogsRepository,
     create_tables,
 )
-from dynamodb_wrapper.runs import RunContext
+from dynamodb_wrapper.runs import RunTracker
 from tests import faults
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ def test_a_start_that_cannot_be_stored_does_not_enter_the_body(
 ) -> None:
     client = client_for(hasty)
     with faults.injected(client, fault) as met:
-        with pytest.raises(RunStartError, match="did not begin"), RunContext(hasty, "exclusive"):
+        with (
+            pytest.raises(RunStartError, match="did not begin"),
+            RunTracker(hasty).run("exclusive"),
+        ):
             pytest.fail("the body was entered")
         assert met
 
@@ -62,7 +65,10 @@ def test_trouble_at_the_end_never_masks_the_exception_of_the_body(
 ) -> None:
     error = ValueError("mine")
     client = client_for(hasty)
-    with pytest.raises(ValueError, match="mine") as caught, RunContext(hasty, "exclusive") as run:
+    with (
+        pytest.raises(ValueError, match="mine") as caught,
+        RunTracker(hasty).run("exclusive") as run,
+    ):
         trouble = faults.injected(client, fault, *ENDING)
         trouble.__enter__()
         raise error
@@ -82,7 +88,7 @@ def test_trouble_at_the_end_of_an_exclusive_success_is_told_and_never_stored_as_
 ) -> None:
     client = client_for(hasty)
     run_id = ""
-    with pytest.raises(RunFinishError) as told, RunContext(hasty, "exclusive") as run:
+    with pytest.raises(RunFinishError) as told, RunTracker(hasty).run("exclusive") as run:
         run_id = run.run_id
         trouble = faults.injected(client, fault, *ENDING)
         trouble.__enter__()
@@ -97,7 +103,7 @@ def test_trouble_at_the_end_of_an_unlimited_success_is_logged_and_the_body_stand
     hasty: DynamoDBConfig, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = client_for(hasty)
-    with RunContext(hasty, "unlimited") as run:
+    with RunTracker(hasty).run("unlimited") as run:
         trouble = faults.injected(client, fault, *ENDING)
         trouble.__enter__()
     trouble.__exit__(None, None, None)
@@ -115,13 +121,13 @@ def test_short_trouble_at_the_end_is_overcome(
         pytest.skip("a refused permission is not tried again")
     patient = hasty.model_copy(update={"operation_timeout_seconds": 20})
     client = client_for(patient)
-    with RunContext(patient, "exclusive") as run:
+    with RunTracker(patient).run("exclusive") as run:
         trouble = faults.injected(client, fault, operation, times=2)
         met = trouble.__enter__()
     trouble.__exit__(None, None, None)
     assert met
     assert stored(patient, run.run_id).status is RunStatus.SUCCESS
-    with RunContext(patient, "exclusive"):
+    with RunTracker(patient).run("exclusive"):
         pass
 
 
@@ -130,7 +136,7 @@ def test_a_start_whose_reply_was_lost_is_one_run(hasty: DynamoDBConfig, pipeline
     patient = hasty.model_copy(update={"max_attempts": 3, "operation_timeout_seconds": 20})
     client = client_for(patient)
     lost = faults.injected(client, faults.lost_reply, "TransactWriteItems", times=1)
-    with lost as met, RunContext(patient, pipeline_id):
+    with lost as met, RunTracker(patient).run(pipeline_id):
         pass
     assert len(met) == 1
     assert runs_of(patient, pipeline_id) == [RunStatus.SUCCESS]
@@ -149,7 +155,7 @@ def test_a_start_that_landed_under_a_forgotten_token_is_recognised_by_its_writer
     event = "provide-client-params.dynamodb.TransactWriteItems"
     client.meta.events.register(event, without_token)
     landed = faults.injected(client, _apply_then_conflict, "TransactWriteItems", times=1)
-    with landed as met, RunContext(patient, "exclusive") as run:
+    with landed as met, RunTracker(patient).run("exclusive") as run:
         pass
     client.meta.events.unregister(event, without_token)
     assert len(met) == 1
@@ -170,7 +176,7 @@ def test_a_conflict_at_the_start_is_tried_again(hasty: DynamoDBConfig) -> None:
     patient = hasty.model_copy(update={"operation_timeout_seconds": 20})
     conflict = faults.cancelled("None", "TransactionConflict")
     trouble = faults.injected(client_for(patient), conflict, "TransactWriteItems", times=3)
-    with trouble as met, RunContext(patient, "exclusive") as run:
+    with trouble as met, RunTracker(patient).run("exclusive") as run:
         pass
     assert len(met) == 3
     assert stored(patient, run.run_id).status is RunStatus.SUCCESS
@@ -185,12 +191,12 @@ def test_a_start_between_the_read_and_the_lock_is_noticed_and_looked_at_again(
 
     def other_run_first(request: object) -> None:
         others.append(True)
-        with RunContext(hasty, "exclusive"):
+        with RunTracker(hasty).run("exclusive"):
             pass
 
     client = client_for(patient)
     with faults.injected(client, other_run_first, "TransactWriteItems", times=1):
-        with RunContext(patient, "exclusive") as run:
+        with RunTracker(patient).run("exclusive") as run:
             pass
     assert others
     assert stored(patient, run.run_id).status is RunStatus.SUCCESS
@@ -202,7 +208,7 @@ def test_a_state_item_changed_by_hand_is_told_and_the_run_is_unchanged(
 ) -> None:
     client = client_for(hasty)
     with pytest.raises(RunFinishError, match="changed by hand"):
-        with RunContext(hasty, "exclusive") as run:
+        with RunTracker(hasty).run("exclusive") as run:
             client.update_item(
                 TableName=hasty.table_name("pipeline_run_logs"),
                 Key={"run_id": {"S": "#pipeline#exclusive"}},

@@ -35,7 +35,7 @@ from dynamodb_wrapper.repositories import (
     PipelineRunLogsRepository,
     create_tables,
 )
-from dynamodb_wrapper.runs import RunContext
+from dynamodb_wrapper.runs import RunTracker
 from tests.engines import recorded_operations, refuse_scan, small_pages
 from tests.runs import abandoned
 
@@ -183,7 +183,7 @@ def test_ending_the_holder_through_the_door_frees_its_pipeline(
 def test_a_run_of_run_control_refuses_the_other_doors(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
-    with RunContext(config, "p") as run:
+    with RunTracker(config).run("p") as run:
         whole = runs.get_or_raise(run.run_id, consistent=True)
         whole.notes = "changed"
         refusals = [
@@ -212,7 +212,7 @@ def test_a_run_of_run_control_refuses_the_other_doors(
 def test_what_run_control_does_not_own_can_be_updated(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
-    with RunContext(config, "p") as run:
+    with RunTracker(config).run("p") as run:
         updated = runs.update(run.run_id, set={"notes": "watch the join", ("tags", "day"): "1"})
     assert updated.notes == "watch the join"
     assert updated.tags == {"day": "1"}
@@ -224,7 +224,7 @@ def test_what_run_control_does_not_own_can_be_updated(
 def test_parts_of_a_running_run_are_stored_without_reading(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
-    with RunContext(config, "p") as run:
+    with RunTracker(config).run("p") as run:
         version = runs.get_or_raise(run.run_id, consistent=True).row_version
         with recorded_operations(client_for(config)) as operations:
             runs.add_stage_info(run.run_id, "load", StageInfo(records_read=5))
@@ -247,7 +247,7 @@ def test_parts_of_a_running_run_are_stored_without_reading(
 def test_parts_of_a_run_that_ended_are_refused(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
-    with RunContext(config, "p") as run:
+    with RunTracker(config).run("p") as run:
         pass
     for refused in (
         lambda: runs.add_stage_info(run.run_id, "late", StageInfo()),
@@ -351,7 +351,7 @@ def test_running_pipelines_are_found_behind_pages_of_entries_that_ended(
             UpdateExpression="SET gx_live = :e, gx_started = :s",
             ExpressionAttributeValues={":e": {"S": "dev"}, ":s": {"S": f"2000#{number}"}},
         )
-    with RunContext(config, "p") as run, small_pages(client):
+    with RunTracker(config).run("p") as run, small_pages(client):
         assert ids(runs.get_running_pipelines()) == [run.run_id]
         assert runs.get_running_pipelines("prod") == []
     assert runs.get_running_pipelines() == []
@@ -436,7 +436,7 @@ def test_release_needs_a_reason(local_runs: PipelineRunLogsRepository) -> None:
 def test_the_lock_of_a_pipeline_cannot_be_deleted_as_if_it_were_a_run(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
-    with RunContext(config, "p") as run:
+    with RunTracker(config).run("p") as run:
         for refused in (
             lambda: runs.delete("#pipeline#p"),
             lambda: runs.update("#pipeline#p", set={"notes": "x"}),

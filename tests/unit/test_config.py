@@ -54,6 +54,7 @@ TAKEN: dict[str, tuple[str, Any]] = {
     "DYNAMODB_OPERATION_TIMEOUT_SECONDS": ("9", 9.0),
     "DYNAMODB_USER_TIMEZONE": ("Europe/Berlin", "Europe/Berlin"),
     "DYNAMODB_ACTOR": ("me", "me"),
+    "DYNAMODB_SPOOL_DIRECTORY": ("/var/spool/runs", "/var/spool/runs"),
 }
 REFUSED = {
     "AWS_REGION": "Wr0ng value",

@@ -18,7 +18,7 @@ from dynamodb_wrapper import (
     TableConfigRepository,
     create_tables,
 )
-from dynamodb_wrapper.runs import RunContext
+from dynamodb_wrapper.runs import RunTracker
 
 if TYPE_CHECKING:
     from dynamodb_wrapper import DynamoDBConfig
@@ -59,11 +59,11 @@ def test_the_tables_of_a_pipeline_are_found_by_their_part(config: DynamoDBConfig
 
 def test_a_run_is_recorded_from_its_start_to_its_end(config: DynamoDBConfig) -> None:
     runs = PipelineRunLogsRepository(config)
-    with RunContext(config, "daily") as run:
+    with RunTracker(config).run("daily") as run:
         assert [found.run_id for found in runs.get_running_pipelines()] == [run.run_id]
         with pytest.raises(AlreadyRunningError, match=run.run_id):
-            RunContext(config, "daily").__enter__()
+            RunTracker(config).run("daily").__enter__()
     assert runs.get_or_raise(run.run_id).status is RunStatus.SUCCESS
-    with pytest.raises(ZeroDivisionError), RunContext(config, "daily"):
+    with pytest.raises(ZeroDivisionError), RunTracker(config).run("daily"):
         raise ZeroDivisionError
     assert [found.error_type for found in runs.get_failed_runs()] == ["ZeroDivisionError"]

@@ -1,0 +1,363 @@
+"""The start of a run: stored before its body runs, or the body does not run."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import random
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Union
+
+import pydantic
+
+from dynamodb_wrapper.exceptions import (
+    AccessDeniedError,
+    AlreadyRunningError,
+    ConnectionError,
+    DynamoDBWrapperError,
+    PipelineInactiveError,
+    RunStartError,
+    ServiceError,
+    ThrottledError,
+    ValidationError,
+)
+from dynamodb_wrapper.models import (
+    Partition,
+    PartitionGrain,
+    PipelineConfig,
+    PipelineRunLog,
+    RunStatus,
+    TriggerType,
+    partition_of,
+    partition_of_key,
+)
+from dynamodb_wrapper.redaction import stored_text
+from dynamodb_wrapper.runs import current
+from dynamodb_wrapper.runs.fencing import DeltaFence
+from dynamodb_wrapper.runs.heartbeat import Heartbeat
+from dynamodb_wrapper.runs.hooks import LOST, STARTED
+from dynamodb_wrapper.runs.lease import Lease
+from dynamodb_wrapper.runs.logs import LogCapture
+from dynamodb_wrapper.runs.options import RunOptions
+from dynamodb_wrapper.runs.parameters import stored_parameters
+from dynamodb_wrapper.runs.progress import Progress
+from dynamodb_wrapper.runs.recording import Recorder
+from dynamodb_wrapper.runs.run import Run
+from dynamodb_wrapper.runs.runtime import describe_runtime
+from dynamodb_wrapper.runs.signals import SignalGuard
+from dynamodb_wrapper.wire.problems import clean_errors, explain
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.runs.ending import Ending
+    from dynamodb_wrapper.runs.reaping import Reaping
+    from dynamodb_wrapper.runs.services import Services
+
+logger = logging.getLogger(__name__)
+
+RunKey = Union[str, date, datetime, Partition]
+
+_UNREACHABLE = (ConnectionError, ThrottledError, ServiceError, AccessDeniedError)
+_FIRST_LEASE = timedelta(seconds=90)
+_ERROR_BYTES = 2048
+_POLL_SECONDS = (0.5, 5.0)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is asked for with.
+
+    Attributes:
+        pipeline_id: The pipeline.
+        run_key: What the run is for; a date or moment stands for the partition it lies in.
+        parameters: Stored with the run, with secrets taken out.
+        tags: Stored with the run.
+        trigger: What started the run.
+        options: How it begins and ends.
+    """
+
+    pipeline_id: str
+    run_key: RunKey | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trigger: TriggerType = TriggerType.MANUAL
+    options: RunOptions = field(default_factory=RunOptions)
+
+
+class Opening:
+    """Begins runs of one tracker."""
+
+    def __init__(self, services: Services, ending: Ending, reaping: Reaping) -> None:
+        self._services = services
+        self._ending = ending
+        self._reaping = reaping
+
+    def begin(self, request: RunRequest, *, watch_signals: bool = False) -> Run:
+        """Store that a run begins, and return it with its heart beating.
+
+        Args:
+            request: What is asked for.
+            watch_signals: Whether SIGTERM is to end the run; for blocks.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
+            PipelineInactiveError: It is switched off.
+            AlreadyRunningError: Another run holds it, or works at the run key.
+            AlreadySucceededError: The run key has succeeded.
+            RunStartError: The start could not be stored.
+        """
+        self._refuse_own_pipeline(request)
+        guard = SignalGuard()
+        pipeline: PipelineConfig | None = None
+        try:
+            pipeline = self._pipeline(request)
+            self._reaping.before_start(pipeline)
+            record = self._record(request, pipeline)
+            stored = self._start(request, pipeline, record, guard)
+        except _UNREACHABLE as error:
+            pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
+            if self._may_go_untracked(request, pipeline) and pipeline is not None:
+                run = self._untracked(request, pipeline, error)
+                return self._opened(run, guard, watch_signals=watch_signals)
+            raise _start_error(request, error) from error
+        run = self._open(Run(stored, pipeline, request.options, self._services.clock))
+        return self._opened(run, guard, watch_signals=watch_signals)
+
+    # ---- before ----------------------------------------------------------------------------------
+
+    def _refuse_own_pipeline(self, request: RunRequest) -> None:
+        """Refuse at once what could never begin: the holder waits for this very call to return."""
+        for outer in current.enclosing_runs():
+            same = outer.pipeline_id == request.pipeline_id
+            if same and outer.fence is not None and not outer.lease.is_lost:
+                raise AlreadyRunningError(
+                    f"Pipeline {request.pipeline_id!r} is exclusive and held by run "
+                    f"{outer.run_id}, inside of which this one would begin. End that one first: "
+                    "leave its block, or call its finish() or fail(error).",
+                    pipeline_id=request.pipeline_id,
+                    holder=outer.run_id,
+                    self_nested=True,
+                )
+
+    def _pipeline(self, request: RunRequest) -> PipelineConfig:
+        pipeline = self._services.pipelines.get_or_raise(request.pipeline_id, consistent=True)
+        self._services.known_pipelines[request.pipeline_id] = pipeline
+        if not pipeline.is_active and not request.options.force:
+            raise PipelineInactiveError(
+                f"Pipeline {request.pipeline_id!r} is switched off; "
+                "update_pipeline_status(..., True) switches it on, force=True runs it anyway.",
+                pipeline_id=request.pipeline_id,
+            )
+        return pipeline
+
+    def _record(self, request: RunRequest, pipeline: PipelineConfig) -> PipelineRunLog:
+        parent = current.find_current_run()
+        now = self._services.clock()
+        key, start, end = self._partition(request, pipeline)
+        try:
+            return PipelineRunLog(
+                pipeline_id=request.pipeline_id,
+                environment=pipeline.environment,
+                status=RunStatus.RUNNING,
+                trigger_type=request.trigger,
+                run_key=key,
+                partition_start=start,
+                partition_end=end,
+                writer=uuid.uuid4().hex,
+                start_time=now,
+                heartbeat_at=now,
+                lease_until=now + min(_FIRST_LEASE, pipeline.lease_duration),
+                lease_grace_seconds=pipeline.lease_grace.total_seconds(),
+                deadline=None if pipeline.max_runtime is None else now + pipeline.max_runtime,
+                parent_run_id=None if parent is None else parent.run_id,
+                root_run_id=None if parent is None else parent.record.root_run_id or parent.run_id,
+                pipeline_version=pipeline.version,
+                config_hash=pipeline.config_hash,
+                parameters=stored_parameters(request.parameters, self._services.secrets),
+                runtime=describe_runtime(),
+                tags=dict(request.tags),
+                retention_days=pipeline.retention_days,
+            )
+        except pydantic.ValidationError as error:
+            raise ValidationError(
+                f"The run of pipeline {request.pipeline_id!r} cannot begin: {explain(error)}.",
+                errors=clean_errors(error),
+            ) from error
+
+    def _partition(
+        self, request: RunRequest, pipeline: PipelineConfig
+    ) -> tuple[str | None, datetime | None, datetime | None]:
+        key, grain, zone = request.run_key, pipeline.partition_grain, pipeline.schedule_timezone
+        if key is None:
+            return None, None, None
+        if isinstance(key, str) and grain in (PartitionGrain.NONE, "none"):
+            return key, None, None
+        try:
+            if isinstance(key, str):
+                key = partition_of_key(key, grain, zone)
+            elif isinstance(key, date):
+                key = partition_of(key, grain, zone)
+        except ValueError as error:
+            raise ValidationError(
+                f"Run key {request.run_key!r} of pipeline {request.pipeline_id!r}: {error}"
+            ) from error
+        return key.key, key.start, key.end
+
+    # ---- the start -------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        request: RunRequest,
+        pipeline: PipelineConfig,
+        record: PipelineRunLog,
+        guard: SignalGuard,
+    ) -> PipelineRunLog:
+        """Store the start; with ``wait`` again and again while a live run is in the way.
+
+        A signal waits while a start is sent: it would leave a run that nobody ends.
+        """
+        options = request.options
+        deadline = time.monotonic() + options.wait_seconds
+        while True:
+            try:
+                with guard.finish_first():
+                    stored, lost = self._services.runs.start_run(
+                        record,
+                        exclusive=pipeline.is_exclusive,
+                        rerun=options.rerun,
+                        clock=self._services.clock,
+                    )
+            except DynamoDBWrapperError as error:
+                guard.deliver()
+                if not isinstance(error, AlreadyRunningError):
+                    raise
+                left = deadline - time.monotonic()
+                if options.on_conflict != "wait" or left <= 0:
+                    raise
+                logger.info("Waiting: %s", error)
+                time.sleep(min(random.uniform(*_POLL_SECONDS), left))
+                continue
+            for dead in lost:
+                self._services.hooks.tell(LOST, dead)
+            return stored
+
+    def _may_go_untracked(self, request: RunRequest, pipeline: PipelineConfig | None) -> bool:
+        return (
+            request.options.tracking == "best_effort"
+            and pipeline is not None
+            and not pipeline.is_exclusive
+        )
+
+    def _untracked(
+        self, request: RunRequest, pipeline: PipelineConfig, error: DynamoDBWrapperError
+    ) -> Run:
+        logger.warning(
+            "The start of a run of pipeline %s could not be stored; it runs untracked: %s",
+            request.pipeline_id,
+            error,
+        )
+        record = self._record(request, pipeline)
+        options, clock = request.options, self._services.clock
+        return self._open(Run(record, pipeline, options, clock, tracked=False))
+
+    def _opened(self, run: Run, guard: SignalGuard, *, watch_signals: bool) -> Run:
+        """Let signals through again; one that came meanwhile ends the run at once."""
+        run.guard = guard
+        if watch_signals:
+            guard.install()
+        try:
+            guard.deliver()
+        except BaseException as error:
+            self._ending.end(run, error)
+            raise
+        return run
+
+    # ---- the handle ------------------------------------------------------------------------------
+
+    def _open(self, run: Run) -> Run:
+        services, record = self._services, run.record
+        run.lease = Lease(record.lease_until, services.clock)
+        run.recorder = Recorder(
+            lambda parts: services.impatient_runs.record_parts(record, parts), run.run_id
+        )
+        run.progress = Progress(
+            lambda name: services.runs.watermark(run.pipeline_id, name), run.pipeline_id
+        )
+        run.delta = DeltaFence(run.pipeline_id, run.fence)
+        run.describe = lambda error: stored_text(
+            f"{type(error).__qualname__}: {_safe_text(error)}", services.secrets, _ERROR_BYTES
+        )
+        run.end = self._ending.end
+        run.heartbeat = Heartbeat(
+            run,
+            lambda: services.impatient_runs,
+            services.hooks,
+            on_stop_request=lambda: self._ending.stop_early(run),
+            after_beat=lambda: self._reaping.after_beat(run),
+        )
+        self._capture_logs(run)
+        if run.tracked:
+            run.heartbeat.start()
+        else:
+            run.recorder.close()
+        current.enter(run)
+        _ended_with_the_process(run, self._ending)
+        logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
+        services.hooks.tell(STARTED, record)
+        return run
+
+    def _capture_logs(self, run: Run) -> None:
+        level = run.options.capture_logs
+        if level is None or not run.tracked:
+            return
+        services = self._services
+        run.logs = LogCapture(
+            level,
+            services.secrets,
+            lambda: current.find_current_run() in (None, run),
+            lambda number, text: services.impatient_runs.put_chunk(
+                run.record, "log", number, text, services.clock()
+            ),
+        )
+        logging.getLogger().addHandler(run.logs)
+
+
+def _start_error(request: RunRequest, error: DynamoDBWrapperError) -> RunStartError:
+    return RunStartError(
+        f"The run of pipeline {request.pipeline_id!r} could not be recorded, so it did not "
+        f"begin: {error.message}",
+        pipeline_id=request.pipeline_id,
+        operation=error.operation,
+        error_code=error.error_code,
+        retryable=error.retryable,
+    )
+
+
+def _safe_text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not replace the exception
+        return "<the message could not be read>"
+
+
+# ---- runs nobody ends ----------------------------------------------------------------------------
+
+_open_runs: weakref.WeakKeyDictionary[Run, Ending] = weakref.WeakKeyDictionary()
+
+
+def _ended_with_the_process(run: Run, ending: Ending) -> None:
+    """End the run when the process does, unless somebody has ended it by then."""
+    if not _open_runs:
+        atexit.unregister(_end_open_runs)
+        atexit.register(_end_open_runs)
+    _open_runs[run] = ending
+
+
+def _end_open_runs() -> None:
+    for run, ending in list(_open_runs.items()):
+        if run.outcome is None:
+            ending.end_of_process(run)

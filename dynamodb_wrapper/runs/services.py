@@ -1,0 +1,78 @@
+"""What runs of one tracker share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineConfig
+from dynamodb_wrapper.repositories import PipelineConfigRepository, PipelineRunLogsRepository
+from dynamodb_wrapper.runs.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.runs.hooks import Hooks
+
+
+class Services:
+    """Repositories, clock, hooks and spool of one tracker.
+
+    Attributes:
+        config: Where the tables are.
+        clock: The present moment.
+        hooks: Told what happens.
+        cancel_jobs: Cancels the Spark jobs of a run, given its id.
+        auto_reap: Whether the heartbeat of a run also looks for dead runs of others.
+        known_pipelines: Configurations as they were read last.
+    """
+
+    def __init__(
+        self,
+        config: DynamoDBConfig,
+        client: Any,
+        clock: Callable[[], datetime],
+        hooks: Hooks,
+        *,
+        cancel_jobs: Callable[[str], None] | None,
+        auto_reap: bool,
+    ) -> None:
+        self.config = config
+        self._client = client
+        self.clock = clock
+        self.hooks = hooks
+        self.cancel_jobs = cancel_jobs
+        self.auto_reap = auto_reap
+        self.known_pipelines: dict[str, PipelineConfig] = {}
+
+    @cached_property
+    def pipelines(self) -> PipelineConfigRepository:
+        """The pipelines."""
+        return PipelineConfigRepository(self.config, client=self._client)
+
+    @cached_property
+    def runs(self) -> PipelineRunLogsRepository:
+        """The runs."""
+        return PipelineRunLogsRepository(self.config, client=self._client)
+
+    @cached_property
+    def impatient_runs(self) -> PipelineRunLogsRepository:
+        """The runs, through a client that gives up quickly; a client passed in stays as it is."""
+        return PipelineRunLogsRepository(self.config.impatient(), client=self._client)
+
+    @cached_property
+    def spool(self) -> Spool:
+        """Outcomes that could not be stored."""
+        return Spool(self.config.spool_path(), self.secrets)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values to take out of texts."""
+        return self.config.secret_values()
+
+    @property
+    def run_table(self) -> str:
+        """The run table as DynamoDB knows it."""
+        return self.config.table_name(PIPELINE_RUN_LOGS.name)
