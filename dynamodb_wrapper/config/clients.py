@@ -6,10 +6,12 @@ loader, because reading the service model is most of the cost.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import zlib
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ConfigurationError
@@ -17,7 +19,11 @@ from dynamodb_wrapper.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
+logger = logging.getLogger(__name__)
+
 _DEADLINE = "dynamodb_wrapper_deadline"
+_SKEW_SECONDS = 30
+_SKEW_EVERY_SECONDS = 60
 
 
 class _Cache:
@@ -118,6 +124,7 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
+    _warn_of_clock_skew(client)
     return client
 
 
@@ -215,3 +222,31 @@ def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
             )
 
     client.meta.events.register_first("needs-retry.dynamodb", check_last)
+
+
+def _warn_of_clock_skew(client: Any) -> None:
+    """Compare the clock of this machine with the date of a reply, once a minute at most.
+
+    Nothing depends on the clocks agreeing, but leases run out early or late for everybody else.
+    """
+    last = [float("-inf")]
+
+    def compare(parsed: Any, **_: Any) -> None:
+        now = time.monotonic()
+        if now - last[0] < _SKEW_EVERY_SECONDS:
+            return
+        last[0] = now
+        text = (parsed or {}).get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        try:
+            skew = time.time() - parsedate_to_datetime(text).timestamp()
+        except (TypeError, ValueError):
+            return
+        if abs(skew) > _SKEW_SECONDS:
+            logger.warning(
+                "The clock of this machine is %.0f s %s DynamoDB's. Set it: leases of runs are "
+                "judged by it.",
+                abs(skew),
+                "ahead of" if skew > 0 else "behind",
+            )
+
+    client.meta.events.register("after-call.dynamodb", compare)

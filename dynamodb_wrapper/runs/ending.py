@@ -17,6 +17,7 @@ from dynamodb_wrapper.exceptions import (
     RunFinishError,
 )
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
+from dynamodb_wrapper.repositories.run_endings import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
 from dynamodb_wrapper.runs.outcomes import Circumstances, outcome_of, stack_chunks
@@ -92,6 +93,7 @@ class Ending:
 
     def _outcome(self, run: Run, error: BaseException | None) -> RunOutcome:
         around = Circumstances(
+            run.run_id,
             self._services.secrets,
             run.guard.received_at is not None,
             run.options.exit_zero,
@@ -123,7 +125,7 @@ class Ending:
         stored, problem = self._store(run, whole, limit_seconds)
         if stored is not None:
             self._store_texts(run, error)
-            self._tell(stored)
+        self._tell(run, outcome, stored)
         if cancelling is not None:
             cancelling.join(_CANCEL_JOIN_SECONDS)
         return problem
@@ -198,10 +200,14 @@ class Ending:
 
     # ---- around it -------------------------------------------------------------------------------
 
-    def _tell(self, stored: PipelineRunLog) -> None:
-        self._services.hooks.tell(FINISHED, stored)
-        if stored.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
-            self._services.hooks.tell(FAILED, stored)
+    def _tell(self, run: Run, outcome: RunOutcome, stored: PipelineRunLog | None) -> None:
+        """Tell the hooks, also of an end that is not stored: somebody may be waiting for it."""
+        hooks, known = self._services.hooks, stored
+        if known is None:
+            known = run_after(run.record, outcome, run.record.updated_by or "")
+        hooks.tell(FINISHED, known, stored=stored is not None)
+        if known.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
+            hooks.tell(FAILED, known, stored=stored is not None)
 
     def _cancel_jobs(self, run: Run, outcome: RunOutcome) -> threading.Thread | None:
         early = outcome.status in (RunStatus.CANCELLED, RunStatus.TIMED_OUT)

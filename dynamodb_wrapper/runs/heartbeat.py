@@ -110,7 +110,8 @@ class Heartbeat:
 
     def _until_next(self, delay: float) -> float:
         jittered = delay * random.uniform(1 - _JITTER, 1 + _JITTER)
-        return max(0.0, min(jittered, self._run.seconds_to_deadline()))
+        to_deadline = self._run.seconds_to_deadline()
+        return min(jittered, to_deadline) if to_deadline > 0 else jittered
 
     def _carry(self) -> None:
         self._run.recorder.flush()

@@ -33,6 +33,7 @@ class RunEvent:
         pipeline_id: Its pipeline.
         status: Its status now.
         run: What is known of it.
+        stored: Whether that is what DynamoDB says; False for an end that is kept in the spool.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class RunEvent:
     pipeline_id: str
     status: str
     run: PipelineRunLog
+    stored: bool = True
 
 
 Hook = Callable[[RunEvent], object]
@@ -51,9 +53,9 @@ class Hooks:
     def __init__(self, hooks: Iterable[Hook] = ()) -> None:
         self._hooks = tuple(hooks)
 
-    def tell(self, kind: str, run: PipelineRunLog) -> None:
+    def tell(self, kind: str, run: PipelineRunLog, *, stored: bool = True) -> None:
         """Call every hook, one after the other, in this thread."""
-        event = RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), run)
+        event = RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), run, stored)
         for hook in self._hooks:
             try:
                 hook(event)

@@ -7,7 +7,12 @@ import hashlib
 import traceback
 from dataclasses import dataclass
 
-from dynamodb_wrapper.exceptions import LeaseLostError, RunCancelledError, RunTimedOutError
+from dynamodb_wrapper.exceptions import (
+    LeaseLostError,
+    RunCancelledError,
+    RunError,
+    RunTimedOutError,
+)
 from dynamodb_wrapper.models import RunErrorInfo, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.redaction import head, presentable, stored_text, tail
@@ -24,12 +29,14 @@ class Circumstances:
     """What, besides its exception, decides how a body ended.
 
     Attributes:
+        run_id: The run; a request to stop another run is to this one an exception like any.
         secrets: Values to take out of texts.
         signalled: Whether SIGTERM came.
         exit_zero: What ``sys.exit(0)`` means: ``success`` or ``failed``.
         skip_reason: Why there was nothing to do.
     """
 
+    run_id: str | None = None
     secrets: tuple[str, ...] = ()
     signalled: bool = False
     exit_zero: str = "success"
@@ -66,15 +73,17 @@ def _classified(error: BaseException, around: Circumstances) -> RunOutcome:
         return RunOutcome(RunStatus.CANCELLED, "signal", info, exit_code=code)
     if isinstance(error, SystemExit):
         return _of_exit(error, around)
-    if isinstance(error, (KeyboardInterrupt, RunCancelledError)):
+    about_this_run = isinstance(error, RunError) and error.run_id == around.run_id
+    asked_to_stop = about_this_run and isinstance(error, RunCancelledError)
+    if asked_to_stop or isinstance(error, KeyboardInterrupt):
         return RunOutcome(RunStatus.CANCELLED, "user_cancel")
     if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
         return RunOutcome(RunStatus.CANCELLED, "cancelled")
     info = error_info(error, around.secrets)
-    if isinstance(error, RunTimedOutError):
+    if about_this_run and isinstance(error, RunTimedOutError):
         return RunOutcome(RunStatus.TIMED_OUT, "max_runtime", info)
-    reason = "heartbeat_lost" if isinstance(error, LeaseLostError) else "exception"
-    return RunOutcome(RunStatus.FAILED, reason, info)
+    lost = about_this_run and isinstance(error, LeaseLostError)
+    return RunOutcome(RunStatus.FAILED, "heartbeat_lost" if lost else "exception", info)
 
 
 def _of_exit(error: SystemExit, around: Circumstances) -> RunOutcome:

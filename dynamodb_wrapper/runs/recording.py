@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 Parts = dict[tuple[str, ...], Any]
 _PER_REQUEST = 25
+_ON_ITS_WAY_SECONDS = 4.0
 
 
 class Recorder:
@@ -60,9 +61,14 @@ class Recorder:
                     return False
 
     def pending(self) -> Parts:
-        """Return what could not be stored."""
-        with self._lock:
-            return dict(self._pending)
+        """Return what could not be stored; waits a little for what is on its way."""
+        arrived = self._sending.acquire(timeout=_ON_ITS_WAY_SECONDS)
+        try:
+            with self._lock:
+                return dict(self._pending)
+        finally:
+            if arrived:
+                self._sending.release()
 
     def close(self) -> None:
         """Send nothing any more by itself."""
