@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
 from botocore.awsrequest import AWSResponse
@@ -27,6 +29,10 @@ class Body:
 
     def read(self, *_: Any) -> bytes:
         return self._content
+
+
+def passed(request: Any) -> None:  # noqa: ARG001
+    """Nothing happens: for counting."""
 
 
 def reset(request: Any) -> Any:
@@ -123,3 +129,55 @@ def injected(
         yield met
     finally:
         client.meta.events.unregister("before-send.dynamodb", meet)
+
+
+@dataclass
+class _Plan:
+    fault: Fault
+    first: int
+    last: float
+    seen: int = 0
+    met: list[str] = field(default_factory=list)
+
+
+class Troubles:
+    """Faults that only the requests of one thread meet, so that many can be tried at once.
+
+    Args:
+        clients: The boto3 clients whose attempts are counted together.
+    """
+
+    def __init__(self, *clients: Any) -> None:
+        self._plans: dict[int, _Plan] = {}
+        for client in clients:
+            client.meta.events.register("before-send.dynamodb", self._meet)
+
+    def _meet(self, request: Any, **_: Any) -> Any:
+        plan = self._plans.get(threading.get_ident())
+        if plan is None:
+            return None
+        plan.seen += 1
+        if not plan.first <= plan.seen <= plan.last:
+            return None
+        plan.met.append(_operation(request))
+        return plan.fault(request)
+
+    @contextmanager
+    def here(
+        self, fault: Fault, *, first: int = 1, times: float = float("inf")
+    ) -> Iterator[list[str]]:
+        """Put a fault into attempts of this thread.
+
+        Args:
+            fault: What happens.
+            first: Number of the first attempt that meets it.
+            times: Attempts that meet it.
+
+        Yields:
+            The operations that met it, in order.
+        """
+        plan = self._plans[threading.get_ident()] = _Plan(fault, first, first + times - 1)
+        try:
+            yield plan.met
+        finally:
+            del self._plans[threading.get_ident()]
