@@ -171,6 +171,14 @@ class PipelineRunLogsRepository(RunControl):
         """
         self._parts.put(run.run_id, parts, writer=run.writer)
 
+    def check_parts(self, parts: Mapping[tuple[str, ...], Any]) -> None:
+        """Refuse parts that no run can hold. Sends nothing.
+
+        Raises:
+            ValidationError: A field does not take its value.
+        """
+        self._parts.encoded(parts)
+
     # ---- what a tracked run refuses ------------------------------------------------------------
 
     def put_many(self, runs: Iterable[PipelineRunLog]) -> int:

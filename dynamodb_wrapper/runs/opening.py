@@ -282,7 +282,9 @@ class Opening:
         services, record = self._services, run.record
         run.lease = Lease(record.lease_until, services.clock)
         run.recorder = Recorder(
-            lambda parts: services.impatient_runs.record_parts(record, parts), run.run_id
+            lambda parts: services.impatient_runs.record_parts(record, parts),
+            services.runs.check_parts,
+            run.run_id,
         )
         run.progress = Progress(
             lambda name: services.runs.watermark(run.pipeline_id, name), run.pipeline_id

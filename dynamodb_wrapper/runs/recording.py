@@ -26,15 +26,23 @@ class Recorder:
     """Keeps parts of a run until they are stored; several threads may record at once.
 
     A part is sent at once. After a failure parts wait for the next beat, so that an outage holds
-    the body up once and not with every metric.
+    the body up once and not with every metric. A value no run can hold is left out with a warning:
+    sent with the end of the run it would keep the run from ending.
 
     Args:
         send: Stores parts; raises one of our errors.
+        check: Refuses parts that no run can hold; sends nothing.
         label: The run, for the log.
     """
 
-    def __init__(self, send: Callable[[Mapping[tuple[str, ...], Any]], None], label: str) -> None:
+    def __init__(
+        self,
+        send: Callable[[Mapping[tuple[str, ...], Any]], None],
+        check: Callable[[Mapping[tuple[str, ...], Any]], None],
+        label: str,
+    ) -> None:
         self._send = send
+        self._check = check
         self._label = label
         self._pending: Parts = {}
         self._lock = threading.Lock()
@@ -43,22 +51,16 @@ class Recorder:
         self._is_closed = False
 
     def record(self, parts: Mapping[tuple[str, ...], Any]) -> None:
-        """Take parts and try to store them; never raises for trouble with DynamoDB."""
+        """Take parts and try to store them; never raises."""
+        fitting = {path: value for path, value in parts.items() if self._fits(path, value)}
         with self._lock:
-            self._pending.update(parts)
-            wait = self._is_troubled or self._is_closed
-        if not wait:
-            self.flush()
+            self._pending.update(fitting)
+        if not self._has_to_wait():
+            self._send_pending(after_trouble=False)
 
-    def flush(self) -> bool:
-        """Try to store what is pending; tell whether nothing is left."""
-        with self._sending:
-            while True:
-                batch = self._take()
-                if not batch:
-                    return True
-                if not self._try(batch):
-                    return False
+    def flush(self) -> None:
+        """Try to store what is pending, also after a failure."""
+        self._send_pending(after_trouble=True)
 
     def pending(self) -> Parts:
         """Return what could not be stored; waits a little for what is on its way."""
@@ -75,6 +77,25 @@ class Recorder:
         with self._lock:
             self._is_closed = True
 
+    def _has_to_wait(self) -> bool:
+        with self._lock:
+            return self._is_troubled or self._is_closed
+
+    def _fits(self, path: tuple[str, ...], value: Any) -> bool:
+        try:
+            self._check({path: value})
+        except DynamoDBWrapperError as error:
+            logger.warning("A part of run %s is left out: %s", self._label, error)
+            return False
+        return True
+
+    def _send_pending(self, *, after_trouble: bool) -> None:
+        with self._sending:
+            while after_trouble or not self._has_to_wait():  # the thread before may have met it
+                batch = self._take()
+                if not batch or not self._try(batch):
+                    return
+
     def _take(self) -> Parts:
         with self._lock:
             batch = dict(list(self._pending.items())[:_PER_REQUEST])
@@ -86,9 +107,10 @@ class Recorder:
         try:
             self._send(batch)
         except (InvalidTransitionError, ItemNotFoundError) as error:
-            logger.warning("A part of run %s is not stored: %s", self._label, error)
-            self.close()
-            return True  # the run has ended or is somebody else's: nothing more can be stored
+            logger.warning("Parts of run %s wait for its end: %s", self._label, error)
+            self._put_back(batch)
+            self.close()  # it has ended, or is somebody else's; taken for lost, it may end late
+            return False
         except DynamoDBWrapperError as error:
             self._give_back(batch, error)
             return False
@@ -96,12 +118,15 @@ class Recorder:
         return True
 
     def _give_back(self, batch: Parts, error: DynamoDBWrapperError) -> None:
-        with self._lock:
-            self._pending = {**batch, **self._pending}  # what is newer wins
-            warned, self._is_troubled = self._is_troubled, True
+        self._put_back(batch)
+        warned, self._is_troubled = self._is_troubled, True
         if not warned:
             logger.warning(
                 "Parts of run %s could not be stored; they are kept and sent again: %s",
                 self._label,
                 error,
             )
+
+    def _put_back(self, batch: Parts) -> None:
+        with self._lock:
+            self._pending = {**batch, **self._pending}  # what is newer wins

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+import pydantic
 
 from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
 from dynamodb_wrapper.repositories.run_endings import duration_seconds
+from dynamodb_wrapper.wire.problems import explain
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from dynamodb_wrapper.runs.run import Run
 
+logger = logging.getLogger(__name__)
+
 
 class Stage:
     """A stage of a run while it goes on; what it is told is stored when it ends.
+
+    A value no stage can hold, such as a metric that is not a number, is left out with a warning.
 
     Args:
         name: Name of the stage, unique within the run; the same name again replaces it.
@@ -72,7 +80,11 @@ class Stage:
     def _change(self, values: dict[str, Any]) -> None:
         """Replace the record, checked: a thread that stores it never sees half a change."""
         known = {name: getattr(self._info, name) for name in StageInfo.model_fields}
-        self._info = StageInfo.model_validate({**known, **values})
+        try:
+            self._info = StageInfo.model_validate({**known, **values})
+        except pydantic.ValidationError as error:
+            why = explain(error)
+            logger.warning("A part of stage %r of %r is left out: %s.", self.name, self._run, why)
 
 
 def _is_calm_exit(error: BaseException) -> bool:
