@@ -8,7 +8,8 @@ import random
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
@@ -22,19 +23,36 @@ from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
 from dynamodb_wrapper.runs.outcomes import Circumstances, outcome_of, stack_chunks
 from dynamodb_wrapper.runs.progress import noted
-from dynamodb_wrapper.runs.spool import SpooledRun
+from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.run import Run
     from dynamodb_wrapper.runs.services import Services
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _HURRIED_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 5.0
 _CANCEL_JOIN_SECONDS = 1.0
 _DEFINITE = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
+
+
+class _Budget(NamedTuple):
+    """The time to store an end and what hangs on it; SIGTERM leaves 5 s of it."""
+
+    begin: float
+    limit_seconds: float
+
+    def left(self, signalled_at: float | None) -> float:
+        until = self.begin + self.limit_seconds
+        if signalled_at is not None:
+            until = min(until, max(signalled_at, self.begin) + _HURRIED_SECONDS)
+        return until - time.monotonic()
 
 
 class Ending:
@@ -121,82 +139,105 @@ class Ending:
         totals = run.log_totals()
         if totals is not None:
             run.recorder.record({("logs",): totals})
-        whole = replace(outcome, parts=run.recorder.pending())
-        stored, problem = self._store(run, whole, limit_seconds)
+        spooled = SpooledRun(
+            self._services.run_table,
+            run.record,
+            replace(outcome, parts=run.recorder.pending()),
+            is_stored=run.tracked,
+            texts=self._texts(run, outcome, error),
+        )
+        budget = _Budget(time.monotonic(), limit_seconds)
+        stored, problem = self._store(run, spooled, budget)
         if stored is not None:
-            self._store_texts(run, error)
+            loss = self._store_texts(run, spooled, budget)
+            problem = problem or loss
         self._tell(run, outcome, stored)
         if cancelling is not None:
             cancelling.join(_CANCEL_JOIN_SECONDS)
         return problem
 
+    def _texts(
+        self, run: Run, outcome: RunOutcome, error: BaseException | None
+    ) -> tuple[RunText, ...]:
+        """Return what is stored beside the run: log lines left over, and the whole stack trace."""
+        lines = [] if run.logs is None else run.logs.left_over()
+        stack = []
+        if error is not None and outcome.error is not None:
+            stack = list(enumerate(stack_chunks(error, self._services.secrets), 1))
+        return (*(("log", *piece) for piece in lines), *(("err", *piece) for piece in stack))
+
     # ---- storing ---------------------------------------------------------------------------------
 
     def _store(
-        self, run: Run, outcome: RunOutcome, limit_seconds: float
+        self, run: Run, end: SpooledRun, budget: _Budget
     ) -> tuple[PipelineRunLog | None, DynamoDBWrapperError | None]:
         if not run.tracked:
-            return None, self._keep(run, outcome, "its start could not be stored either")
+            return None, self._keep(run, end, "its start could not be stored either")
+        services = self._services
         try:
-            stored = self._send(run, outcome, limit_seconds)
+            stored = self._send(
+                run, budget, lambda: services.impatient_runs.finish_run(run.record, end.outcome)
+            )
         except _DEFINITE as problem:
             logger.error("%s", problem)
-            return None, _trouble(run, outcome, problem.message, problem)
+            return None, _trouble(run, end.outcome, problem.message, problem)
         except Exception as problem:  # noqa: BLE001 - whatever it is, the outcome must not be lost
-            return None, self._keep(run, outcome, problem)
+            return None, self._keep(run, end, problem)
         logger.info("Run %s of pipeline %s ended: %s.", run.run_id, run.pipeline_id, stored.status)
         return stored, _watermark_conflict(run, stored)
 
-    def _send(self, run: Run, outcome: RunOutcome, limit_seconds: float) -> PipelineRunLog:
-        """Send until it is stored, or until the time is used up; SIGTERM leaves 5 s of it."""
-        begin, wait = time.monotonic(), 0.1
+    def _send(self, run: Run, budget: _Budget, send: Callable[[], T]) -> T:
+        """Send until it is stored, or until the time is used up."""
+        wait = 0.1
         while True:
             try:
-                return self._services.impatient_runs.finish_run(run.record, outcome)
+                return send()
             except DynamoDBWrapperError as problem:
-                left = begin + limit_seconds - time.monotonic()
-                if run.guard.received_at is not None:
-                    until = max(run.guard.received_at, begin) + _HURRIED_SECONDS
-                    left = min(left, until - time.monotonic())
+                left = budget.left(run.guard.received_at)
                 if not problem.retryable or left <= 0:
                     raise
                 logger.debug("The end of run %s is not stored yet: %s", run.run_id, problem)
             time.sleep(min(random.uniform(0, wait), left))
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
 
-    def _keep(self, run: Run, outcome: RunOutcome, why: Exception | str) -> DynamoDBWrapperError:
+    def _keep(self, run: Run, end: SpooledRun, why: Exception | str) -> DynamoDBWrapperError:
         """Keep an outcome in the spool; return an error where something depends on it."""
-        table = self._services.run_table
-        spooled = SpooledRun(table, run.record, outcome, is_stored=run.tracked)
         told = (
-            f"Run {run.run_id} of pipeline {run.pipeline_id!r} came to {outcome.status}, which "
-            f"could not be stored ({str(why).rstrip('.')})."
+            f"Run {run.run_id} of pipeline {run.pipeline_id!r} came to {end.outcome.status}, which "
+            f"could not be stored ({str(why).rstrip('.')}). {self._kept(end)}"
         )
-        try:
-            path = self._services.spool.keep(spooled)
-        except OSError as trouble:
-            told += f" It could not be kept in a file either ({trouble})."
-        else:
-            told += (
-                f" It is kept in {path}; the next start of the pipeline on this machine stores "
-                "it, and so does RunTracker.replay()."
-            )
-        problem = _trouble(run, outcome, told, why)
-        is_grave = isinstance(problem, RunFinishError) or outcome.error is not None
+        problem = _trouble(run, end.outcome, told, why)
+        is_grave = isinstance(problem, RunFinishError) or end.outcome.error is not None
         logger.log(logging.ERROR if is_grave else logging.WARNING, "%s", told)
         return problem
 
-    def _store_texts(self, run: Run, error: BaseException | None) -> None:
-        """Store log lines and the whole stack trace; without them the run is still true."""
-        runs, record, now = self._services.impatient_runs, run.record, self._services.clock()
+    def _kept(self, end: SpooledRun) -> str:
+        """Write to the spool, and tell where that is."""
         try:
-            if run.logs is not None:
-                run.logs.store_lines()
-            if error is not None and run.outcome is not None and run.outcome.error is not None:
-                for number, piece in enumerate(stack_chunks(error, self._services.secrets), 1):
-                    runs.put_chunk(record, "err", number, piece, now)
-        except DynamoDBWrapperError as problem:
-            logger.warning("Texts of run %s could not be stored: %s", run.run_id, problem)
+            path = self._services.spool.keep(end)
+        except Exception as trouble:  # noqa: BLE001 - what the body came to goes on
+            return f"It could not be kept in a file either ({trouble})."
+        return (
+            f"It is kept in {path}; the next start of the pipeline on this machine stores it, "
+            "and so does RunTracker.replay()."
+        )
+
+    def _store_texts(
+        self, run: Run, end: SpooledRun, budget: _Budget
+    ) -> DynamoDBWrapperError | None:
+        """Store log lines and the whole stack trace; without them the run is still true."""
+        runs, now = self._services.impatient_runs, self._services.clock()
+        try:
+            for text in end.texts:
+                self._send(run, budget, partial(runs.put_chunk, run.record, *text, now))
+        except Exception as problem:  # noqa: BLE001 - the end of the run is stored
+            told = (
+                f"Texts of run {run.run_id} of pipeline {run.pipeline_id!r} could not be stored "
+                f"({str(problem).rstrip('.')}). {self._kept(end)}"
+            )
+            logger.warning("%s", told)
+            return DynamoDBWrapperError(told)
+        return None
 
     # ---- around it -------------------------------------------------------------------------------
 

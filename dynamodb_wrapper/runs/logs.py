@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_LINES = 500
 MAX_BYTES = 262_144
 _LINE_BYTES = 4096
+_ON_ITS_WAY_SECONDS = 1.0
 
 
 class LogCapture(logging.Handler):
@@ -84,6 +85,17 @@ class LogCapture(logging.Handler):
             if not self._lines and not self._dropped:
                 return None
             return LogInfo(lines=self._lines, dropped=self._dropped, chunks=self._chunks + rest)
+
+    def left_over(self) -> list[tuple[int, str]]:
+        """Return the pieces that are not stored yet, numbered; waits a little for one under way."""
+        arrived = self._flushing.acquire(timeout=_ON_ITS_WAY_SECONDS)
+        try:
+            with self._guard:
+                pieces = chunks_of("".join(self._buffer))
+                return list(enumerate(pieces, self._chunks + 1))
+        finally:
+            if arrived:
+                self._flushing.release()
 
     def store_lines(self) -> LogInfo | None:
         """Store what is kept and return the new totals; None where nothing has changed.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     InvalidTransitionError,
-    ItemAlreadyExistsError,
     ItemNotFoundError,
     RunFinishError,
     RunStartError,
@@ -141,9 +140,8 @@ class Reaping:
 
     def _store(self, spooled: SpooledRun) -> None:
         runs, record = self._services.runs, spooled.record
-        if not spooled.is_stored:
-            try:
-                record, _ = runs.start_run(record, exclusive=False, clock=self._services.clock)
-            except ItemAlreadyExistsError:
-                logger.debug("The start of run %s was stored before.", record.run_id)
+        if not spooled.is_stored and not runs.exists(record.run_id, consistent=True):
+            record, _ = runs.start_run(record, exclusive=False, clock=self._services.clock)
         runs.finish_run(record, spooled.outcome)
+        for kind, number, text in spooled.texts:
+            runs.put_chunk(record, kind, number, text, self._services.clock())

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+RunText = tuple[str, int, str]
+"""Kind (``log`` or ``err``), number and content of a text beside a run."""
+
 _FORMAT = 1
 _READ_AS = {
     "$datetime": datetime.fromisoformat,
@@ -47,12 +50,14 @@ class SpooledRun:
         record: The run as it was last seen.
         outcome: What it came to.
         is_stored: Whether its start is stored; False for an untracked run.
+        texts: Texts that go beside the run.
     """
 
     table_name: str
     record: PipelineRunLog
     outcome: RunOutcome
     is_stored: bool = True
+    texts: tuple[RunText, ...] = ()
 
 
 class Spool:
@@ -109,6 +114,7 @@ class Spool:
                     "is_stored": run.is_stored,
                     "record": run.record.model_dump(round_trip=True),
                     "outcome": {**outcome, "parts": parts},
+                    "texts": run.texts,
                 }
             ),
             self._secrets,
@@ -146,7 +152,11 @@ def _read(path: Path) -> SpooledRun | None:
             raise ValueError(f"has format {content['format']}")
         record = PipelineRunLog.model_validate(content["record"], context=STORED)
         return SpooledRun(
-            content["table_name"], record, _outcome(content), is_stored=content["is_stored"]
+            content["table_name"],
+            record,
+            _outcome(content),
+            is_stored=content["is_stored"],
+            texts=tuple((kind, number, text) for kind, number, text in content["texts"]),
         )
     except FileNotFoundError:
         return None  # somebody else has just stored it
