@@ -113,6 +113,7 @@ class Opening:
         self._refuse_own_pipeline(request)
         guard = SignalGuard()
         pipeline: PipelineConfig | None = None
+        record: PipelineRunLog | None = None
         try:
             pipeline = self._pipeline(request)
             self._reaping.before_start(pipeline)
@@ -121,7 +122,8 @@ class Opening:
         except _UNREACHABLE as error:
             pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
             if self._may_go_untracked(request, pipeline) and pipeline is not None:
-                run = self._untracked(request, pipeline, error)
+                record = record or self._record(request, pipeline)
+                run = self._untracked(request, pipeline, record, error)
                 return self._opened(run, guard, watch_signals=watch_signals)
             raise _start_error(request, error) from error
         run = self._open(Run(stored, pipeline, request.options, self._services.clock))
@@ -250,17 +252,22 @@ class Opening:
             request.options.tracking == "best_effort"
             and pipeline is not None
             and not pipeline.is_exclusive
+            and (pipeline.is_active or request.options.force)
         )
 
     def _untracked(
-        self, request: RunRequest, pipeline: PipelineConfig, error: DynamoDBWrapperError
+        self,
+        request: RunRequest,
+        pipeline: PipelineConfig,
+        record: PipelineRunLog,
+        error: DynamoDBWrapperError,
     ) -> Run:
+        """Return a run nobody knows of; if its start was stored and the reply lost, it is that."""
         logger.warning(
             "The start of a run of pipeline %s could not be stored; it runs untracked: %s",
             request.pipeline_id,
             error,
         )
-        record = self._record(request, pipeline)
         options, clock = request.options, self._services.clock
         return self._open(Run(record, pipeline, options, clock, tracked=False))
 
