@@ -31,7 +31,7 @@ class Body:
         return self._content
 
 
-def passed(request: Any) -> None:  # noqa: ARG001
+def passed(request: Any) -> None:
     """Nothing happens: for counting."""
 
 

@@ -23,8 +23,10 @@ def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
 
 def run_table_items(config: DynamoDBConfig) -> dict[str, dict[str, Any]]:
     """Return every item of the run table by its key."""
-    pages = client_for(config).get_paginator("scan").paginate(
-        TableName=config.table_name("pipeline_run_logs"), ConsistentRead=True
+    pages = (
+        client_for(config)
+        .get_paginator("scan")
+        .paginate(TableName=config.table_name("pipeline_run_logs"), ConsistentRead=True)
     )
     read = TypeDeserializer().deserialize
     items = [item for page in pages for item in page["Items"]]
