@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Fault = Callable[[Any], Any]
 
+_NETWORK = URLLib3Session()
+
 
 class Body:
     """The content of a made-up response."""
@@ -47,7 +49,7 @@ def silence(request: Any) -> Any:
 
 def lost_reply(request: Any) -> Any:
     """DynamoDB does what it was asked, and the reply is lost."""
-    URLLib3Session().send(request)
+    _NETWORK.send(request)
     raise ConnectionClosedError(endpoint_url=request.url)
 
 

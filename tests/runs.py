@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextvars
 from typing import TYPE_CHECKING, Any
 
+import boto3
 from boto3.dynamodb.types import TypeDeserializer
 
-from dynamodb_wrapper.config import client_for
 from dynamodb_wrapper.runs import Run, RunTracker
 
 if TYPE_CHECKING:
@@ -21,13 +21,22 @@ def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
     return run
 
 
+def plain_client(config: DynamoDBConfig) -> Any:
+    """Return a client the library has no part in."""
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=config.endpoint_url,
+        region_name=config.region_name,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+
+
 def run_table_items(config: DynamoDBConfig) -> dict[str, dict[str, Any]]:
     """Return every item of the run table by its key."""
-    pages = (
-        client_for(config)
-        .get_paginator("scan")
-        .paginate(TableName=config.table_name("pipeline_run_logs"), ConsistentRead=True)
-    )
+    paginator = plain_client(config).get_paginator("scan")
+    table_name = config.table_name("pipeline_run_logs")
+    pages = paginator.paginate(TableName=table_name, ConsistentRead=True)
     read = TypeDeserializer().deserialize
     items = [item for page in pages for item in page["Items"]]
     return {item["run_id"]["S"]: {k: read(v) for k, v in item.items()} for item in items}
