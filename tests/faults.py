@@ -12,8 +12,12 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
+from dynamodb_wrapper.config import client_for
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dynamodb_wrapper.config import DynamoDBConfig
 
 Fault = Callable[[Any], Any]
 
@@ -131,6 +135,37 @@ def injected(
         yield met
     finally:
         client.meta.events.unregister("before-send.dynamodb", meet)
+
+
+@contextmanager
+def outage(config: DynamoDBConfig, fault: Fault = reset, *operations: str) -> Iterator[list[str]]:
+    """Put a fault into every attempt of a config's runs, whichever client makes it.
+
+    Args:
+        config: The config of the tracker.
+        fault: What happens.
+        operations: Names of AWS operations; none means all.
+
+    Yields:
+        The operations that met it, in order.
+    """
+    met: list[str] = []
+
+    def meet(request: Any, **_: Any) -> Any:
+        operation = _operation(request)
+        if operations and operation not in operations:
+            return None
+        met.append(operation)
+        return fault(request)
+
+    clients = [client_for(config), client_for(config.impatient())]
+    for client in clients:
+        client.meta.events.register("before-send.dynamodb", meet)
+    try:
+        yield met
+    finally:
+        for client in clients:
+            client.meta.events.unregister("before-send.dynamodb", meet)
 
 
 @dataclass
