@@ -1,4 +1,4 @@
-"""Outages around runs: what is kept in the spool, how it comes back, and that nobody is held up."""
+"""Outages of runs: tried again, kept in the spool, brought back; and nobody is held up."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import logging
 import stat
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
 from dynamodb_wrapper.config import client_for
 from dynamodb_wrapper.exceptions import RunFinishError, RunStartError
@@ -25,7 +26,7 @@ from dynamodb_wrapper.repositories import (
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests import faults
-from tests.runs import run_table_items
+from tests.runs import plain_client, run_table_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,6 +155,93 @@ def test_replies_lost_at_the_start_and_at_the_end_leave_one_run(
                 pass
     assert (len(at_start), len(at_end)) == (1, 1)
     assert runs_of(every, pipeline_id) == {run.run_id: "success"}
+
+
+# ---- trouble that passes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(set(faults.ALL) - {"access denied"}))
+def test_trouble_at_the_end_is_tried_again_until_the_time_is_used_up(
+    hasty: DynamoDBConfig, name: str
+) -> None:
+    trouble = faults.injected(client_for(hasty.impatient()), faults.ALL[name], times=5)
+    with ExitStack() as afterwards:
+        with RunTracker(hasty).run("exclusive") as run:
+            met = afterwards.enter_context(trouble)
+    assert len(met) == 5
+    assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
+    assert spooled(hasty) == []
+
+
+def test_a_conflict_at_the_start_is_tried_again(hasty: DynamoDBConfig) -> None:
+    conflict = faults.cancelled("None", "TransactionConflict")
+    trouble = faults.injected(client_for(hasty), conflict, "TransactWriteItems", times=3)
+    with trouble as met, RunTracker(hasty).run("exclusive") as run:
+        pass
+    assert len(met) == 3
+    assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
+
+
+@pytest.mark.parametrize("of_the_end", [False, True])
+def test_what_landed_under_a_forgotten_token_is_recognised_by_its_writer(
+    hasty: DynamoDBConfig, of_the_end: bool
+) -> None:
+    """DynamoDB forgets tokens after ten minutes; here they are taken out, so it knows none."""
+    client = client_for(hasty.impatient() if of_the_end else hasty)
+
+    def without_token(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {name: value for name, value in params.items() if name != "ClientRequestToken"}
+
+    event = "provide-client-params.dynamodb.TransactWriteItems"
+    client.meta.events.register(event, without_token)
+    landed = faults.injected(client, applied_then_conflict, "TransactWriteItems", times=1)
+    with landed as met, RunTracker(hasty).run("exclusive") as run:
+        run.advance_watermark("position", 7)
+    client.meta.events.unregister(event, without_token)
+    assert len(met) == 1
+    assert runs_of(hasty, "exclusive") == {run.run_id: "success"}
+    assert RunTracker(hasty).watermark("exclusive", "position") == 7
+    assert not stored(hasty, run.run_id).watermark_conflict
+
+
+def applied_then_conflict(request: Any) -> Any:
+    """DynamoDB applies the transaction; what arrives is a conflict, so that it is sent anew."""
+    with suppress(ConnectionClosedError):
+        faults.lost_reply(request)
+    return faults.cancelled("TransactionConflict", "None")(request)
+
+
+def test_a_start_between_the_read_and_the_lock_is_noticed_and_looked_at_again(
+    hasty: DynamoDBConfig,
+) -> None:
+    """Another run starts and ends after our read: the fence moved, nobody holds, we get in."""
+    others: list[Run] = []
+
+    def other_run_first(request: Any) -> None:
+        with RunTracker(hasty.model_copy(update={"actor": "another"})).run("exclusive") as other:
+            others.append(other)
+
+    with faults.injected(client_for(hasty), other_run_first, "TransactWriteItems", times=1):
+        with RunTracker(hasty).run("exclusive") as run:
+            pass
+    (other,) = others
+    assert runs_of(hasty, "exclusive") == {other.run_id: "success", run.run_id: "success"}
+    assert run.fence is not None
+    assert other.fence is not None
+    assert run.fence > other.fence
+
+
+def test_a_state_item_changed_by_hand_is_told_and_the_run_is_unchanged(
+    hasty: DynamoDBConfig,
+) -> None:
+    with pytest.raises(RunFinishError, match="changed by hand"):
+        with RunTracker(hasty).run("exclusive", options=SOON) as run:
+            plain_client(hasty).update_item(
+                TableName=hasty.table_name("pipeline_run_logs"),
+                Key={"run_id": {"S": "#pipeline#exclusive"}},
+                UpdateExpression="REMOVE holder",
+            )
+    assert stored(hasty, run.run_id).status is RunStatus.RUNNING
 
 
 # ---- the spool -----------------------------------------------------------------------------------
