@@ -284,6 +284,7 @@ class Opening:
         run.recorder = Recorder(
             lambda parts: services.impatient_runs.record_parts(record, parts), run.run_id
         )
+        run.check_parts = services.runs.check_parts
         run.progress = Progress(
             lambda name: services.runs.watermark(run.pipeline_id, name), run.pipeline_id
         )
