@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from boto3.dynamodb.conditions import Attr, Key
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from dynamodb_wrapper.exceptions import IndexNotFoundError, ValidationError
 from dynamodb_wrapper.models import GlobalIndex, Table
@@ -138,6 +138,36 @@ def test_a_projection_transfers_only_its_attributes(orders: Orders, stocked: str
 
 def test_nothing_is_sent_before_results_are_asked_for(orders: Orders, stocked: str) -> None:
     with recorded_operations(client_of(orders)) as sent:
+class StatusOnly(BaseModel):
+    """A smaller model that takes nothing it does not name, not even the key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: str
+
+
+class OpenStatus(BaseModel):
+    """A smaller model that would keep whatever it is given."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str
+
+
+INDEXES = [None, "by_status", "by_status_keys", "by_status_summary"]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("model", [StatusOnly, OpenStatus])
+def test_a_smaller_model_gets_its_own_fields_and_nothing_that_was_read_along(
+    orders: Orders, stocked: str, model: Any, index: str | None
+) -> None:
+    expected = model(status=stocked)
+    assert orders.query(stocked, index=index, limit=1, into=model).all() == [expected]
+    assert expected in orders.scan(index=index, into=model).all()
+    assert orders.get((stocked, "o00"), into=model) == expected
+
+
         results = orders.query(stocked)
         assert sent == []
         results.first()
