@@ -141,16 +141,33 @@ def test_a_stale_index_entry_of_a_pipeline_that_was_switched_off_is_left_out(
 ) -> None:
     """The index may lag; whether a pipeline is active is read from the pipeline itself."""
     pipelines.put_many(pipeline(f"{prefix}-{n}") for n in range(LEFT_OUT + 2))
-    client = client_of(pipelines)
     for n in range(LEFT_OUT):
-        client.update_item(
-            TableName=pipelines.table_name,
-            Key={"pipeline_id": {"S": f"{prefix}-{n}"}},
-            UpdateExpression="SET is_active = :off",
-            ExpressionAttributeValues={":off": {"BOOL": False}},
-        )
+        left_behind(pipelines, f"{prefix}-{n}", "is_active", {"BOOL": False})
     wanted = [f"{prefix}-{n}" for n in range(LEFT_OUT, LEFT_OUT + 2)]
     assert ids(pipelines.get_active_pipelines(limit=2)) == wanted
+
+
+def left_behind(repository: Any, item_id: str, attribute: str, value: Any) -> None:
+    """Change an attribute and not the index entry made from it, as an index that lags shows it."""
+    client_of(repository).update_item(
+        TableName=repository.table_name,
+        Key={repository.table.partition_key: {"S": item_id}},
+        UpdateExpression="SET #a = :v",
+        ExpressionAttributeNames={"#a": attribute},
+        ExpressionAttributeValues={":v": value},
+    )
+
+
+@pytest.mark.parametrize("call", ["get_active_pipelines", "get_pipelines_by_environment"])
+def test_lists_leave_out_pages_of_pipelines_that_moved_to_another_environment(
+    pipelines: PipelineConfigRepository, prefix: str, call: str
+) -> None:
+    pipelines.put_many(pipeline(f"{prefix}-{n}") for n in range(LEFT_OUT + 2))
+    for n in range(LEFT_OUT):
+        left_behind(pipelines, f"{prefix}-{n}", "environment", {"S": "elsewhere"})
+    wanted = {f"{prefix}-{n}" for n in range(LEFT_OUT, LEFT_OUT + 2)}
+    assert set(ids(getattr(pipelines, call)())) == wanted
+    assert set(ids(getattr(pipelines, call)(limit=2))) == wanted
 
 
 def test_the_status_of_a_pipeline_is_switched_without_reading(
@@ -304,6 +321,41 @@ def test_tables_of_a_type_are_of_the_environment_asked_for(
     tables.create(table(prefix, environment=elsewhere))
     assert tables.get_tables_by_type("source") == []
     assert ids(tables.get_tables_by_type("source", elsewhere)) == [prefix]
+
+
+OTHER: dict[str, Any] = {
+    "pipeline_id": {"S": "another"},
+    "table_type": {"S": "lookup"},
+    "environment": {"S": "elsewhere"},
+    "is_active": {"BOOL": False},
+}
+LISTS: list[tuple[str, str, Any]] = [
+    ("source", "pipeline_id", lambda r, p: r.get_tables_by_pipeline(p)),
+    ("source", "pipeline_id", lambda r, p: r.get_tables_by_pipeline(p, limit=2)),
+    ("source", "pipeline_id", lambda r, p: r.get_active_tables_by_pipeline(p, limit=2)),
+    ("source", "is_active", lambda r, p: r.get_active_tables_by_pipeline(p, limit=2)),
+    ("source", "pipeline_id", lambda r, p: r.get_source_tables(p)),
+    ("source", "table_type", lambda r, p: r.get_source_tables(p)),
+    ("destination", "pipeline_id", lambda r, p: r.get_destination_tables(p)),
+    ("destination", "table_type", lambda r, p: r.get_destination_tables(p)),
+    ("source", "table_type", lambda r, p: r.get_tables_by_type("source", limit=2)),
+    ("source", "environment", lambda r, p: r.get_tables_by_type("source", limit=2)),
+    ("source", "is_active", lambda r, p: r.get_tables_by_type("source", active_only=True, limit=2)),
+]
+
+
+@pytest.mark.parametrize(("table_type", "attribute", "call"), LISTS, ids=range(len(LISTS)))
+def test_lists_of_tables_pass_pages_of_stale_index_entries(
+    tables: TableConfigRepository, prefix: str, table_type: str, attribute: str, call: Any
+) -> None:
+    tables.put_many(
+        table(f"{prefix}-{n}", pipeline_id=prefix, table_type=table_type)
+        for n in range(LEFT_OUT + 2)
+    )
+    for n in range(LEFT_OUT):
+        left_behind(tables, f"{prefix}-{n}", attribute, OTHER[attribute])
+    wanted = {f"{prefix}-{n}" for n in range(LEFT_OUT, LEFT_OUT + 2)}
+    assert set(ids(call(tables, prefix))) == wanted
 
 
 def test_an_unknown_type_of_table_is_refused_by_name(tables: TableConfigRepository) -> None:
