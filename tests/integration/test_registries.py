@@ -20,9 +20,16 @@ from dynamodb_wrapper.repositories import (
     TableConfigRepository,
     create_tables,
 )
-from tests.engines import Capability, isolated, recorded_operations, refuse_scan, small_pages
+from tests.engines import (
+    Capability,
+    ScanRefusedError,
+    isolated,
+    recorded_operations,
+    refuse_scan,
+    small_pages,
+)
 from tests.injected import error_response, refused_with
-from tests.samples import client_of, own_client
+from tests.samples import client_of, methods_of, own_client, use_every_common_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -561,3 +568,73 @@ def test_a_secret_put_into_an_object_in_place_is_refused(
     assert "hunter2" not in str(caught.value)
     item.config.update(password="env:PASSWORD")
     getattr(pipelines, write)([item] if write == "put_many" else item)
+
+
+def test_no_method_of_the_pipelines_but_scan_scans(
+    pipelines: PipelineConfigRepository, prefix: str
+) -> None:
+    used = use_every_common_method(pipelines, [pipeline(f"{prefix}-{n}") for n in range(3)])
+    calls: dict[str, Any] = {
+        "create_pipeline_config": lambda: pipelines.create_pipeline_config(pipeline(prefix)),
+        "get_by_pipeline_id": lambda: pipelines.get_by_pipeline_id(prefix),
+        "get_active_pipelines": pipelines.get_active_pipelines,
+        "get_pipelines_by_environment": pipelines.get_pipelines_by_environment,
+        "update_pipeline_status": lambda: pipelines.update_pipeline_status(prefix, False),
+        "activate": lambda: pipelines.activate([prefix]),
+        "deactivate": lambda: pipelines.deactivate([prefix]),
+    }
+    for call in calls.values():
+        call()
+    assert methods_of(pipelines) - used - set(calls) == {"scan"}
+    with pytest.raises(ScanRefusedError):
+        pipelines.scan().first()
+
+
+def test_no_method_of_the_tables_but_scan_scans(tables: TableConfigRepository, prefix: str) -> None:
+    used = use_every_common_method(tables, [table(f"{prefix}-{n}") for n in range(3)])
+    calls: dict[str, Any] = {
+        "create_table_config": lambda: tables.create_table_config(table(prefix)),
+        "get_by_table_id": lambda: tables.get_by_table_id(prefix),
+        "get_tables_by_pipeline": lambda: tables.get_tables_by_pipeline("p"),
+        "get_active_tables_by_pipeline": lambda: tables.get_active_tables_by_pipeline("p"),
+        "get_source_tables": lambda: tables.get_source_tables("p"),
+        "get_destination_tables": lambda: tables.get_destination_tables("p"),
+        "get_tables_by_type": lambda: tables.get_tables_by_type("source"),
+        "update_table_statistics": lambda: tables.update_table_statistics(prefix, record_count=1),
+    }
+    for call in calls.values():
+        call()
+    assert methods_of(tables) - used - set(calls) == {"scan"}
+    with pytest.raises(ScanRefusedError):
+        tables.scan().first()
+
+
+def updated_together(repository: PipelineConfigRepository, item: PipelineConfig) -> None:
+    with repository.transaction() as transaction:
+        transaction.update(repository, item)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda r, item: r.put(item),
+        lambda r, item: r.put_many([item]),
+        lambda r, item: r.update(item),
+        lambda r, item: r.update(item.pipeline_id, set={"description": "d"}),
+        lambda r, item: r.update_pipeline_status(item.pipeline_id, False),
+        updated_together,
+    ],
+    ids=["put", "put_many", "update", "update by key", "status", "transaction"],
+)
+def test_who_wrote_first_and_when_is_kept_by_later_writers(
+    pipelines: PipelineConfigRepository, prefix: str, write: Any
+) -> None:
+    created = pipelines.create(pipeline(prefix))
+    later = PipelineConfigRepository(own_client(pipelines.config))
+    write(later, later.get_or_raise(prefix, consistent=True))
+    found = later.get_or_raise(prefix, consistent=True)
+    assert (found.created_at, found.created_by) == (created.created_at, pipelines.config.actor)
+    assert found.updated_by == later.config.actor != pipelines.config.actor
+    assert found.updated_at is not None
+    assert created.updated_at is not None
+    assert found.updated_at > created.updated_at
