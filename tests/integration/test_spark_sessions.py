@@ -237,12 +237,14 @@ class TestInsideARun:
 
 
 FRESH = """
-import json, os, sys, threading
-from dynamodb_wrapper import DynamoDBConfig, PipelineConfig, PipelineConfigRepository, create_tables
+import json, sys
+from dynamodb_wrapper import DynamoDBConfig, PipelineConfig, PipelineConfigRepository
+from dynamodb_wrapper import PipelineRunLogsRepository, create_tables
 from dynamodb_wrapper.utils import SparkDynamoDBIntegration
 
 config = DynamoDBConfig.from_env()
 create_tables(config)
+PipelineConfigRepository(config).put(PipelineConfig(pipeline_id="my-pipeline"))
 PipelineConfigRepository(config).put(
     PipelineConfig(
         pipeline_id="pipeline-id",
@@ -253,6 +255,9 @@ PipelineConfigRepository(config).put(
 
 # ---- as users write it
 config = DynamoDBConfig.from_env()
+pipeline_repo = PipelineConfigRepository(config)
+pipeline = pipeline_repo.get_by_pipeline_id("my-pipeline")
+
 integration = SparkDynamoDBIntegration(config)
 with integration.pipeline_run_context("pipeline-id") as run_id:
     spark = integration.create_spark_session("pipeline-id")
@@ -260,7 +265,8 @@ with integration.pipeline_run_context("pipeline-id") as run_id:
 
 settings = integration.session_settings
 told = {
-    "run_id": run_id,
+    "pipeline": pipeline.pipeline_id,
+    "run": PipelineRunLogsRepository(config).get_by_run_id(run_id).model_dump(mode="json"),
     "conf": dict(spark.sparkContext.getConf().getAll()),
     "runtime_conf": spark.sql("SET").toPandas().to_dict("records"),
     "heap_bytes": spark.sparkContext._jvm.java.lang.Runtime.getRuntime().maxMemory(),
@@ -318,6 +324,11 @@ def fresh(local_engine: Any, spark: Any) -> dict[str, Any]:
 
 
 class TestInAProcessOfItsOwn:
+    def test_the_lines_users_write_need_nothing_but_variables(self, fresh: dict[str, Any]) -> None:
+        assert fresh["pipeline"] == "my-pipeline"
+        assert (fresh["run"]["pipeline_id"], fresh["run"]["status"]) == ("pipeline-id", "success")
+        assert fresh["run"]["runtime"]["spark_application_id"].startswith("local-")
+
     def test_every_setting_is_in_force(self, fresh: dict[str, Any]) -> None:
         assert fresh["applied"] == {
             "spark.driver.memory": "700m",
