@@ -370,3 +370,50 @@ class TestInAProcessOfItsOwn:
         assert fresh["second_is_new"] is True
         assert fresh["second_conf"]["spark.executor.memory"] == "650m"
         assert fresh["second_not_applied"] == {"spark.driver.memory": "900m"}
+
+
+WITHOUT_JAVA = """
+from dynamodb_wrapper import DynamoDBConfig, MissingDependencyError, SparkDynamoDBIntegration
+integration = SparkDynamoDBIntegration(DynamoDBConfig.from_env())
+print(integration.get_spark_config_from_pipeline("p"))
+try:
+    integration.create_spark_session("p")
+except MissingDependencyError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    "java", [None, "echo 'openjdk version \"11.0.2\"' >&2; exit 1"], ids=["none", "old"]
+)
+def test_without_a_java_that_runs_spark_the_package_to_install_is_named(
+    local_config: DynamoDBConfig, tmp_path: Path, java: str | None
+) -> None:
+    pytest.importorskip("pyspark")
+    create_tables(local_config)
+    PipelineConfigRepository(local_config).create(PipelineConfig(pipeline_id="p"))
+    (tmp_path / "bin").mkdir()
+    if java is not None:
+        (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\n{java}\n", encoding="utf-8")
+        (tmp_path / "bin" / "java").chmod(0o755)
+    environment = {
+        **os.environ,
+        "JAVA_HOME": str(tmp_path),
+        "DYNAMODB_ENDPOINT_URL": str(local_config.endpoint_url),
+        "DYNAMODB_TABLE_PREFIX": str(local_config.table_prefix),
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAVA],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    said = done.stdout.splitlines()
+    assert said[0] == "{}", done.stderr
+    assert said[1].startswith("Spark needs Java.")
+    assert "openjdk-17-jre-headless" in said[1]
