@@ -255,4 +255,6 @@ def test_a_client_that_is_passed_in_serves_every_call(
     assert create_spark_session_with_dynamodb(unreachable, "p", **given) is spark
     logged = log_pipeline_run_from_spark(unreachable, "p", "success", **given)
     assert {run.run_id for run in runs.get_runs_by_pipeline("p")} == {run_id, logged.run_id}
-    assert runs.get_or_raise(run_id).status is RunStatus.SUCCESS
+    stored = runs.get_or_raise(run_id)
+    assert stored.status is RunStatus.SUCCESS
+    assert stored.runtime.spark_version == spark.version
