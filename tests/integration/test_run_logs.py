@@ -36,8 +36,9 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import RunTracker
-from tests.engines import recorded_operations, refuse_scan, small_pages
+from tests.engines import ScanRefusedError, recorded_operations, refuse_scan, small_pages
 from tests.runs import abandoned
+from tests.samples import methods_of, use_every_common_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -474,3 +475,36 @@ def test_a_status_that_is_none_is_refused_naming_the_ones_there_are(
             refused()
     with pytest.raises(ValidationError, match="calendar"):
         local_runs.get_failed_runs(hours=1e9)
+
+
+def test_no_method_of_the_runs_but_scan_scans(
+    runs: PipelineRunLogsRepository, config: DynamoDBConfig
+) -> None:
+    used = use_every_common_method(runs, [record(n) for n in range(3)])
+    runs.create_run_log(record(9))
+    with RunTracker(config).run("p") as run:  # start_run, finish_run
+        runs.add_data_quality(run.run_id, "check", DataQualityResult(passed=True))
+        runs.add_stage_info(run.run_id, "load", StageInfo())
+        runs.update_run_metrics(run.run_id, {"rows": 1})
+        runs.attach_runtime(run.run_id, {"spark_version": "0"})
+        assert runs.get_running_pipelines()
+    abandoned(config, "p")
+    assert runs.release("p", reason="test")
+    assert runs.pipeline_state("p").holder is None
+    runs.create_run_log(record(8, status="running"))
+    runs.update_run_status("run-008", "failed")
+    for name in ("get_runs_by_pipeline", "latest", "last_success"):
+        assert getattr(runs, name)("p")
+    for name in ("get_failed_runs", "get_successful_runs", "get_recent_runs"):
+        assert getattr(runs, name)()
+    assert runs.get_runs_by_status("failed")
+    assert runs.get_by_run_id("run-008")
+    used |= set(
+        "add_data_quality add_stage_info attach_runtime create_run_log finish_run get_by_run_id "
+        "get_failed_runs get_recent_runs get_running_pipelines get_runs_by_pipeline "
+        "get_runs_by_status get_successful_runs last_success latest pipeline_state release "
+        "start_run update_run_metrics update_run_status".split()
+    )
+    assert methods_of(runs) - used == {"scan"}
+    with pytest.raises(ScanRefusedError):
+        runs.scan().first()
