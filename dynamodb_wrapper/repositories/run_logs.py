@@ -156,7 +156,7 @@ class PipelineRunLogsRepository(RunControl):
         self._parts.put(run_id, {("runtime", name): fact for name, fact in facts.items()})
 
     def check_parts(self, parts: Mapping[tuple[str, ...], Any]) -> None:
-        """Refuse parts of a run that could not be stored; sends nothing.
+        """Refuse parts of a run that could not be stored; sends nothing, costs nothing.
 
         Raises:
             ValidationError: A field is unknown, or does not take its value.

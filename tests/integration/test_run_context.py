@@ -308,14 +308,16 @@ WRITES = {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "Upda
 def test_start_and_end_of_an_exclusive_run_and_its_release_are_one_transaction_each(
     tables: DynamoDBConfig,
 ) -> None:
-    with recorded_operations(client_for(tables)) as operations:
-        with RunTracker(tables).run("exclusive"):
+    client = client_for(tables)  # one client for all: a run has another for its end otherwise
+    tracker = RunTracker(tables, client=client)
+    with recorded_operations(client) as operations:
+        with tracker.run("exclusive"):
             started = [name for name in operations if name in WRITES]
             operations.clear()
         ended = [name for name in operations if name in WRITES]
         abandoned(tables, "exclusive")
         operations.clear()
-        PipelineRunLogsRepository(tables).release("exclusive", reason="gone")
+        tracker.release("exclusive", reason="gone")
         released = [name for name in operations if name in WRITES]
     assert started == ended == released == ["TransactWriteItems"]
 

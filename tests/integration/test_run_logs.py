@@ -29,6 +29,7 @@ from dynamodb_wrapper.models import (
     StageStatus,
     Table,
 )
+from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.repositories import (
     BaseDynamoRepository,
     PipelineConfigRepository,
@@ -488,6 +489,19 @@ def test_no_method_of_the_runs_but_scan_scans(
         runs.update_run_metrics(run.run_id, {"rows": 1})
         runs.attach_runtime(run.run_id, {"spark_version": "0"})
         assert runs.get_running_pipelines()
+        assert runs.live_runs()
+        runs.check_parts({("metrics", "m"): 1})
+        runs.record_parts(run.record, {("metrics", "m"): 1})
+        runs.put_chunk(run.record, "log", 1, "line", utc_now())
+        assert runs.get_log_lines(run.run_id) == []
+        assert runs.get_stack_trace(run.run_id) is None
+        assert runs.request_cancel(run.run_id, by="test")
+        assert runs.reap_run(run.run_id) is None
+        lease_until = utc_now() + timedelta(hours=1)
+        assert runs.beat(run.record, now=utc_now(), lease_until=lease_until)
+    assert runs.run_slots("p", ["a"]) == [None]
+    assert runs.reset_watermark("p", "w", 1).row_version
+    assert runs.watermark("p", "w").value == 1
     abandoned(config, "p")
     assert runs.release("p", reason="test")
     assert runs.pipeline_state("p").holder is None
@@ -500,10 +514,11 @@ def test_no_method_of_the_runs_but_scan_scans(
     assert runs.get_runs_by_status("failed")
     assert runs.get_by_run_id("run-008")
     used |= set(
-        "add_data_quality add_stage_info attach_runtime create_run_log finish_run get_by_run_id "
-        "get_failed_runs get_recent_runs get_running_pipelines get_runs_by_pipeline "
-        "get_runs_by_status get_successful_runs last_success latest pipeline_state release "
-        "start_run update_run_metrics update_run_status".split()
+        "add_data_quality add_stage_info attach_runtime beat check_parts create_run_log "
+        "finish_run get_by_run_id get_failed_runs get_log_lines get_recent_runs get_running_pipelines get_runs_by_pipeline "
+        "get_runs_by_status get_stack_trace get_successful_runs last_success latest live_runs "
+        "pipeline_state put_chunk reap_run record_parts release request_cancel reset_watermark "
+        "run_slots start_run watermark update_run_metrics update_run_status".split()
     )
     assert methods_of(runs) - used == {"scan"}
     with pytest.raises(ScanRefusedError):
