@@ -515,7 +515,8 @@ def test_no_method_of_the_runs_but_scan_scans(
     assert runs.get_by_run_id("run-008")
     used |= set(
         "add_data_quality add_stage_info attach_runtime beat check_parts create_run_log "
-        "finish_run get_by_run_id get_failed_runs get_log_lines get_recent_runs get_running_pipelines get_runs_by_pipeline "
+        "finish_run get_by_run_id get_failed_runs get_log_lines get_recent_runs "
+        "get_running_pipelines get_runs_by_pipeline "
         "get_runs_by_status get_stack_trace get_successful_runs last_success latest live_runs "
         "pipeline_state put_chunk reap_run record_parts release request_cancel reset_watermark "
         "run_slots start_run watermark update_run_metrics update_run_status".split()
