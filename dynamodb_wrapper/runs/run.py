@@ -67,6 +67,7 @@ class Run:
         self.outcome: RunOutcome | None = None
         self._lock = threading.Lock()
         self._stage_count = 0
+        self._input_lock = threading.Lock()
         self._inputs: dict[str, None] = {}
         self._raised_in: dict[int, str] = {}
         # Set by whoever begins the run, before anybody sees it.
@@ -169,10 +170,9 @@ class Run:
 
     def inputs(self, *table_ids: str) -> None:
         """Record which tables the run reads."""
-        with self._lock:
+        with self._input_lock:  # held until it is recorded: a longer list must not be overtaken
             self._inputs.update(dict.fromkeys(table_ids))
-            known = list(self._inputs)
-        self._record_parts({("inputs",): known})
+            self._record_parts({("inputs",): list(self._inputs)})
 
     def output(
         self,
