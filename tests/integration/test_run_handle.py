@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import threading
 import time
@@ -683,11 +684,12 @@ class TestHooks:
 class TestForms:
     def test_a_decorated_function_is_a_run_and_may_ask_for_it(self, tracker: RunTracker) -> None:
         @tracker.pipeline("exclusive", tags={"team": "a"})
-        def job(number: int, run: Run) -> int:
+        def job(run: Run, number: int) -> int:
             run.log_metric("number", number)
             return number + 1
 
         assert job(1) == 2
+        assert list(inspect.signature(job).parameters) == ["number"]
         latest = tracker.runs.latest("exclusive")
         assert latest is not None
         record = tracker.runs.get_or_raise(latest.run_id)

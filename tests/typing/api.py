@@ -113,4 +113,10 @@ def job(number: int) -> str:
     return str(number)
 
 
+@tracker.pipeline("p")
+def told_job(run: Run, number: int) -> str:
+    return f"{run.run_id} {number}"
+
+
 assert_type(job(1), str)
+assert_type(told_job(1), str)
