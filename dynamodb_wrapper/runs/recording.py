@@ -26,23 +26,15 @@ class Recorder:
     """Keeps parts of a run until they are stored; several threads may record at once.
 
     A part is sent at once. After a failure parts wait for the next beat, so that an outage holds
-    the body up once and not with every metric. A value no run can hold is left out with a warning:
-    sent with the end of the run it would keep the run from ending.
+    the body up once and not with every metric.
 
     Args:
         send: Stores parts; raises one of our errors.
-        check: Refuses parts that no run can hold; sends nothing.
         label: The run, for the log.
     """
 
-    def __init__(
-        self,
-        send: Callable[[Mapping[tuple[str, ...], Any]], None],
-        check: Callable[[Mapping[tuple[str, ...], Any]], None],
-        label: str,
-    ) -> None:
+    def __init__(self, send: Callable[[Mapping[tuple[str, ...], Any]], None], label: str) -> None:
         self._send = send
-        self._check = check
         self._label = label
         self._pending: Parts = {}
         self._lock = threading.Lock()
@@ -51,10 +43,9 @@ class Recorder:
         self._is_closed = False
 
     def record(self, parts: Mapping[tuple[str, ...], Any]) -> None:
-        """Take parts and try to store them; never raises."""
-        fitting = {path: value for path, value in parts.items() if self._fits(path, value)}
+        """Take parts and try to store them; never raises for trouble with DynamoDB."""
         with self._lock:
-            self._pending.update(fitting)
+            self._pending.update(parts)
         if not self._has_to_wait():
             self._send_pending(after_trouble=False)
 
@@ -80,14 +71,6 @@ class Recorder:
     def _has_to_wait(self) -> bool:
         with self._lock:
             return self._is_troubled or self._is_closed
-
-    def _fits(self, path: tuple[str, ...], value: Any) -> bool:
-        try:
-            self._check({path: value})
-        except DynamoDBWrapperError as error:
-            logger.warning("A part of run %s is left out: %s", self._label, error)
-            return False
-        return True
 
     def _send_pending(self, *, after_trouble: bool) -> None:
         with self._sending:

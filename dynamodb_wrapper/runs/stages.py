@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 
+from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
 from dynamodb_wrapper.repositories.run_endings import duration_seconds
-from dynamodb_wrapper.wire.problems import explain
+from dynamodb_wrapper.wire.problems import clean_errors, explain
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from dynamodb_wrapper.runs.run import Run
 
-logger = logging.getLogger(__name__)
+
+ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
 
 class Stage:
     """A stage of a run while it goes on; what it is told is stored when it ends.
-
-    A value no stage can hold, such as a metric that is not a number, is left out with a warning.
 
     Args:
         name: Name of the stage, unique within the run; the same name again replaces it.
@@ -52,9 +51,9 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self._change({"start_time": self._run.clock()})
-        self._run.recorder.record(
-            {("stages", self.name): self._info, ("current_stage",): self.name}
-        )
+        parts = {("stages", self.name): self._info, ("current_stage",): self.name}
+        self._run.check_parts(parts)
+        self._run.recorder.record(parts)
         return self
 
     def __exit__(
@@ -80,12 +79,22 @@ class Stage:
     def _change(self, values: dict[str, Any]) -> None:
         """Replace the record, checked: a thread that stores it never sees half a change."""
         known = {name: getattr(self._info, name) for name in StageInfo.model_fields}
-        try:
-            self._info = StageInfo.model_validate({**known, **values})
-        except pydantic.ValidationError as error:
-            why = explain(error)
-            logger.warning("A part of stage %r of %r is left out: %s.", self.name, self._run, why)
+        self._info = checked(StageInfo, {**known, **values})
 
 
 def _is_calm_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:
+    """Return a part of a run.
+
+    Raises:
+        ValidationError: A value does not fit; it is named.
+    """
+    try:
+        return model(**values)
+    except pydantic.ValidationError as error:
+        raise ValidationError(
+            f"{model.__name__}: {explain(error)}.", errors=clean_errors(error)
+        ) from error

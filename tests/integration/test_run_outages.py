@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 
 from dynamodb_wrapper.config import client_for
-from dynamodb_wrapper.exceptions import RunFinishError, RunStartError
+from dynamodb_wrapper.exceptions import RunFinishError, RunStartError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, utc_now
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
@@ -416,21 +416,21 @@ def test_an_unlimited_success_whose_end_is_not_stored_is_only_logged(
     assert [one.stored for one in RunTracker(hasty).replay()] == [True]
 
 
-def test_what_no_run_can_hold_does_not_keep_it_from_ending(
-    hasty: DynamoDBConfig, caplog: pytest.LogCaptureFixture
+def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_ending(
+    hasty: DynamoDBConfig,
 ) -> None:
     with RunTracker(hasty).run("exclusive") as run:
+        refused: list[Callable[[], object]] = [
+            lambda: run.log_metrics({"ratio": float("nan"), "rows": 7}),
+            lambda: run.log_metric("nothing", None),  # type: ignore[arg-type]
+            lambda: run.stage(3).__enter__(),  # type: ignore[arg-type]
+            lambda: run.inputs(3),  # type: ignore[arg-type]
+        ]
         with faults.outage(hasty):
-            run.log_metrics({"ratio": float("nan"), "rows": 7})
-            run.log_metric("nothing", None)  # type: ignore[arg-type]
-            with run.stage("load") as stage:
-                stage.rows(read=-1)
-                stage.metric("seconds", float("inf"))
-        run.log_metric("ratio", float("inf"))
-    record = stored(hasty, run.run_id)
-    assert (record.status, record.metrics) == (RunStatus.SUCCESS, {"rows": 7})
-    assert (record.stages["load"].records_read, record.stages["load"].metrics) == (None, {})
-    assert "finite number" in caplog.text
+            for record in refused:
+                with pytest.raises(ValidationError):
+                    record()
+    assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
 
 
 # ---- nobody is held up ---------------------------------------------------------------------------
