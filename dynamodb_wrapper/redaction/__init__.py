@@ -7,6 +7,7 @@ from dynamodb_wrapper.redaction.secrets import (
     is_reference,
     is_secret_key,
     redact,
+    redact_known,
     redact_values,
 )
 from dynamodb_wrapper.redaction.texts import head, presentable, stored_text, tail
@@ -20,6 +21,7 @@ __all__ = [
     "is_secret_key",
     "presentable",
     "redact",
+    "redact_known",
     "redact_values",
     "stored_text",
     "tail",

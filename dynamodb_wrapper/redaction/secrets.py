@@ -8,6 +8,7 @@ like a credential whatever its key. Nothing more can be promised.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -79,15 +80,15 @@ _VALUE_PATTERNS = (
         re.compile(r"(?P<keep>)(?<![\w\-.])eyJ[\w-]{8,4096}\.[\w-]{8,8192}\.[\w-]{0,2048}"),
     ),
 )
-_ASSIGNMENT = re.compile(
-    r"(?<![\w.\-])(?P<key>[A-Za-z][\w.\-]{0,127})(?P<sep>[\"']?\s{0,8}[=:]\s{0,8})"
-    r"(?P<value>\"[^\"\n]*\"|'[^'\n]*'|(?:(?:Bearer|Basic)\s+)?[^\s\"',;&}]+)",
-    re.IGNORECASE,
+_ASSIGNED_NAME = re.compile(r"(?<![\w.\-])(?P<key>[A-Za-z][\w.\-]{0,127})[\"']?\s{0,8}[=:]\s{0,8}")
+_ASSIGNED_VALUE = re.compile(
+    r"\"[^\"\n]*\"|'[^'\n]*'|(?:(?:Bearer|Basic)\s+)?[^\s\"',;&}]+", re.IGNORECASE
 )
 # pydantic's own texts show the refused value.
 _PYDANTIC_INPUT = re.compile(r"(?P<keep>\binput_value=)[^\n]{1,2000}(?=, input_type=)")
 
 
+@lru_cache(maxsize=4096)
 def is_secret_key(key: str) -> bool:
     """Tell whether a setting of this name is expected to hold a secret."""
     words = [word.lower() for word in _WORDS.findall(key)]
@@ -125,12 +126,18 @@ def find_secrets(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the text with known secret values and everything that looks like one taken out."""
-    for secret in sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+    text = redact_known(text, secrets)
     for _, pattern in _VALUE_PATTERNS:
         text = pattern.sub(lambda match: match["keep"] + REDACTED, text)
     text = _PYDANTIC_INPUT.sub(rf"\g<keep>{REDACTED}", text)
-    return _ASSIGNMENT.sub(_redact_assignment, text)
+    return _redact_assignments(text)
+
+
+def redact_known(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with known secret values taken out, and nothing else."""
+    for secret in sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return text
 
 
 def redact_values(value: Any, secrets: Iterable[str] = ()) -> Any:
@@ -159,9 +166,15 @@ def _is_literal(value: object) -> bool:
     return value not in (None, "", True, False) and not is_reference(value)
 
 
-def _redact_assignment(match: re.Match[str]) -> str:
-    value = match["value"]
-    if not is_secret_key(match["key"]) or is_reference(value.strip("\"'")):
-        return match[0]
-    quote = value[0] if value[0] in "\"'" and len(value) > 1 else ""
-    return f"{match['key']}{match['sep']}{quote}{REDACTED}{quote}"
+def _redact_assignments(text: str) -> str:
+    """Take the values of secret names out; what any other name is followed by is looked into."""
+    kept, begin, place = [], 0, 0
+    while name := _ASSIGNED_NAME.search(text, place):
+        place = name.end()
+        value = _ASSIGNED_VALUE.match(text, place) if is_secret_key(name["key"]) else None
+        if value is None or is_reference(value[0].strip("\"'")):
+            continue
+        quote = value[0][0] if value[0][0] in "\"'" and len(value[0]) > 1 else ""
+        kept.append(f"{text[begin:place]}{quote}{REDACTED}{quote}")
+        begin = place = value.end()
+    return "".join([*kept, text[begin:]])

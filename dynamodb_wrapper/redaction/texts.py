@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.redaction.secrets import redact
+from dynamodb_wrapper.redaction.secrets import redact, redact_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,10 +26,11 @@ def presentable(text: str, secrets: Iterable[str], *, kept: int = _KEPT_CHARACTE
         secrets: Values to take out.
         kept: Characters kept of each end.
     """
-    clean = text.encode("utf-8", "replace").decode()
+    known = tuple(secrets)
+    clean = redact_known(text.encode("utf-8", "replace").decode(), known)
     if len(clean) > 2 * kept:
         clean = f"{clean[:kept]}{CUT}{clean[-kept:]}"
-    return redact(clean, secrets)
+    return redact(clean, known)
 
 
 def head(text: str, size_bytes: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dynamodb_wrapper.redaction import (
@@ -9,6 +11,7 @@ from dynamodb_wrapper.redaction import (
     find_secrets,
     is_reference,
     is_secret_key,
+    presentable,
     redact,
     redact_values,
 )
@@ -174,6 +177,38 @@ def test_a_secret_name_with_a_literal_is_found(value: object) -> None:
 )
 def test_a_text_loses_what_looks_like_a_secret(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ValueError: password=hunter2", "ValueError: password=***"),
+        ("KeyError: 'no password=hunter2 here'", "KeyError: 'no password=*** here'"),
+        ("url=jdbc:x;user=me token: abc", "url=jdbc:x;user=me token: ***"),
+        ("cause: \"opened with 'pwd=hunter2'\"", "cause: \"opened with 'pwd=***'\""),
+        ("outer={inner={secret: hunter2}}", "outer={inner={secret: ***}}"),
+    ],
+)
+def test_what_an_ordinary_name_is_followed_by_is_looked_into(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("unit", ["a:", "a=b ", "password='", 'pwd="x ', "pwd:pwd:"])
+def test_the_time_grows_with_the_length_of_the_text_only(unit: str) -> None:
+    def seconds(size: int) -> float:
+        begin = time.process_time()
+        redact(unit * (size // len(unit)))
+        return time.process_time() - begin
+
+    small = min(seconds(20_000) for _ in range(3))
+    assert seconds(200_000) < 40 * small + 0.1, "ten times the text; a square would be a hundred"
+
+
+def test_a_known_secret_is_not_cut_in_two_where_a_text_is_cut() -> None:
+    secret = "".join(chr(ord("A") + n % 26) for n in range(100))
+    clean = presentable(f"{secret}\n" * 2000, [secret], kept=250)
+    assert "ABC" not in clean
+    assert "XYZ" not in clean
 
 
 def test_a_text_loses_known_secret_values_the_longest_first() -> None:
