@@ -21,7 +21,12 @@ from dynamodb_wrapper.models import PipelineRunLog, RunStatus
 from dynamodb_wrapper.repositories.run_endings import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
-from dynamodb_wrapper.runs.outcomes import Circumstances, outcome_of, stack_chunks
+from dynamodb_wrapper.runs.outcomes import (
+    Circumstances,
+    outcome_of,
+    stack_chunks,
+    stack_text,
+)
 from dynamodb_wrapper.runs.progress import noted
 from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 
@@ -133,9 +138,12 @@ class Ending:
     ) -> DynamoDBWrapperError | None:
         try:
             return self._end(run, outcome, error, limit_seconds)
-        except Exception as bug:
-            logger.exception("The end of run %s met an unexpected error.", run.run_id)
-            told = f"Run {run.run_id} came to {outcome.status}; storing that met {bug!r}."
+        except Exception as bug:  # noqa: BLE001 - what the body came to goes on
+            stack = stack_text(bug, self._services.secrets)
+            logger.error("The end of run %s met an unexpected error:\n%s", run.run_id, stack)
+            told = (
+                f"Run {run.run_id} came to {outcome.status}; storing that met {run.describe(bug)}."
+            )
             return _trouble(run, outcome, told, bug)
 
     def _end(
@@ -274,16 +282,17 @@ def start_cancelling(services: Services, run: Run) -> threading.Thread | None:
     if cancel is None or not run.options.cancel_spark_jobs:
         return None
     name = f"dynamodb-wrapper-cancel-{run.run_id}"
-    thread = threading.Thread(target=_cancelled, args=(cancel, run.run_id), name=name, daemon=True)
+    thread = threading.Thread(target=_cancelled, args=(cancel, run), name=name, daemon=True)
     thread.start()
     return thread
 
 
-def _cancelled(cancel: object, run_id: str) -> None:
+def _cancelled(cancel: Callable[[str], None], run: Run) -> None:
     try:
-        cancel(run_id)  # type: ignore[operator]
-    except Exception:
-        logger.warning("The Spark jobs of run %s could not be cancelled.", run_id, exc_info=True)
+        cancel(run.run_id)
+    except Exception as error:  # noqa: BLE001 - the run ends all the same
+        why = run.describe(error)
+        logger.warning("The Spark jobs of run %s could not be cancelled: %s", run.run_id, why)
 
 
 def _trouble(

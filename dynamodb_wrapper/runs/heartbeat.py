@@ -102,8 +102,9 @@ class Heartbeat:
             except DynamoDBWrapperError as error:
                 logger.debug("A beat of run %s failed: %s", self._run.run_id, error)
                 delay = min(self._interval, self._lease.total_seconds() / 20)
-            except Exception:
-                logger.warning("A beat of run %s failed.", self._run.run_id, exc_info=True)
+            except Exception as error:  # noqa: BLE001 - the next beat may do better
+                why = self._run.describe(error)
+                logger.warning("A beat of run %s failed: %s", self._run.run_id, why)
                 delay = self._interval
             self._look_at_lease()
             self._look_for_stop()

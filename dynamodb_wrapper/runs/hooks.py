@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dynamodb_wrapper.runs.outcomes import stack_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -48,10 +50,16 @@ Hook = Callable[[RunEvent], object]
 
 
 class Hooks:
-    """Tells hooks; what a hook raises, `SystemExit` included, is logged and goes no further."""
+    """Tells hooks; what a hook raises, `SystemExit` included, is logged and goes no further.
 
-    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+    Args:
+        hooks: Called one after the other.
+        secrets: Values to take out of what is logged.
+    """
+
+    def __init__(self, hooks: Iterable[Hook] = (), secrets: tuple[str, ...] = ()) -> None:
         self._hooks = tuple(hooks)
+        self._secrets = secrets
 
     def tell(self, kind: str, run: PipelineRunLog, *, stored: bool = True) -> None:
         """Call every hook, one after the other, in this thread."""
@@ -61,8 +69,9 @@ class Hooks:
                 hook(event)
             except KeyboardInterrupt:
                 raise
-            except BaseException:
-                logger.warning("A hook failed on %r of run %s.", kind, run.run_id, exc_info=True)
+            except BaseException as error:  # noqa: BLE001 - it came of the body's, which goes on
+                stack = stack_text(error, self._secrets)
+                logger.warning("A hook failed on %r of run %s:\n%s", kind, run.run_id, stack)
 
     def tell_aside(self, kind: str, run: PipelineRunLog) -> None:
         """Call every hook in a thread of its own: one that hangs holds nothing up."""

@@ -44,7 +44,7 @@ from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.lease import Lease
 from dynamodb_wrapper.runs.logs import LogCapture
 from dynamodb_wrapper.runs.options import RunOptions
-from dynamodb_wrapper.runs.parameters import stored_parameters
+from dynamodb_wrapper.runs.parameters import stored_parameters, stored_tags
 from dynamodb_wrapper.runs.progress import Progress
 from dynamodb_wrapper.runs.recording import Recorder
 from dynamodb_wrapper.runs.run import Run
@@ -160,6 +160,7 @@ class Opening:
         parent = current.find_current_run()
         now = self._services.clock()
         key, start, end = self._partition(request, pipeline)
+        secrets = self._services.secrets
         try:
             return PipelineRunLog(
                 pipeline_id=request.pipeline_id,
@@ -179,9 +180,9 @@ class Opening:
                 root_run_id=None if parent is None else parent.record.root_run_id or parent.run_id,
                 pipeline_version=pipeline.version,
                 config_hash=pipeline.config_hash,
-                parameters=stored_parameters(request.parameters, self._services.secrets),
+                parameters=stored_parameters(request.parameters, secrets),
                 runtime=describe_runtime(),
-                tags=dict(request.tags),
+                tags=stored_tags(request.tags, secrets),
                 retention_days=pipeline.retention_days,
             )
         except pydantic.ValidationError as error:

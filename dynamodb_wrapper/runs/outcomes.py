@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dynamodb_wrapper.exceptions import (
     LeaseLostError,
@@ -37,7 +37,7 @@ class Circumstances:
     """
 
     run_id: str | None = None
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     signalled: bool = False
     exit_zero: str = "success"
     skip_reason: str | None = None
@@ -102,7 +102,7 @@ def _exit_code(error: SystemExit) -> int:
 
 def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
-    stack = _stack(error, secrets)
+    stack = stack_text(error, secrets)
     return RunErrorInfo(
         type=_type_name(error),
         message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
@@ -115,7 +115,7 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
 
 def stack_chunks(error: BaseException, secrets: tuple[str, ...]) -> list[str]:
     """Return the whole stack in pieces to store; none where head and tail hold all of it."""
-    stack = _stack(error, secrets)
+    stack = stack_text(error, secrets)
     return chunks_of(stack) if len(stack.encode()) > _STACK_BYTES else []
 
 
@@ -141,7 +141,8 @@ def _type_name(error: BaseException) -> str:
     return f"{module}{kind.__qualname__}"
 
 
-def _stack(error: BaseException, secrets: tuple[str, ...]) -> str:
+def stack_text(error: BaseException, secrets: tuple[str, ...]) -> str:
+    """Return the whole stack of an exception without secrets, those it came of included."""
     return presentable("".join(_formatted(error)), secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
 
 

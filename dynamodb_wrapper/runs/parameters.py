@@ -1,4 +1,4 @@
-"""Parameters of a run as they are stored: as JSON can say them, without secrets, not too large."""
+"""Parameters and tags of a run as they are stored: without secrets, and not too large."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic_core
 
-from dynamodb_wrapper.redaction import redact_values, stored_text
+from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
 
 _TEXT_BYTES = 4096
 _ALL_BYTES = 32_768
@@ -25,6 +25,14 @@ def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -
         names = ", ".join(sorted(clean))
         return {"[cut]": stored_text(f"{size:,} bytes; names: {names}", (), _TEXT_BYTES)}
     return clean
+
+
+def stored_tags(tags: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
+    """Return what is stored of tags; one that looks like a secret is refused by the model."""
+    return {
+        name: redact_known(tag, secrets) if isinstance(tag, str) else tag
+        for name, tag in tags.items()
+    }
 
 
 def _cut(value: Any, secrets: tuple[str, ...]) -> Any:

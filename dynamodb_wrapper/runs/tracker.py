@@ -25,7 +25,7 @@ from dynamodb_wrapper.runs.hooks import Hooks
 from dynamodb_wrapper.runs.opening import Opening, RunKey, RunRequest
 from dynamodb_wrapper.runs.operations import RunOperations
 from dynamodb_wrapper.runs.options import RunOptions
-from dynamodb_wrapper.runs.parameters import stored_parameters
+from dynamodb_wrapper.runs.parameters import stored_parameters, stored_tags
 from dynamodb_wrapper.runs.reaping import Reaping
 from dynamodb_wrapper.runs.recorded import Recording
 from dynamodb_wrapper.runs.services import Services
@@ -73,7 +73,7 @@ class RunTracker(RunOperations):
             config,
             client,
             clock or utc_now,
-            Hooks(hooks),
+            Hooks(hooks, config.secret_values()),
             cancel_jobs=cancel_jobs,
             auto_reap=auto_reap,
         )
@@ -185,7 +185,7 @@ class RunTracker(RunOperations):
                 start_time=now,
                 end_time=now,
                 parameters=stored_parameters(request.parameters, self._services.secrets),
-                tags=dict(request.tags),
+                tags=stored_tags(request.tags, self._services.secrets),
             )
         )
 
