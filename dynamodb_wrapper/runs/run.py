@@ -15,7 +15,7 @@ from dynamodb_wrapper.exceptions import (
     ValidationError,
 )
 from dynamodb_wrapper.models import DataQualityResult, Metric, PipelineRunLog, TableOutput
-from dynamodb_wrapper.runs.stages import Stage, checked
+from dynamodb_wrapper.runs.stages import Stage, checked, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,12 +132,18 @@ class Run:
         self._raised_in.setdefault(id(error), name)
 
     def log_metric(self, name: str, value: Metric | float) -> None:
-        """Record a metric; the same name again replaces it."""
+        """Record a metric; the same name again replaces it.
+
+        NaN and the infinities, which DynamoDB has no numbers for, are stored as text.
+
+        Raises:
+            ValidationError: The value is no number and no text.
+        """
         self.log_metrics({name: value})
 
     def log_metrics(self, metrics: Mapping[str, Metric | float]) -> None:
-        """Record metrics in one write."""
-        self._record_parts({("metrics", name): value for name, value in metrics.items()})
+        """Record metrics in one write; as `log_metric`."""
+        self._record_parts({("metrics", name): storable(value) for name, value in metrics.items()})
 
     def rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None

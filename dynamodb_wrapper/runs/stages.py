@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
@@ -42,8 +44,8 @@ class Stage:
         self._change({name: value for name, value in counts.items() if value is not None})
 
     def metric(self, name: str, value: Metric | float) -> None:
-        """Note a metric of the stage."""
-        self._change({"metrics": {**self._info.metrics, name: value}})
+        """Note a metric of the stage; as `Run.log_metric`."""
+        self._change({"metrics": {**self._info.metrics, name: storable(value)}})
 
     def skip(self) -> None:
         """Note that there was nothing to do: the stage ends as SKIPPED."""
@@ -84,6 +86,18 @@ class Stage:
 
 def _is_calm_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def storable(value: Any) -> Any:
+    """Return a metric as it can be stored: numbers of other libraries as Python's, NaN as text.
+
+    A figure that came to nothing must not fail the job it describes.
+    """
+    as_python = getattr(value, "item", None)
+    plain = as_python() if callable(as_python) else value
+    if isinstance(plain, (float, Decimal)) and not math.isfinite(plain):
+        return str(plain)
+    return plain
 
 
 def checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:

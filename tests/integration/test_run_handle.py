@@ -209,7 +209,15 @@ class TestFigures:
         assert summary is not None
         assert (summary.run_id, summary.records_read, summary.records_written) == (run.run_id, 5, 4)
 
-    @pytest.mark.parametrize("value", [object(), float("nan"), [1]])
+    def test_a_figure_that_came_to_nothing_is_stored_as_text(self, tracker: RunTracker) -> None:
+        with tracker.run("exclusive") as run, run.stage("s") as stage:
+            run.log_metrics({"mean": float("nan"), "most": Decimal("Infinity")})
+            stage.metric("mean", float("nan"))
+        record = stored(tracker, run)
+        assert record.metrics == {"mean": "nan", "most": "Infinity"}
+        assert record.stages["s"].metrics == {"mean": "nan"}
+
+    @pytest.mark.parametrize("value", [object(), None, [1]])
     def test_a_metric_that_cannot_be_stored_is_refused_at_once(
         self, tracker: RunTracker, value: Any
     ) -> None:
