@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions import (
+    AlreadySucceededError,
     DynamoDBWrapperError,
     InvalidTransitionError,
     ItemNotFoundError,
     RunFinishError,
-    RunStartError,
 )
 from dynamodb_wrapper.models import RunStatus
 from dynamodb_wrapper.runs.hooks import LOST
@@ -32,7 +32,7 @@ _REFUSED = (
     RunFinishError,
     InvalidTransitionError,
     ItemNotFoundError,
-    RunStartError,
+    AlreadySucceededError,
 )
 _CANDIDATES = 25
 
