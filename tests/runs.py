@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,6 +22,7 @@ def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
     return run
 
 
+@lru_cache
 def plain_client(config: DynamoDBConfig) -> Any:
     """Return a client the library has no part in."""
     return boto3.client(

@@ -26,6 +26,7 @@ from dynamodb_wrapper.repositories import (
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests import faults
+from tests.engines import isolated
 from tests.runs import plain_client, run_table_items
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.config import DynamoDBConfig
     from dynamodb_wrapper.runs import Run
+    from tests.engines import Engine
 
 SOON = RunOptions(finish_seconds=0.2)
 BEST_EFFORT = RunOptions(finish_seconds=0.2, tracking="best_effort")
-QUICK_BEATS = {
-    "heartbeat_interval": timedelta(seconds=0.2),
-    "lease_duration": timedelta(seconds=60),
-}
+PIPELINES = (
+    PipelineConfig(pipeline_id="exclusive"),
+    PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None),
+    PipelineConfig(pipeline_id="beating", heartbeat_interval=timedelta(seconds=0.2)),
+)
 
 
 @pytest.fixture
@@ -48,20 +51,29 @@ def every(config: DynamoDBConfig, tmp_path: Path) -> DynamoDBConfig:
     return prepared(config, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def shared(local_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> DynamoDBConfig:
+    """The same on the embedded engine, for all tests."""
+    return prepared(isolated(local_engine.config), tmp_path_factory.mktemp("shared"))
+
+
 @pytest.fixture
-def hasty(local_config: DynamoDBConfig, tmp_path: Path) -> DynamoDBConfig:
-    """The same on the embedded engine only."""
-    return prepared(local_config, tmp_path)
+def hasty(shared: DynamoDBConfig) -> DynamoDBConfig:
+    """The same as if nothing had run yet."""
+    client, table_name = plain_client(shared), shared.table_name("pipeline_run_logs")
+    for key in run_table_items(shared):
+        client.delete_item(TableName=table_name, Key={"run_id": {"S": key}})
+    for path in spooled(shared):
+        path.unlink()
+    PipelineConfigRepository(shared).put_many(PIPELINES)
+    return shared
 
 
-def prepared(config: DynamoDBConfig, tmp_path: Path) -> DynamoDBConfig:
-    settings = {"max_attempts": 2, "spool_directory": str(tmp_path / "spool")}
+def prepared(config: DynamoDBConfig, directory: Path) -> DynamoDBConfig:
+    settings = {"max_attempts": 2, "spool_directory": str(directory / "spool")}
     changed = config.model_copy(update=settings)
     create_tables(changed)
-    pipelines = PipelineConfigRepository(changed)
-    pipelines.create(PipelineConfig(pipeline_id="exclusive"))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None))
-    pipelines.create(PipelineConfig(pipeline_id="beating", **QUICK_BEATS))
+    PipelineConfigRepository(changed).put_many(PIPELINES)
     return changed
 
 
@@ -164,11 +176,11 @@ def test_replies_lost_at_the_start_and_at_the_end_leave_one_run(
 def test_trouble_at_the_end_is_tried_again_until_the_time_is_used_up(
     hasty: DynamoDBConfig, name: str
 ) -> None:
-    trouble = faults.injected(client_for(hasty.impatient()), faults.ALL[name], times=5)
+    trouble = faults.injected(client_for(hasty.impatient()), faults.ALL[name], times=3)
     with ExitStack() as afterwards:
         with RunTracker(hasty).run("exclusive") as run:
             met = afterwards.enter_context(trouble)
-    assert len(met) == 5
+    assert len(met) == 3
     assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
     assert spooled(hasty) == []
 
@@ -421,8 +433,7 @@ def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_endin
 ) -> None:
     with RunTracker(hasty).run("exclusive") as run:
         refused: list[Callable[[], object]] = [
-            lambda: run.log_metrics({"ratio": float("nan"), "rows": 7}),
-            lambda: run.log_metric("nothing", None),  # type: ignore[arg-type]
+            lambda: run.log_metrics({"nothing": None, "rows": 7}),  # type: ignore[dict-item]
             lambda: run.stage(3).__enter__(),  # type: ignore[arg-type]
             lambda: run.inputs(3),  # type: ignore[arg-type]
         ]
@@ -430,7 +441,11 @@ def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_endin
             for record in refused:
                 with pytest.raises(ValidationError):
                     record()
-    assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
+            run.log_metric("ratio", float("nan"))
+            run.inputs("bronze")
+    record_of_it = stored(hasty, run.run_id)
+    assert record_of_it.status is RunStatus.SUCCESS
+    assert (record_of_it.metrics, record_of_it.inputs) == ({"ratio": "nan"}, ["bronze"])
 
 
 # ---- nobody is held up ---------------------------------------------------------------------------
@@ -584,6 +599,22 @@ def test_such_a_run_is_stored_with_its_run_key(hasty: DynamoDBConfig) -> None:
     slot = tracker.runs.run_slots("unlimited", ["monday"])[0]
     assert slot is not None
     assert (slot.success_run_id, slot.status) == (run.run_id, "success")
+
+
+def test_an_untracked_run_waits_in_the_spool_while_another_works_at_its_run_key(
+    hasty: DynamoDBConfig, tmp_path: Path
+) -> None:
+    tracker = known(hasty)
+    with pytest.raises(RunFinishError), faults.outage(hasty):
+        with tracker.run("unlimited", options=BEST_EFFORT, run_key="monday") as run:
+            pass
+    before = spooled(hasty)
+    elsewhere = hasty.model_copy(update={"spool_directory": str(tmp_path / "elsewhere")})
+    other = RunTracker(elsewhere).start("unlimited", run_key="monday")
+    assert [(one.stored, one.path) for one in tracker.replay()] == [(False, before[0])]
+    other.fail(ValueError("no luck"))
+    assert [one.stored for one in tracker.replay()] == [True]
+    assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
 
 
 def refused(tracker: RunTracker, pipeline_id: str) -> None:
