@@ -126,7 +126,7 @@ class Opening:
                 run = self._untracked(request, pipeline, record, error)
                 return self._open(run, guard, watch_signals=watch_signals)
             raise _start_error(request, error) from error
-        run = Run(stored, pipeline, request.options, self._services.clock)
+        run = self._handle(request, pipeline, stored)
         return self._open(run, guard, watch_signals=watch_signals)
 
     # ---- before ----------------------------------------------------------------------------------
@@ -134,7 +134,10 @@ class Opening:
     def _refuse_own_pipeline(self, request: RunRequest) -> None:
         """Refuse at once what could never begin: the holder waits for this very call to return."""
         for outer in current.enclosing_runs():
-            same = outer.pipeline_id == request.pipeline_id
+            same = (outer.run_table, outer.pipeline_id) == (
+                self._services.run_table,
+                request.pipeline_id,
+            )
             if same and outer.fence is not None and not outer.lease.is_lost:
                 raise AlreadyRunningError(
                     f"Pipeline {request.pipeline_id!r} is exclusive and held by run "
@@ -269,8 +272,25 @@ class Opening:
             request.pipeline_id,
             error,
         )
-        options, clock = request.options, self._services.clock
-        return Run(record, pipeline, options, clock, tracked=False)
+        return self._handle(request, pipeline, record, tracked=False)
+
+    def _handle(
+        self,
+        request: RunRequest,
+        pipeline: PipelineConfig,
+        record: PipelineRunLog,
+        *,
+        tracked: bool = True,
+    ) -> Run:
+        services = self._services
+        return Run(
+            record,
+            pipeline,
+            request.options,
+            services.clock,
+            run_table=services.run_table,
+            tracked=tracked,
+        )
 
     # ---- the handle ------------------------------------------------------------------------------
 
