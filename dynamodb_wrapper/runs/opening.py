@@ -240,6 +240,7 @@ class Opening:
                     raise
                 logger.info("Waiting: %s", error)
                 time.sleep(min(random.uniform(*_POLL_SECONDS), left))
+                record = self._record(request, pipeline)  # its time begins when it is let in
                 continue
             for dead in lost:
                 self._services.hooks.tell(LOST, dead)
