@@ -30,8 +30,9 @@ test: install ## Run all tests
 test-oldest: ## Run the tests on Python 3.9 with the oldest dependencies
 	@$(PYTHON) tools/test_oldest.py
 
-bench: install ## Measure against boto3
+bench: install ## Measure against boto3, and what questions about a long history cost
 	$(RUN) benchmarks
+	$(RUN) benchmarks.history
 
 clean: ## Remove environments and everything generated
 	rm -rf $(VENV) .venv-*/ .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_MARKERS = {"engine": {"engine", "local_engine"}, "spark": {"spark"}}
+_MARKERS = {"engine": {"engine", "local_engine"}, "spark": {"spark_installation"}}
 _OWN_SETTINGS = ("AWS_", "DYNAMODB_")
 _NOT_TESTED = "NOT TESTED: "
 
@@ -124,13 +124,18 @@ def mock_config() -> Iterator[DynamoDBConfig]:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The Spark session all tests share; skipped, with one loud line, where Java is missing."""
+def spark_installation() -> None:
+    """PySpark and Java, without a session; skipped, with one loud line, where they are missing."""
     if importlib.util.find_spec("pyspark") is None:
         _not_tested("Spark needs pyspark: pip install 'dynamodb-wrapper[spark]'.")
     problem = java_problem()
     if problem is not None:
         _not_tested(f"Spark needs Java. {problem}")
+
+
+@pytest.fixture(scope="session")
+def spark(spark_installation: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The Spark session all tests share."""
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     session = _local_session(tmp_path_factory.mktemp("warehouse"))
     yield session

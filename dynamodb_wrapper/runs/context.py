@@ -64,6 +64,5 @@ class RunContext(AbstractContextManager["Run"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            begun.__exit__(kind, error, trace)
+        if self._begun is not None:
+            self._begun.__exit__(kind, error, trace)

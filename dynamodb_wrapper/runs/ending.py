@@ -81,26 +81,14 @@ class Ending:
                 a lock, a run key or a watermark depends on it.
             InvalidTransitionError: The run has ended otherwise before.
         """
-        current.leave(run)
-        if run.pid != os.getpid():
-            logger.warning("Run %s belongs to process %s; it is left alone.", run.run_id, run.pid)
-            return
-        outcome = self._outcome(run, error)
-        if run.outcome is not None:
-            run.refuse_other_end(outcome)
-            return
-        run.outcome = outcome
+        signalled = run.guard.received_at is not None
+        limit = within_seconds or run.options.finish_seconds
         try:
-            with run.guard.finish_first():
-                limit = within_seconds or run.options.finish_seconds
-                problem = self._end_whatever_comes(run, outcome, error, limit)
-        finally:
-            run.guard.restore()
-        if error is not None and problem is not None:
-            _add_note(error, f"dynamodb-wrapper: {problem}")
-        run.guard.deliver()
-        if error is None and isinstance(problem, RunFinishError):
-            raise problem
+            self._end_first(run, error, limit, signalled=signalled)
+        except BaseException:
+            if run.outcome is None:  # a signal was quicker than the hand that holds it back
+                self._end_first(run, error, limit, signalled=signalled)
+            raise
 
     def stop_early(self, run: Run) -> None:
         """Do what can be done from outside to end a run early: cancel its Spark jobs."""
@@ -114,11 +102,41 @@ class Ending:
         except DynamoDBWrapperError as error:
             logger.error("%s", error)
 
-    def _outcome(self, run: Run, error: BaseException | None) -> RunOutcome:
+    def _end_first(
+        self, run: Run, error: BaseException | None, limit_seconds: float, *, signalled: bool
+    ) -> None:
+        """End a run, and only then let through the signals that came meanwhile."""
+        problem = None
+        with run.guard.finish_first():
+            try:
+                problem = self._end_once(run, error, limit_seconds, signalled=signalled)
+            finally:
+                run.guard.restore()
+        if error is not None and problem is not None:
+            _add_note(error, f"dynamodb-wrapper: {problem}")
+        run.guard.deliver()
+        if error is None and isinstance(problem, RunFinishError):
+            raise problem
+
+    def _end_once(
+        self, run: Run, error: BaseException | None, limit_seconds: float, *, signalled: bool
+    ) -> DynamoDBWrapperError | None:
+        current.leave(run)
+        if run.pid != os.getpid():
+            logger.warning("Run %s belongs to process %s; it is left alone.", run.run_id, run.pid)
+            return None
+        outcome = self._outcome(run, error, signalled=signalled)
+        if run.outcome is not None:
+            run.refuse_other_end(outcome)
+            return None
+        run.outcome = outcome
+        return self._end_whatever_comes(run, outcome, error, limit_seconds)
+
+    def _outcome(self, run: Run, error: BaseException | None, *, signalled: bool) -> RunOutcome:
         around = Circumstances(
             run.run_id,
             self._services.secrets,
-            run.guard.received_at is not None,
+            signalled,
             run.options.exit_zero,
             run.skip_reason,
         )

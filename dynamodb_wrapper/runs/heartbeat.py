@@ -60,8 +60,9 @@ class Heartbeat:
     def start(self) -> None:
         """Begin to beat."""
         name = f"dynamodb-wrapper-heartbeat-{self._run.run_id}"
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        thread.start()
+        self._thread = thread  # not before: one that did not start cannot be joined
 
     def stop(self) -> None:
         """Stop beating; waits up to a second for a beat that is on its way."""

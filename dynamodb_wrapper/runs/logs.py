@@ -44,7 +44,7 @@ class LogCapture(logging.Handler):
         self._secrets = secrets
         self._is_ours = is_ours
         self._store = store
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal handler may log while this thread does
         self._flushing = threading.Lock()
         self._buffer: list[str] = []
         self._lines = 0

@@ -112,29 +112,39 @@ class Opening:
         """
         self._refuse_own_pipeline(request)
         guard = SignalGuard()
+        try:
+            return self._begin(request, guard, watch_signals=watch_signals)
+        except BaseException:
+            guard.release()
+            raise
+
+    def _begin(self, request: RunRequest, guard: SignalGuard, *, watch_signals: bool) -> Run:
         pipeline: PipelineConfig | None = None
         record: PipelineRunLog | None = None
+        lost: tuple[PipelineRunLog, ...] = ()
         try:
             pipeline = self._pipeline(request)
             self._reaping.before_start(pipeline)
             record = self._record(request, pipeline)
-            stored = self._start(request, pipeline, record, guard)
+            stored, lost = self._start(request, pipeline, record, guard)
+            run = self._handle(request, pipeline, stored)
         except _UNREACHABLE as error:
             pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
-            if self._may_go_untracked(request, pipeline) and pipeline is not None:
-                record = record or self._record(request, pipeline)
-                run = self._untracked(request, pipeline, record, error)
-                return self._open(run, guard, watch_signals=watch_signals)
-            raise _start_error(request, error) from error
-        run = Run(stored, pipeline, request.options, self._services.clock)
-        return self._open(run, guard, watch_signals=watch_signals)
+            if pipeline is None or not self._may_go_untracked(request, pipeline):
+                raise _start_error(request, error) from error
+            record = record or self._record(request, pipeline)
+            run = self._untracked(request, pipeline, record, error)
+        return self._open(run, guard, lost, watch_signals=watch_signals)
 
     # ---- before ----------------------------------------------------------------------------------
 
     def _refuse_own_pipeline(self, request: RunRequest) -> None:
         """Refuse at once what could never begin: the holder waits for this very call to return."""
         for outer in current.enclosing_runs():
-            same = outer.pipeline_id == request.pipeline_id
+            same = (outer.run_table, outer.pipeline_id) == (
+                self._services.run_table,
+                request.pipeline_id,
+            )
             if same and outer.fence is not None and not outer.lease.is_lost:
                 raise AlreadyRunningError(
                     f"Pipeline {request.pipeline_id!r} is exclusive and held by run "
@@ -218,23 +228,25 @@ class Opening:
         pipeline: PipelineConfig,
         record: PipelineRunLog,
         guard: SignalGuard,
-    ) -> PipelineRunLog:
+    ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
         """Store the start; with ``wait`` again and again while a live run is in the way.
 
-        A signal waits while a start is sent: it would leave a run that nobody ends.
+        Returns the run and the dead runs it took over from. From the moment a start is sent until
+        the run is open signals wait: they would leave a run that nobody ends.
         """
         options = request.options
         deadline = time.monotonic() + options.wait_seconds
         while True:
+            guard.hold()
             try:
-                with guard.finish_first():
-                    stored, lost = self._services.runs.start_run(
-                        record,
-                        exclusive=pipeline.is_exclusive,
-                        rerun=options.rerun,
-                        clock=self._services.clock,
-                    )
+                return self._services.runs.start_run(
+                    record,
+                    exclusive=pipeline.is_exclusive,
+                    rerun=options.rerun,
+                    clock=self._services.clock,
+                )
             except DynamoDBWrapperError as error:
+                guard.release()
                 guard.deliver()
                 if not isinstance(error, AlreadyRunningError):
                     raise
@@ -243,10 +255,7 @@ class Opening:
                     raise
                 logger.info("Waiting: %s", error)
                 time.sleep(min(random.uniform(*_POLL_SECONDS), left))
-                continue
-            for dead in lost:
-                self._services.hooks.tell(LOST, dead)
-            return stored
+                record = self._record(request, pipeline)  # its time begins when it is let in
 
     def _may_go_untracked(self, request: RunRequest, pipeline: PipelineConfig | None) -> bool:
         return (
@@ -269,18 +278,43 @@ class Opening:
             request.pipeline_id,
             error,
         )
-        options, clock = request.options, self._services.clock
-        return Run(record, pipeline, options, clock, tracked=False)
+        return self._handle(request, pipeline, record, tracked=False)
+
+    def _handle(
+        self,
+        request: RunRequest,
+        pipeline: PipelineConfig,
+        record: PipelineRunLog,
+        *,
+        tracked: bool = True,
+    ) -> Run:
+        services = self._services
+        return Run(
+            record,
+            pipeline,
+            request.options,
+            services.clock,
+            run_table=services.run_table,
+            tracked=tracked,
+        )
 
     # ---- the handle ------------------------------------------------------------------------------
 
-    def _open(self, run: Run, guard: SignalGuard, *, watch_signals: bool) -> Run:
+    def _open(
+        self,
+        run: Run,
+        guard: SignalGuard,
+        lost: tuple[PipelineRunLog, ...],
+        *,
+        watch_signals: bool,
+    ) -> Run:
         """Bring a run to life; a signal that came meanwhile ends it at once."""
         self._equip(run, guard)
         try:
             current.enter(run)
             if watch_signals:
                 guard.install()
+            guard.release()
             guard.deliver()
             self._capture_logs(run)
             if run.tracked:
@@ -289,6 +323,8 @@ class Opening:
                 run.recorder.close()
             _ended_with_the_process(run, self._ending)
             logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
+            for dead in lost:
+                self._services.hooks.tell(LOST, dead)
             self._services.hooks.tell(STARTED, run.record)
         except BaseException as error:
             self._ending.end(run, error)

@@ -44,6 +44,7 @@ class Run:
 
     Attributes:
         pipeline: The pipeline's configuration the run began with.
+        run_table: The run table as DynamoDB knows it.
         tracked: Whether the run is stored; False only with ``tracking="best_effort"``.
         pid: The process the run belongs to; a forked child has no part in it.
     """
@@ -55,9 +56,11 @@ class Run:
         options: RunOptions,
         clock: Callable[[], datetime],
         *,
+        run_table: str,
         tracked: bool = True,
     ) -> None:
         self._record = record
+        self.run_table = run_table
         self.pipeline = pipeline
         self.options = options
         self.tracked = tracked

@@ -33,30 +33,38 @@ class SignalGuard:
 
     def __init__(self) -> None:
         self.received_at: float | None = None
+        self._pid = os.getpid()
         self._previous: Any = None
         self._is_installed = False
+        self._put_off: dict[int, Any] = {}  # handlers that get their turn when nothing is held back
         self._held: list[int] = []
+
+    # ---- SIGTERM ends the body -------------------------------------------------------------------
 
     def install(self) -> None:
         """Raise `SystemExit` in the body on SIGTERM; a handler that is there is called instead."""
-        if threading.current_thread() is not threading.main_thread():
+        if not _can_set_handlers():
             return
-        previous = signal.getsignal(signal.SIGTERM)
+        previous = self._handler_of_term()
         if previous is not signal.SIG_DFL and not callable(previous):
             return  # ignored on purpose, or set by code that is not Python
         self._previous = previous
-        signal.signal(signal.SIGTERM, self._on_term)
+        self._set_handler_of_term(self._on_term)
         self._is_installed = True
 
     def restore(self) -> None:
         """Put the handler back that was there before, unless somebody has set another since."""
         if not self._is_installed or not _can_set_handlers():
             return
-        if signal.getsignal(signal.SIGTERM) == self._on_term:
-            signal.signal(signal.SIGTERM, self._previous)
+        if self._handler_of_term() == self._on_term:
+            self._set_handler_of_term(self._previous)
         self._is_installed = False
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
+        if self._pid != os.getpid():  # a forked child has no part in the run
+            signal.signal(number, self._previous)
+            os.kill(os.getpid(), number)
+            return
         if self.received_at is None:
             self.received_at = time.monotonic()
         if callable(self._previous):
@@ -64,22 +72,47 @@ class SignalGuard:
             return
         raise SystemExit(TERMINATED)
 
+    def _handler_of_term(self) -> Any:
+        if self._put_off:
+            return self._put_off.get(signal.SIGTERM)
+        return signal.getsignal(signal.SIGTERM)
+
+    def _set_handler_of_term(self, handler: Any) -> None:
+        if self._put_off:
+            self._put_off[signal.SIGTERM] = handler
+        else:
+            signal.signal(signal.SIGTERM, handler)
+
+    # ---- signals wait ----------------------------------------------------------------------------
+
     @contextmanager
     def finish_first(self) -> Iterator[None]:
-        """Hold SIGTERM and SIGINT back inside the block; they are delivered after it."""
-        if not _can_set_handlers():
-            yield
-            return
-        previous = {number: signal.getsignal(number) for number in _HELD_BACK}
-        for number, handler in previous.items():
-            if handler is not None:  # None: set by code that is not Python, and cannot be put back
-                signal.signal(number, self._hold)
+        """Hold SIGTERM and SIGINT back inside the block; `deliver` delivers them."""
         try:
+            self.hold()
             yield
         finally:
-            for number, handler in previous.items():
-                if handler is not None:
-                    signal.signal(number, handler)
+            self.release()
+
+    def hold(self) -> None:
+        """Hold SIGTERM and SIGINT back until `release`."""
+        if not _can_set_handlers() or self._put_off:
+            return
+        handlers = {number: signal.getsignal(number) for number in _HELD_BACK}
+        # None: set by code that is not Python, and could not be put back.
+        self._put_off = {n: handler for n, handler in handlers.items() if handler is not None}
+        for number in list(self._put_off):
+            signal.signal(number, self._hold)
+
+    def release(self) -> None:
+        """Let signals through again; one that comes at this very moment may raise."""
+        try:
+            for number in list(self._put_off):
+                signal.signal(number, self._put_off[number])
+                del self._put_off[number]
+        finally:
+            if self._put_off:  # the handler put back first has raised
+                self.release()
 
     def _hold(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._held.append(number)

@@ -1,4 +1,4 @@
-"""Tables of the imaginary user on each engine, and repositories whose client nobody shares."""
+"""Tables of the imaginary user on each engine, repositories whose client nobody shares, drivers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.engines import isolated
+from tests.processes import Drivers
 from tests.samples import ORDERS, TASKS, Order, Task, orders_of, own_client
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dynamodb_wrapper.config import DynamoDBConfig
     from tests.engines import Engine
 
@@ -38,3 +41,10 @@ def tasks(user_config: DynamoDBConfig) -> BaseDynamoRepository[Task]:
 def customer() -> str:
     """A partition no other test uses."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture
+def drivers() -> Iterator[Drivers]:
+    """Starts processes that drive runs; none of them outlives the test."""
+    with Drivers() as drivers:
+        yield drivers

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynamodb_wrapper.config import DynamoDBConfig
+from dynamodb_wrapper.config import client_for
 from dynamodb_wrapper.exceptions import AlreadyRunningError
-from dynamodb_wrapper.models import PipelineConfig, RunStatus, StageInfo
+from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, StageInfo
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
     PipelineRunLogsRepository,
@@ -18,60 +18,107 @@ from dynamodb_wrapper.repositories import (
 )
 from dynamodb_wrapper.runs import RunTracker
 from tests.engines import Capability
+from tests.runs import later, state, stored
 
 if TYPE_CHECKING:
+    from dynamodb_wrapper.config import DynamoDBConfig
     from tests.engines import Engine
+    from tests.processes import Drivers
 
 PROCESSES = 50
 
 
-def start_once(settings: dict[str, Any], begin: Any, tried: Any, leave: Any, replies: Any) -> None:
-    """Start the exclusive pipeline; the winner stays inside until everybody has tried."""
-    config = DynamoDBConfig.for_local_development(**settings)
+@pytest.fixture
+def exclusive(engine: Engine, config: DynamoDBConfig) -> DynamoDBConfig:
+    """An exclusive pipeline on each engine that can hold a lock."""
+    engine.require(Capability.ATOMIC_WRITES)
+    return with_pipeline(config)
+
+
+@pytest.fixture
+def local_exclusive(local_config: DynamoDBConfig) -> DynamoDBConfig:
+    """The same on the embedded engine only."""
+    return with_pipeline(local_config)
+
+
+def with_pipeline(config: DynamoDBConfig) -> DynamoDBConfig:
+    create_tables(config)
+    PipelineConfigRepository(config).create(PipelineConfig(pipeline_id="exclusive"))
+    return config
+
+
+def start_and_wait(config: DynamoDBConfig, pipe: Any) -> None:
+    """Begin a run and never end it."""
+    run = RunTracker(config).start("exclusive")
+    pipe.send(run.record)
+    pipe.recv()
+
+
+def start_once(config: DynamoDBConfig, pipe: Any, begin: Any, hours: float) -> None:
+    """Start the pipeline when all are ready; who enters stays inside until told to leave."""
+    client_for(config)
     begin.wait()
     try:
-        with RunTracker(config).run("exclusive") as run:
-            replies.put(("entered", run.run_id))
-            tried.release()
-            leave.wait()
+        with RunTracker(config, clock=later(hours=hours)).run("exclusive") as run:
+            pipe.send(("entered", run.run_id))
+            pipe.recv()
     except AlreadyRunningError as refusal:
-        replies.put(("refused", refusal.holder))
-        tried.release()
+        pipe.send(("refused", refusal.holder))
     except BaseException as error:
-        replies.put(("broken", f"{type(error).__name__}: {error}"))
-        tried.release()
+        pipe.send(("broken", repr(error)))
+
+
+def answers_of_racers(config: DynamoDBConfig, drivers: Drivers, hours: float = 0) -> list[Any]:
+    """Let 50 processes start the pipeline at once; return what came of each."""
+    begin = multiprocessing.get_context("forkserver").Barrier(PROCESSES)
+    racers = [drivers.fork(start_once, config, begin=begin, hours=hours) for _ in range(PROCESSES)]
+    answers = [racer.hear() for racer in racers]
+    for racer, (kind, _) in zip(racers, answers):
+        if kind == "entered":
+            racer.tell("leave")
+        assert racer.exit_code() == 0
+    return answers
+
+
+def assert_one_entered(answers: list[Any]) -> str:
+    """Return the run of the one that entered; all others were refused and name it."""
+    assert [answer for answer in answers if answer[0] == "broken"] == []
+    (winner,) = [run_id for kind, run_id in answers if kind == "entered"]
+    refused = [holder for kind, holder in answers if kind == "refused"]
+    assert refused == [winner] * (PROCESSES - 1)
+    return str(winner)
+
+
+def runs_of(config: DynamoDBConfig) -> dict[str, PipelineRunLog]:
+    found = PipelineRunLogsRepository(config).get_runs_by_pipeline("exclusive")
+    return {run.run_id: stored(config, run.run_id) for run in found}
 
 
 def test_of_fifty_processes_released_together_one_enters_and_the_others_name_it(
-    local_config: DynamoDBConfig,
+    local_exclusive: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    create_tables(local_config)
-    PipelineConfigRepository(local_config).create(PipelineConfig(pipeline_id="exclusive"))
-    settings = {
-        "endpoint_url": local_config.endpoint_url,
-        "table_prefix": local_config.table_prefix,
+    winner = assert_one_entered(answers_of_racers(local_exclusive, drivers))
+    runs = runs_of(local_exclusive)
+    assert {run_id: run.status for run_id, run in runs.items()} == {winner: RunStatus.SUCCESS}
+    assert "holder" not in state(local_exclusive, "exclusive")
+
+
+def test_of_fifty_processes_one_takes_over_a_dead_run_and_the_others_name_it(
+    exclusive: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(start_and_wait, exclusive)
+    dead = driver.hear()
+    driver.kill()
+    winner = assert_one_entered(answers_of_racers(exclusive, drivers, hours=1))
+    runs = runs_of(exclusive)
+    assert {run_id: run.status for run_id, run in runs.items()} == {
+        dead.run_id: RunStatus.LOST,
+        winner: RunStatus.SUCCESS,
     }
-    spawn = multiprocessing.get_context("spawn")
-    begin, tried = spawn.Barrier(PROCESSES), spawn.Semaphore(0)
-    leave, replies = spawn.Event(), spawn.Queue()
-    processes = [
-        spawn.Process(target=start_once, args=(settings, begin, tried, leave, replies))
-        for _ in range(PROCESSES)
-    ]
-    for process in processes:
-        process.start()
-    for _ in range(PROCESSES):
-        tried.acquire()
-    leave.set()
-    answers = [replies.get() for _ in range(PROCESSES)]
-    for process in processes:
-        process.join()
-    entered = [run_id for kind, run_id in answers if kind == "entered"]
-    assert len(entered) == 1
-    assert [answer for answer in answers if answer[0] == "broken"] == []
-    assert {holder for kind, holder in answers if kind == "refused"} == set(entered)
-    runs = PipelineRunLogsRepository(local_config).get_runs_by_pipeline("exclusive")
-    assert [(run.run_id, run.status) for run in runs] == [(entered[0], RunStatus.SUCCESS)]
+    assert runs[dead.run_id].superseded_by == winner
+    assert dead.fence is not None
+    assert (runs[winner].fence or 0) > dead.fence
+    assert state(exclusive, "exclusive")["fence"] == {"N": str(runs[winner].fence)}
 
 
 @pytest.fixture

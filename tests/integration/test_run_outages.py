@@ -18,16 +18,15 @@ from botocore.exceptions import ConnectionClosedError
 
 from dynamodb_wrapper.config import client_for
 from dynamodb_wrapper.exceptions import RunFinishError, RunStartError, ValidationError
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, utc_now
+from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
-    PipelineRunLogsRepository,
     create_tables,
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests import faults
 from tests.engines import isolated
-from tests.runs import plain_client, run_table_items
+from tests.runs import later, plain_client, run_table_items, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,10 +94,6 @@ def spooled(config: DynamoDBConfig) -> list[Path]:
     """Files of the spool."""
     directory = Path(str(config.spool_directory))
     return sorted(directory.iterdir()) if directory.is_dir() else []
-
-
-def stored(config: DynamoDBConfig, run_id: str) -> PipelineRunLog:
-    return PipelineRunLogsRepository(config).get_or_raise(run_id, consistent=True)
 
 
 def runs_of(config: DynamoDBConfig, pipeline_id: str) -> dict[str, str]:
@@ -347,7 +342,7 @@ def test_an_outcome_of_a_run_that_was_taken_over_is_refused_and_set_aside(
     with pytest.raises(RunFinishError), ends_in_an_outage(hasty) as run:
         run.advance_watermark("position", 7)
     elsewhere = hasty.model_copy(update={"spool_directory": str(tmp_path / "elsewhere")})
-    later = RunTracker(elsewhere, clock=lambda: utc_now() + timedelta(hours=1))
+    later = RunTracker(elsewhere, clock=later(hours=1))
     with later.run("exclusive") as successor:
         pass
     (told,) = RunTracker(hasty).replay()
@@ -367,7 +362,7 @@ def test_an_outcome_of_a_run_that_was_only_taken_for_dead_is_stored_late(
 ) -> None:
     with pytest.raises(RunFinishError), ends_in_an_outage(hasty) as run:
         run.advance_watermark("position", 7)
-    reaped = RunTracker(hasty, clock=lambda: utc_now() + timedelta(hours=1)).reap()
+    reaped = RunTracker(hasty, clock=later(hours=1)).reap()
     assert [dead.run_id for dead in reaped] == [run.run_id]
     assert [one.stored for one in RunTracker(hasty).replay()] == [True]
     record = stored(hasty, run.run_id)

@@ -1,0 +1,144 @@
+"""What questions about a long history of runs cost: ``python -m benchmarks.history``.
+
+The history is loaded by plain boto3 from one real run as the template.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextvars
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.config import client_for
+from dynamodb_wrapper.local import LocalDynamoDB
+from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_text
+from dynamodb_wrapper.repositories import (
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    create_tables,
+)
+from dynamodb_wrapper.runs import RunTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from dynamodb_wrapper.config import DynamoDBConfig
+
+PIPELINES = 500
+HOURS_APART = 0.02
+LIVE = 5
+NOW = datetime.now(timezone.utc)
+
+# Each question and the most read units it may cost, as the documentation states them.
+QUESTIONS: dict[str, tuple[Callable[[PipelineRunLogsRepository], Any], float]] = {
+    "latest run": (lambda runs: runs.latest("p-7"), 0.5),
+    "last success": (lambda runs: runs.last_success("p-7"), 0.5),
+    "the last 50 of a pipeline": (lambda runs: runs.get_runs_by_pipeline("p-7", limit=50), 4),
+    "failed of a pipeline in two days": (
+        lambda runs: runs.get_runs_by_status(
+            RunStatus.FAILED, pipeline_id="p-7", since=NOW - timedelta(days=2), until=NOW
+        ),
+        0.5,
+    ),
+    "40 that failed in 24 hours": (lambda runs: runs.get_failed_runs(hours=24, limit=40), 6),
+    "running now": (lambda runs: runs.get_running_pipelines(), 0.5 + LIVE),
+    "state of a pipeline": (lambda runs: runs.pipeline_state("p-7"), 1),
+    "whole run": (lambda runs: runs.get_by_run_id("run-0000007", consistent=True), 1),
+}
+
+_PER_REQUEST = 25
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the history and print what each question costs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
+    parser.add_argument("--runs", type=int, default=100_000, help="how many (100,000)")
+    wanted = parser.parse_args(arguments)
+    with LocalDynamoDB() as local:
+        create_tables(local.config)
+        begun = time.monotonic()
+        load_history(local.config, NOW, range(wanted.runs), live=LIVE)
+        print(
+            f"{wanted.runs:,} runs of {PIPELINES} pipelines on {local.engine}, loaded in "
+            f"{time.monotonic() - begun:.0f} s.\n"
+        )
+        runs = PipelineRunLogsRepository(local.config)
+        print(f"{'question':<34}{'read units':>12}{'documented':>12}{'milliseconds':>14}")
+        for name, (ask, documented) in QUESTIONS.items():
+            with runs.consumed() as used:
+                begun = time.perf_counter()
+                ask(runs)
+                milliseconds = 1000 * (time.perf_counter() - begun)
+            print(f"{name:<34}{used.read_units:>12}{documented:>12}{milliseconds:>14.1f}")
+    return 0
+
+
+def load_history(config: DynamoDBConfig, now: datetime, numbers: Iterable[int], live: int) -> None:
+    """Store runs of 500 pipelines, each a little older than the one before; every tenth failed.
+
+    Args:
+        config: Where.
+        now: When the newest began.
+        numbers: Which.
+        live: How many runs are still going on besides.
+    """
+    template = _template(config)
+    client, table = client_for(config), config.table_name("pipeline_run_logs")
+    puts = [{"PutRequest": {"Item": _item(template, now, n)}} for n in numbers]
+    for begin in range(0, len(puts), _PER_REQUEST):
+        left: Any = {table: puts[begin : begin + _PER_REQUEST]}
+        while left:
+            left = client.batch_write_item(RequestItems=left)["UnprocessedItems"]
+    for number in range(live):
+        _pipeline(config, f"live-{number}")
+        run = contextvars.Context().run(RunTracker(config).start, f"live-{number}")
+        run.heartbeat.stop()
+
+
+def _template(config: DynamoDBConfig) -> dict[str, Any]:
+    """Return the item of a real run that ended, with a stage and metrics."""
+    _pipeline(config, "template")
+    with RunTracker(config).run("template") as run:
+        with run.stage("load") as stage:
+            stage.rows(read=1000, written=1000)
+        run.rows(read=1000, written=1000)
+    found = client_for(config).get_item(
+        TableName=config.table_name("pipeline_run_logs"), Key={"run_id": {"S": run.run_id}}
+    )
+    return dict(found["Item"])
+
+
+def _pipeline(config: DynamoDBConfig, pipeline_id: str) -> None:
+    PipelineConfigRepository(config).put(
+        PipelineConfig(
+            pipeline_id=pipeline_id,
+            heartbeat_interval=timedelta(hours=1),
+            lease_duration=timedelta(hours=4),
+        )
+    )
+
+
+def _item(template: dict[str, Any], now: datetime, number: int) -> dict[str, Any]:
+    start = now - timedelta(hours=number * HOURS_APART)
+    run_id, pipeline_id = f"run-{number:07d}", f"p-{number % PIPELINES}"
+    status = "failed" if number % 10 == 3 else "success"
+    environment = template["environment"]["S"]
+    changed = {
+        "run_id": run_id,
+        "pipeline_id": pipeline_id,
+        "status": status,
+        "start_time": utc_text(start),
+        "end_time": utc_text(start + timedelta(seconds=30)),
+        "gx_pipeline": pipeline_id,
+        "gx_started": f"{utc_text(start)}#{run_id}",
+        "gx_pipeline_status": f"{pipeline_id}#{status}",
+        "gx_status": f"{environment}#{status}",
+    }
+    return {**template, **{name: {"S": value} for name, value in changed.items()}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
