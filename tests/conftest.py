@@ -16,6 +16,7 @@ from dynamodb_wrapper.exceptions import LocalEngineError
 from dynamodb_wrapper.local import LocalDynamoDB
 from dynamodb_wrapper.local.engines import find_engine
 from dynamodb_wrapper.local.java import java_problem
+from tests.delta import NoDeltaError, fetch_delta
 from tests.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
 
 if TYPE_CHECKING:
@@ -140,6 +141,15 @@ def spark(spark_installation: None, tmp_path_factory: pytest.TempPathFactory) ->
     session = _local_session(tmp_path_factory.mktemp("warehouse"))
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def delta_jars(spark_installation: None) -> list[Path]:
+    """Delta's jars for the PySpark that is installed; skipped, with one loud line, without them."""
+    try:
+        return fetch_delta()
+    except NoDeltaError as reason:
+        _not_tested(f"fencing of Delta tables. {reason}")
 
 
 def _local_session(warehouse: Path) -> Any:

@@ -342,7 +342,7 @@ class Opening:
         run.progress = Progress(
             lambda name: services.runs.watermark(run.pipeline_id, name), run.pipeline_id
         )
-        run.delta = DeltaFence(run.pipeline_id, run.fence)
+        run.delta = DeltaFence(services.run_table, run.pipeline_id, run.fence)
         run.describe = lambda error: stored_text(
             f"{type(error).__qualname__}: {_safe_text(error)}", services.secrets, _ERROR_BYTES
         )

@@ -1,0 +1,231 @@
+"""The library's own sequences of calls, set up for the model: only the caller is another."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineRunLog, RunStatus
+from dynamodb_wrapper.models.run import WatermarkMove
+from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories.item_requests import ItemRequests
+from dynamodb_wrapper.repositories.run_ends import RunEnds
+from dynamodb_wrapper.repositories.run_items import read_cursor
+from dynamodb_wrapper.repositories.run_life import RunLife, cursor_move
+from dynamodb_wrapper.repositories.run_reads import RunReads
+from dynamodb_wrapper.repositories.run_starts import RunStarts
+from dynamodb_wrapper.repositories.run_transactions import Builder
+from dynamodb_wrapper.wire.transactions import Action
+from tests.model.items import ITEMS, PIPELINE, WATERMARK, moment
+from tests.model.table import BUILT_BY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from dynamodb_wrapper.models.run_state import Cursor
+    from tests.model.expressions import Item
+
+TABLE = "runs"
+BY_HAND = "by hand"
+BUILT = (
+    "start_exclusive count_start start_shared beat request_cancel finish finish_late reap release "
+    "note_late_outcome"
+).split()
+
+REQUESTS = ItemRequests(PIPELINE_RUN_LOGS, TABLE, "model", "test")
+
+
+def marked(built: Any, by: str) -> Any:
+    """Return what a builder made, with the name of its method on every request."""
+    if isinstance(built, list):
+        return [marked(action, by) for action in built]
+    if isinstance(built, dict):
+        return {**built, BUILT_BY: by}
+    return replace(built, request={**built.request, BUILT_BY: by})
+
+
+class MarkedBuilder(Builder):
+    """The library's builder; what it builds says by which method."""
+
+    def move_cursor(self, *args: Any, run: Optional[PipelineRunLog] = None, **more: Any) -> Action:
+        action: Action = super().move_cursor(*args, run=run, **more)
+        by_hand: Action = marked(action, "move_cursor")
+        return action if run is not None else by_hand
+
+
+_built: dict[Any, Any] = {}
+
+
+def _said(value: Any) -> Any:
+    """Return a value that is equal where what a builder was asked is."""
+    if isinstance(value, PipelineRunLog):
+        return value.model_dump_json()
+    if isinstance(value, Action):
+        return id(value)  # of `created`, which keeps it
+    if is_dataclass(value):
+        return tuple(map(_said, vars(value).values()))
+    return tuple(map(_said, value)) if isinstance(value, tuple) else repr(value)
+
+
+def _marking(name: str) -> Callable[..., Any]:
+    built = getattr(Builder, name)
+
+    def build(self: Builder, *args: Any, **more: Any) -> Any:
+        asked = (type(self), name, _said(args), _said(tuple(more.values())))
+        if asked not in _built:
+            _built[asked] = marked(built(self, *args, **more), name)
+        return _built[asked]
+
+    return build
+
+
+for _name in BUILT:
+    setattr(MarkedBuilder, _name, _marking(_name))
+
+
+class Driver(NamedTuple):
+    """A process that starts a run.
+
+    Attributes:
+        run_id: Of the run.
+        writer: Of its handle.
+        run_key: What the run is for.
+        exclusive: Whether the pipeline takes one run at a time.
+        rerun: Whether a covered run key is run again.
+        lease_ticks: How long a lease lasts after the tick it was taken at.
+    """
+
+    run_id: str
+    writer: str
+    run_key: Optional[str] = None
+    exclusive: bool = True
+    rerun: bool = False
+    lease_ticks: int = 0
+
+    @property
+    def run(self) -> PipelineRunLog:
+        """The run as the driver wants to start it."""
+        return _wanted(self)
+
+
+@cache
+def _wanted(driver: Driver) -> PipelineRunLog:
+    return PipelineRunLog(
+        run_id=driver.run_id,
+        pipeline_id=PIPELINE,
+        environment="test",
+        writer=driver.writer,
+        run_key=driver.run_key,
+        start_time=moment(0),
+        heartbeat_at=moment(0),
+        lease_until=moment(driver.lease_ticks),
+    )
+
+
+class Library:
+    """The sequences of run control on one caller; what they take and return is plain.
+
+    Args:
+        caller: Sends requests.
+        clock: The present moment.
+    """
+
+    BUILDER: type[Builder] = MarkedBuilder
+    STARTS: type[RunStarts] = RunStarts
+    ENDS: type[RunEnds] = RunEnds
+
+    def __init__(self, caller: Any, clock: Callable[[], datetime]) -> None:
+        reads = RunReads(caller, decoded)
+        build = self.BUILDER(TABLE, "model")
+        self._reads = reads
+        self._clock = clock
+        self._starts = self.STARTS(reads, build, self.created)
+        self._ends = self.ENDS(reads, build)
+        self._life = RunLife(reads, build)
+
+    def created(self, run: PipelineRunLog) -> Action:
+        """Return the put of a run that begins."""
+        return created(run)
+
+    def start(self, driver: Driver) -> PipelineRunLog:
+        """Start a run and return its record."""
+        begun, _ = self._starts.start(
+            driver.run, self._clock, exclusive=driver.exclusive, rerun=driver.rerun
+        )
+        return begun
+
+    def read_cursor(self) -> Cursor:
+        """Read the watermark."""
+        return self._reads.cursor(PIPELINE, WATERMARK)
+
+    def beat(self, record: int, tick: int, until: int) -> Optional[PipelineRunLog]:
+        """Renew the lease of a run."""
+        return self._life.beat(_record(record), moment(tick), moment(until))
+
+    def finish(self, record: int, status: str, cursor: Optional[int]) -> PipelineRunLog:
+        """Finish a run; one that has read the watermark moves it."""
+        run = _record(record)
+        outcome = RunOutcome(RunStatus(status), end_time=moment(0))
+        if cursor is not None:
+            move = cursor_move(read_cursor(WATERMARK, ITEMS[cursor]), run.run_id)
+            told = {WATERMARK: WatermarkMove(value_type="text", after=run.run_id)}
+            outcome = replace(outcome, moves=(move,), fields={"watermarks": told})
+        return self._ends.finish(run, outcome)
+
+    def reap(self, run_id: str, tick: int) -> Optional[PipelineRunLog]:
+        """End a run whose lease has run out."""
+        return self._ends.reap(run_id, moment(tick))
+
+    def release(self) -> Optional[PipelineRunLog]:
+        """Free the pipeline by hand."""
+        return self._ends.release(PIPELINE, BY_HAND, moment(0))
+
+    def end(self, run_id: str) -> Optional[PipelineRunLog]:
+        """Fail a live run by hand, as `update_run_status` does."""
+        run = self._reads.run(run_id)
+        if run is None or run.status.is_terminal:
+            return None
+        return self._ends.finish(run, RunOutcome(RunStatus.FAILED, BY_HAND, end_time=moment(0)))
+
+    def reset(self) -> Cursor:
+        """Set the watermark by hand."""
+        return self._life.reset_watermark(PIPELINE, WATERMARK, BY_HAND, moment(0))
+
+    def cancel(self, run_id: str) -> PipelineRunLog:
+        """Ask a run to end itself."""
+        return self._life.request_cancel(run_id, "somebody", moment(0))
+
+
+_decoded: dict[int, tuple[Item, PipelineRunLog]] = {}
+_created: dict[str, Action] = {}
+_records: dict[str, int] = {}
+
+
+def decoded(item: Item) -> PipelineRunLog:
+    """Return the run of a stored item; nobody changes it."""
+    if id(item) not in _decoded:
+        _decoded[id(item)] = (item, REQUESTS.codec.decode(item))
+    return _decoded[id(item)][1]
+
+
+def created(run: PipelineRunLog) -> Action:
+    """Return the put of a run that begins, as the library makes it; equal runs are made once."""
+    text = run.model_dump_json()
+    if text not in _created:
+        _created[text] = REQUESTS.create(run).as_action()
+    return _created[text]
+
+
+def record_of(run: PipelineRunLog) -> int:
+    """Return a run as its driver keeps it; no later call looks at the lease it began with."""
+    kept = run.model_copy(update={"lease_until": moment(0)})
+    text = kept.model_dump_json()
+    if text not in _records:
+        _records[text] = ITEMS.number(REQUESTS.codec.encode(kept))
+    return _records[text]
+
+
+def _record(number: int) -> PipelineRunLog:
+    return decoded(ITEMS[number] or {})
