@@ -27,7 +27,8 @@ def main() -> int:
     if made.returncode != 0:
         return made.returncode
     tests = [str(ROOT / VENV / "bin" / "python"), "-m", "pytest", "tests/unit", "tests/integration"]
-    return subprocess.run([*tests, *sys.argv[1:]], cwd=ROOT, check=False).returncode
+    chosen = ["-m", "not slow", *sys.argv[1:]]
+    return subprocess.run([*tests, *chosen], cwd=ROOT, check=False).returncode
 
 
 def find_python() -> str | None:

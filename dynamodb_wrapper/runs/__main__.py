@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - a command prints
 """``python -m dynamodb_wrapper.runs``: what to put on a schedule beside the pipelines."""
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ def share_out(config: DynamoDBConfig, days: list[str], failing: set[str]) -> Non
     assert [worker.exitcode for worker in workers] == [0] * WORKERS
 
 
+@pytest.mark.slow
 def test_a_year_is_covered_by_running_again_only_what_failed(tables: DynamoDBConfig) -> None:
     tracker = RunTracker(tables)
     days = [partition.key for partition in tracker.coverage("daily", SINCE, UNTIL).missing]

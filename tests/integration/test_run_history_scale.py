@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
     from tests.engines import Engine
 
+pytestmark = pytest.mark.slow
+
 RUNS = 5_000
 
 

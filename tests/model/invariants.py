@@ -193,9 +193,12 @@ def _broken_life(run_id: str, old: Item, run: Item, clock: int) -> Iterator[str]
     if text_of(run, "status") in LIVE:
         if tick_of(text_of(run, "lease_until") or "") < lease:
             yield f"E the lease of {run_id} was shortened"
-    elif text_of(run, "status") == "lost" and text_of(run, "status_reason") != "released":
-        if lease >= clock:
-            yield f"E {run_id} was taken for lost although its lease had been renewed"
+    elif (
+        text_of(run, "status") == "lost"
+        and text_of(run, "status_reason") != "released"
+        and lease >= clock
+    ):
+        yield f"E {run_id} was taken for lost although its lease had been renewed"
 
 
 def _broken_end(run_id: str, old: Item, run: Item) -> Iterator[str]:

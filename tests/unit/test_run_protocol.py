@@ -17,6 +17,8 @@ from tests.model.clauses import clauses
 from tests.model.library import BUILT, Library
 from tests.model.scenarios import SCENARIOS, Scenario
 
+pytestmark = pytest.mark.slow
+
 STATES = 60_000
 """More than any scenario has, but for those that are cut."""
 
