@@ -342,8 +342,7 @@ def test_an_outcome_of_a_run_that_was_taken_over_is_refused_and_set_aside(
     with pytest.raises(RunFinishError), ends_in_an_outage(hasty) as run:
         run.advance_watermark("position", 7)
     elsewhere = hasty.model_copy(update={"spool_directory": str(tmp_path / "elsewhere")})
-    later = RunTracker(elsewhere, clock=later(hours=1))
-    with later.run("exclusive") as successor:
+    with RunTracker(elsewhere, clock=later(hours=1)).run("exclusive") as successor:
         pass
     (told,) = RunTracker(hasty).replay()
     assert not told.stored
