@@ -65,6 +65,8 @@ class Ending:
         outcome = self._outcome(run, error)
         if run.outcome is not None:
             run.refuse_other_end(outcome)
+            if error is None and run.end_problem is not None:
+                raise run.end_problem
             return
         run.outcome = outcome
         try:
@@ -76,8 +78,10 @@ class Ending:
         if error is not None and problem is not None:
             _add_note(error, f"dynamodb-wrapper: {problem}")
         run.guard.deliver()
-        if error is None and isinstance(problem, RunFinishError):
-            raise problem
+        if isinstance(problem, RunFinishError):
+            run.end_problem = problem
+            if error is None:
+                raise problem
 
     def stop_early(self, run: Run) -> None:
         """Do what can be done from outside to end a run early: cancel its Spark jobs."""
