@@ -14,6 +14,7 @@ install: ## Make .venv with everything needed to work on the library
 demo: ## Run the examples on a local DynamoDB engine (needs Java)
 	@$(PYTHON) tools/bootstrap.py --require-java
 	$(VENV)/bin/python examples/basic_usage.py
+	$(VENV)/bin/python examples/run_control.py
 	$(VENV)/bin/python examples/pyspark_usage.py
 
 check: install ## Lint, format, types, layers, spelling

@@ -6,8 +6,7 @@ python examples/pyspark_usage.py
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,11 @@ from demo import open_store, print_table, section, spark_log_in
 from flight_data import FLIGHTS, FlightData, flight_data
 
 from dynamodb_wrapper import (
-    DataQualityResult,
     DynamoDBConfig,
     PipelineConfig,
     PipelineConfigRepository,
     PipelineRunLog,
     PipelineRunLogsRepository,
-    StageInfo,
-    StageStatus,
     TableConfig,
     TableConfigRepository,
     create_tables,
@@ -31,8 +27,6 @@ from dynamodb_wrapper.models import utc_now
 from dynamodb_wrapper.utils import SparkDynamoDBIntegration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyspark.sql import DataFrame, SparkSession
 
 PIPELINE = "nyc-flights"
@@ -58,7 +52,7 @@ def main() -> None:
     with open_store() as config, tempfile.TemporaryDirectory() as folder:
         register(config, data, Path(folder))
         integration = SparkDynamoDBIntegration(config)
-        pipeline = FlightPipeline(config, integration, Path(folder) / "spark.log")
+        pipeline = FlightPipeline(integration, Path(folder) / "spark.log")
         try:
             succeeded = pipeline.run()
             failed = pipeline.run_strictly()
@@ -148,28 +142,22 @@ def register(config: DynamoDBConfig, data: FlightData, folder: Path) -> None:
 class FlightPipeline:
     """What the pipeline does; where and how comes from its configuration."""
 
-    def __init__(
-        self, config: DynamoDBConfig, integration: SparkDynamoDBIntegration, spark_log: Path
-    ) -> None:
+    def __init__(self, integration: SparkDynamoDBIntegration, spark_log: Path) -> None:
         self.integration = integration
-        self.runs = PipelineRunLogsRepository(config)
         self.spark_log = spark_log
 
     def run(self) -> str:
         """Clean the flights, summarise their delays; return the run id."""
         section("2. Run it")
         with self.integration.pipeline_run_context(PIPELINE) as run_id:
+            run = self.integration.current_run()
             spark = self.session()
-            cleaned = self.clean(spark, run_id)
+            cleaned = self.clean(spark)
             flights = self.integration.read_table(spark, "flights")
-            self.check(spark, run_id, flights)
-            summarised = self.summarise(spark, run_id, flights)
-            self.runs.update_run_metrics(
-                run_id,
-                cleaned.metrics,
-                records_read=cleaned.records_read,
-                records_written=(cleaned.records_written or 0) + (summarised.records_written or 0),
-            )
+            self.check(spark, flights)
+            days = self.summarise(spark, flights)
+            run.rows(read=FLIGHTS, written=cleaned + days)
+            run.advance_watermark("flown-until", date(2013, 12, 31))  # stored with the success
         return run_id
 
     def run_strictly(self) -> str:
@@ -182,7 +170,7 @@ class FlightPipeline:
             ) as run_id:
                 spark = self.session()
                 flights = self.integration.read_table(spark, "flights")
-                self.check(spark, run_id, flights, strict=True)
+                self.check(spark, flights, strict=True)
         except UnknownAirportError:
             print("  The exception left the run as it was raised; here it is caught.")
         return run_id
@@ -198,12 +186,17 @@ class FlightPipeline:
         )
         return spark
 
-    def clean(self, spark: SparkSession, run_id: str) -> StageInfo:
-        """Write the flights by month, with a date and a mark for those that did not fly."""
+    def clean(self, spark: SparkSession) -> int:
+        """Write the flights by month, with a mark for those that did not fly; return their number.
+
+        What the stage is told is stored with the run, and so is the exception if one leaves it.
+        """
         from pyspark.sql import Observation
         from pyspark.sql import functions as F  # noqa: N812
 
-        with self.stage(run_id, "clean") as stage:
+        run = self.integration.current_run()
+        with run.stage("clean") as stage:
+            run.inputs("flights-raw")
             raw = self.integration.read_table(spark, "flights-raw")
             seen = Observation("raw")  # counted while the write runs, not by an action of its own
             cleaned = raw.observe(
@@ -218,18 +211,17 @@ class FlightPipeline:
             )
             written = self.integration.write_table(cleaned, "flights")
             self.integration.update_table_stats_after_write(written)
-            stage.records_read = seen.get["rows"]
-            stage.records_written = written.rows
-            stage.metrics = {"incomplete_flights": seen.get["incomplete"]}
-        if stage.records_read != FLIGHTS:
-            raise RuntimeError(f"{stage.records_read} rows were read, not {FLIGHTS}")
-        return stage
+            run.output("flights", rows=written.rows)
+            stage.rows(read=seen.get["rows"], written=written.rows)
+            run.log_metric("incomplete_flights", seen.get["incomplete"])
+            if seen.get["rows"] != FLIGHTS:
+                raise RuntimeError(f"{seen.get['rows']} rows were read, not {FLIGHTS}")
+        return written.rows or 0
 
-    def check(
-        self, spark: SparkSession, run_id: str, flights: DataFrame, *, strict: bool = False
-    ) -> None:
+    def check(self, spark: SparkSession, flights: DataFrame, *, strict: bool = False) -> None:
         """Look for destinations that are no known airport: a warning, or the end of the run."""
-        with self.stage(run_id, "check"):
+        run = self.integration.current_run()
+        with run.stage("check"):
             airports = self.integration.read_table(spark, "airports", columns=["faa"])
             unknown = flights.join(airports, flights.dest == airports.faa, "left_anti")
             counts = {
@@ -240,28 +232,26 @@ class FlightPipeline:
                 f"{sum(counts.values()):,} flights go to {len(counts)} airports that are not in "
                 f"the list: {', '.join(sorted(counts))}"
             )
-            self.runs.add_data_quality(
-                run_id,
+            run.record_quality(
                 "destination-is-known",
-                DataQualityResult(
-                    passed=not counts,
-                    severity="error" if strict else "warn",
-                    table_id="flights",
-                    column="dest",
-                    failed_rows=sum(counts.values()),
-                    message=message,
-                    evaluated_at=utc_now(),
-                ),
+                not counts,
+                severity="error" if strict else "warn",
+                table_id="flights",
+                column="dest",
+                failed_rows=sum(counts.values()),
+                message=message,
             )
             print(f"  Quality: {message}.")
             if counts and strict:
                 raise UnknownAirportError(message)
 
-    def summarise(self, spark: SparkSession, run_id: str, flights: DataFrame) -> StageInfo:
-        """Write the delays per day and carrier, with the carrier's name and its farthest goal."""
+    def summarise(self, spark: SparkSession, flights: DataFrame) -> int:
+        """Write the delays per day and carrier, with the carrier's name; return their number."""
         from pyspark.sql import functions as F  # noqa: N812
 
-        with self.stage(run_id, "summarise") as stage:
+        run = self.integration.current_run()
+        with run.stage("summarise") as stage:
+            run.inputs("airlines", "airports")
             airlines = self.integration.read_table(spark, "airlines").withColumnRenamed(
                 "name", "airline"
             )
@@ -278,13 +268,14 @@ class FlightPipeline:
                     F.max_by("name", "distance").alias("farthest_airport"),
                 )
             )
+            run.check_lease()  # is the run still this driver's? asked right before a write
             written = self.integration.write_table(daily, "daily-delays")
             self.integration.update_table_stats_after_write(written)
             airports.unpersist()
-            stage.records_read = FLIGHTS
-            stage.records_written = written.rows
+            run.output("daily-delays", rows=written.rows)
+            stage.rows(read=FLIGHTS, written=written.rows)
         self.print_worst_days(self.integration.read_table(spark, "daily-delays"))
-        return stage
+        return written.rows or 0
 
     def print_worst_days(self, daily: DataFrame) -> None:
         """Show what came out."""
@@ -297,24 +288,6 @@ class FlightPipeline:
                 for row in worst.limit(5).collect()
             ],
         )
-
-    @contextmanager
-    def stage(self, run_id: str, name: str) -> Iterator[StageInfo]:
-        """Store the stage when it begins and when it ends."""
-        begun = utc_now()
-        stage = self.runs.add_stage_info(run_id, name, StageInfo(start_time=begun))
-        try:
-            yield stage
-            stage.status = StageStatus.SUCCESS
-        except Exception as error:
-            stage.status = StageStatus.FAILED
-            stage.error = str(error)
-            raise
-        finally:
-            stage.end_time = utc_now()
-            seconds = (stage.end_time - begun).total_seconds()
-            stage.duration_seconds = Decimal(f"{seconds:.3f}")
-            self.runs.add_stage_info(run_id, name, stage)
 
 
 def show(config: DynamoDBConfig, succeeded: str, failed: str) -> None:
@@ -332,9 +305,7 @@ def show(config: DynamoDBConfig, succeeded: str, failed: str) -> None:
                 stage.records_read,
                 stage.records_written,
             )
-            for name, stage in sorted(
-                success.stages.items(), key=lambda entry: entry[1].start_time or utc_now()
-            )
+            for name, stage in sorted(success.stages.items(), key=lambda entry: entry[1].seq or 0)
         ],
     )
     print()

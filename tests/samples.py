@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -109,3 +110,40 @@ def client_of(repository: BaseDynamoRepository[Any]) -> Any:
     from dynamodb_wrapper.config import client_for
 
     return client_for(repository.config)
+
+
+def methods_of(repository: BaseDynamoRepository[Any]) -> set[str]:
+    """Return the names of the public methods of a repository."""
+    found = inspect.getmembers(type(repository), inspect.isfunction)
+    return {name for name, _ in found if not name.startswith("_")}
+
+
+def use_every_common_method(repository: BaseDynamoRepository[Any], items: list[Any]) -> set[str]:
+    """Call the methods all repositories have but `scan`, and return their names.
+
+    Args:
+        repository: One of the three.
+        items: Three items that are not stored; they are not stored afterwards.
+    """
+    first, second, third = items
+    keys = [getattr(item, repository.table.partition_key) for item in items]
+    repository.create_table()
+    assert repository.check_table() == []
+    repository.create(first)
+    repository.put(second)
+    repository.put_many([third])
+    with repository.consumed(), repository.transaction() as transaction:
+        transaction.update(repository, keys[0], set={"tags": {"a": "b"}})
+    assert repository.update(keys[0], set={"tags": {}}).tags == {}
+    assert repository.update(repository.get_or_raise(keys[0], consistent=True))
+    assert repository.get(keys[1]) is not None
+    assert repository.exists(keys[1])
+    assert None not in repository.get_many(keys)
+    assert repository.query(keys[1]).first() is not None
+    assert repository.count(keys[1]) == 1
+    repository.delete(keys[0])
+    repository.delete_many(keys[1:])
+    return set(
+        "check_table consumed count create create_table delete delete_many exists get get_many "
+        "get_or_raise put put_many query transaction update".split()
+    )

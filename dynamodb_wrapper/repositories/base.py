@@ -50,8 +50,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         All are checked before the first is sent, and refreshed in place once stored. Items of
         one key are written in their order; of several that share a request only the last is sent
-        and counted. 25 per request; what DynamoDB leaves unprocessed is resent.
-        See: BatchWriteItem.
+        and counted. 25 per request; what DynamoDB leaves unprocessed is resent. Costs as `put` for
+        each. See: BatchWriteItem.
 
         Raises:
             BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
@@ -74,7 +74,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Delete the items of keys; return how many requests DynamoDB accepted.
 
-        A key without an item counts as well. 25 per request. See: BatchWriteItem.
+        A key without an item counts as well. 25 per request. Costs as `delete` for each.
+        See: BatchWriteItem.
 
         Raises:
             BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
@@ -248,7 +249,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def create_table(self, *, protect: bool | None = None) -> None:
         """Create the table with its indexes, or add what an existing one lacks, and wait for it.
 
-        Idempotent. Billing is on demand.
+        Idempotent. Billing is on demand; the call itself costs no units.
 
         Args:
             protect: Deletion protection and point-in-time recovery; on unless the endpoint is
@@ -265,7 +266,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def check_table(self) -> list[Difference]:
         """Return how the table differs from its declaration; empty when it does not.
 
-        See: DescribeTable, DescribeTimeToLive
+        Costs no units. See: DescribeTable, DescribeTimeToLive
         """
         return table_admin.check(self._caller, self._requests)
 

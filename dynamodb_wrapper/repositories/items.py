@@ -72,9 +72,9 @@ class ItemRepository(Generic[ModelT]):
     def create(self, item: ModelT) -> ModelT:
         """Store an item under a key that must be free.
 
-        Consumes write units even when refused. When the reply to an attempt was lost and the
-        SDK's next attempt finds an equal item, that counts as stored. The object is refreshed in
-        place (version, time stamps) unless its model is frozen.
+        Costs a write unit per KB of the item and of its index entries, even when refused. When the
+        reply to an attempt was lost and the SDK's next attempt finds an equal item, that counts as
+        stored. The object is refreshed in place (version, time stamps) unless its model is frozen.
 
         Raises:
             ItemAlreadyExistsError: The key holds an item.
@@ -88,7 +88,10 @@ class ItemRepository(Generic[ModelT]):
         return refreshed(item, write.values)
 
     def put(self, item: ModelT, *, condition: ConditionBase | None = None) -> ModelT:
-        """Store an item, replacing what the key holds. See: PutItem.
+        """Store an item, replacing what the key holds.
+
+        Costs a write unit per KB of the larger of both, and of changed index entries, even when
+        refused. See: PutItem.
 
         Raises:
             ConditionFailedError: The condition did not hold.
@@ -193,7 +196,8 @@ class ItemRepository(Generic[ModelT]):
         (where the table declares a version), and the object is refreshed in place, so that it can
         be changed and updated again. With a key, single fields are changed: a path is a field name
         or a tuple of field names, map keys and list positions. Values are checked against the
-        model's fields. A refused update consumes write units.
+        model's fields. Costs a write unit per KB of the whole item, and of changed index entries,
+        even when refused.
 
         Args:
             item_or_key: A model, or a key.
@@ -229,7 +233,8 @@ class ItemRepository(Generic[ModelT]):
     ) -> ModelT | None:
         """Delete an item and return what it was, None when there was none or its TTL has passed.
 
-        A model is deleted only in the version it was read in, where the table declares one.
+        A model is deleted only in the version it was read in, where the table declares one. Costs a
+        write unit per KB of the item and of its index entries, and one where there is none.
 
         Raises:
             ItemNotFoundError: `must_exist` and there is none.

@@ -93,10 +93,12 @@ class PipelineConfigRepository(BaseDynamoRepository[PipelineConfig]):
     def _listed(
         self, environment: str | None, limit: int | None, *, active_only: bool
     ) -> list[PipelineConfig]:
-        reading = Reading(
-            index="by_list",
-            limit=limit,
-            keep=(lambda pipeline: pipeline.is_active) if active_only else None,
-        )
+        wanted = environment or self.config.item_environment
+
+        def is_listed(pipeline: PipelineConfig) -> bool:
+            """Decide by the pipeline itself: its index entry may be older."""
+            return pipeline.environment == wanted and (pipeline.is_active or not active_only)
+
+        reading = Reading(index="by_list", limit=limit, keep=is_listed)
         sort = begins_with("gx_list_sort", "A#") if active_only else None
-        return self._results(environment or self.config.item_environment, sort, reading).all()
+        return self._results(wanted, sort, reading).all()

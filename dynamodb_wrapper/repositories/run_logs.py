@@ -155,6 +155,14 @@ class PipelineRunLogsRepository(RunControl):
         """Store fields of `RuntimeInfo` that a running run learns late. As `add_stage_info`."""
         self._parts.put(run_id, {("runtime", name): fact for name, fact in facts.items()})
 
+    def check_parts(self, parts: Mapping[tuple[str, ...], Any]) -> None:
+        """Refuse parts of a run that could not be stored; sends nothing, costs nothing.
+
+        Raises:
+            ValidationError: A field is unknown, or does not take its value.
+        """
+        self._parts.encoded(parts)
+
     def record_parts(self, run: PipelineRunLog, parts: Mapping[tuple[str, ...], Any]) -> None:
         """Store several parts of a run that the caller owns; the run handle calls this.
 

@@ -10,22 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models import LIVE, TERMINAL, PipelineRunLog, RunStatus
+from dynamodb_wrapper.models import PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
 from dynamodb_wrapper.repositories.run_clauses import (
     absent,
-    before,
-    check_action,
     companion_update,
     same,
-    set_fields,
-    status_in,
-    stored,
     update_action,
-    update_request,
 )
 from dynamodb_wrapper.repositories.run_endings import (
-    end_fields,
     lost_outcome,
     next_fence,
     note_end,
@@ -33,28 +26,22 @@ from dynamodb_wrapper.repositories.run_endings import (
     note_last_ok,
     superseded_outcome,
 )
-from dynamodb_wrapper.repositories.run_items import cursor_key, run_key, slot_key, state_key
-from dynamodb_wrapper.wire.attributes import encode_value
+from dynamodb_wrapper.repositories.run_item_actions import (
+    ItemActions,
+    live_and_mine,
+    lost_and_mine,
+)
+from dynamodb_wrapper.repositories.run_items import state_key
 from dynamodb_wrapper.wire.expressions import Expressions
-from dynamodb_wrapper.wire.updates import Update
 
 if TYPE_CHECKING:
-    from dynamodb_wrapper.models.run_state import CursorMove, RunSlot
     from dynamodb_wrapper.repositories.run_decisions import StartPlan
     from dynamodb_wrapper.wire.transactions import Action
 
 
 @dataclass(frozen=True)
-class Builder:
-    """What every transaction on one run table needs.
-
-    Attributes:
-        table_name: The run table as DynamoDB knows it.
-        actor: Who writes.
-    """
-
-    table_name: str
-    actor: str
+class Builder(ItemActions):
+    """Transactions on one run table: every change of a run together with all that hangs on it."""
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -115,48 +102,8 @@ class Builder:
                 actions.append(self.end_slot(lost, RunStatus.LOST, now))
         actions += [self.gone_or_ended(run_id) for run_id in plan.gone]
         if run.run_key is not None:
-            actions.append(self._take_slot(run, plan.slot))
+            actions.append(self.take_slot(run, plan.slot))
         return actions
-
-    def _take_slot(self, run: PipelineRunLog, seen: RunSlot | None) -> Action:
-        """Take a run key: it was never tried, or its last attempt is still the one seen."""
-        expressions = Expressions()
-        update = companion_update(expressions, "SLOT", run.pipeline_id)
-        update.set(("run_key",), {"S": str(run.run_key)})
-        update.set(("last_run_id",), {"S": run.run_id})
-        update.set(("status",), {"S": str(RunStatus.RUNNING)})
-        update.set(("attempt",), {"N": str(run.attempt)})
-        same_attempt = same(expressions, "last_run_id", None if seen is None else seen.last_run_id)
-        same_status = same(expressions, "status", None if seen is None else seen.status)
-        key = slot_key(run.pipeline_id, str(run.run_key))
-        return update_action(self.table_name, key, update, f"{same_attempt} AND {same_status}")
-
-    # ---- life -----------------------------------------------------------------------------------
-
-    def beat(self, run: PipelineRunLog, now: datetime, lease_until: datetime) -> dict[str, Any]:
-        """Return the UpdateItem that renews a lease; it answers with the run as it is then.
-
-        A beat that arrives late never shortens a lease.
-        """
-        expressions = Expressions()
-        update = Update(expressions)
-        update.set(("lease_until",), stored(lease_until))
-        update.set(("heartbeat_at",), stored(now))
-        running = status_in(expressions, (RunStatus.RUNNING,))
-        mine = same(expressions, "writer", run.writer)
-        forward = before(expressions, "lease_until", lease_until)
-        condition = f"{running} AND {mine} AND {forward}"
-        request = update_request(self.table_name, run_key(run.run_id), update, condition)
-        return {**request, "ReturnValues": "ALL_NEW"}
-
-    def request_cancel(self, run_id: str, by: str, now: datetime) -> dict[str, Any]:
-        """Return the UpdateItem that asks a live run to end itself."""
-        expressions = Expressions()
-        update = Update(expressions)
-        set_fields(update, {"cancel_requested_at": now, "cancel_requested_by": by})
-        live = status_in(expressions, LIVE)
-        request = update_request(self.table_name, run_key(run_id), update, live)
-        return {**request, "ReturnValues": "ALL_NEW"}
 
     # ---- end ------------------------------------------------------------------------------------
 
@@ -164,7 +111,7 @@ class Builder:
         self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
     ) -> list[Action]:
         """Return the end of a run by its driver: status, lock, history, run key, watermarks."""
-        live = self.end_run(run, outcome, _live_and_mine)
+        live = self.end_run(run, outcome, live_and_mine)
         if run.fence is None:
             pipeline = self._move_history(run, outcome, state)
         else:
@@ -176,7 +123,7 @@ class Builder:
     ) -> list[Action]:
         """Return the end of a run that was taken for lost, while nobody has taken over."""
         outcome = replace(outcome, fields={**outcome.fields, "late_finish": True})
-        late = self.end_run(run, outcome, _lost_and_mine)
+        late = self.end_run(run, outcome, lost_and_mine)
         if run.fence is None:
             pipeline = self._move_history(run, outcome, state)
         else:
@@ -224,82 +171,11 @@ class Builder:
             run = [self.gone_or_ended(state.holder or "")]
         else:
             note_end(update, holder, outcome, state)
-            run = [self.end_run(holder, outcome, _live_and_mine)]
+            run = [self.end_run(holder, outcome, live_and_mine)]
             if owns_slot:
                 run.append(self.end_slot(holder, RunStatus.LOST, outcome.end_time))
         state_item = state_key(pipeline_id)
         return [*run, update_action(self.table_name, state_item, update, unchanged)]
-
-    def note_late_outcome(self, run: PipelineRunLog, outcome: RunOutcome) -> dict[str, Any]:
-        """Return the UpdateItem that notes what a run came to that stays lost."""
-        expressions = Expressions()
-        update = Update(expressions)
-        update.set(("late_outcome",), {"S": str(outcome.status)})
-        condition = _lost_and_mine(expressions, run, unsuperseded=False)
-        return update_request(self.table_name, run_key(run.run_id), update, condition)
-
-    # ---- actions on one item --------------------------------------------------------------------
-
-    def end_run(self, run: PipelineRunLog, outcome: RunOutcome, condition: Any) -> Action:
-        """Return the update that ends a RUN; `condition` is one of the functions below."""
-        expressions = Expressions()
-        update = Update(expressions)
-        end_fields(update, run, outcome, self.actor)
-        key = run_key(run.run_id)
-        return update_action(self.table_name, key, update, condition(expressions, run))
-
-    def lose(self, run: PipelineRunLog, outcome: RunOutcome) -> Action:
-        """Return the update that ends a RUN as LOST, if its lease is the one that was seen."""
-        return self.end_run(run, outcome, _live_and_unrenewed)
-
-    def gone_or_ended(self, run_id: str) -> Action:
-        """Return the condition that a run has ended, or does not exist."""
-        expressions = Expressions()
-        condition = f"{absent(expressions, 'run_id')} OR {status_in(expressions, TERMINAL)}"
-        return check_action(self.table_name, run_id, expressions, condition)
-
-    def end_slot(self, run: PipelineRunLog, status: RunStatus, end_time: datetime) -> Action:
-        """Return the end of an attempt at a run key, if the attempt is still this run."""
-        expressions = Expressions()
-        update = companion_update(expressions, "SLOT", run.pipeline_id)
-        update.set(("status",), {"S": str(status)})
-        if status is RunStatus.SUCCESS:
-            update.set_if_absent(("first_success_at",), stored(end_time))
-            update.set_if_absent(("success_run_id",), {"S": run.run_id})
-        mine = same(expressions, "last_run_id", run.run_id)
-        key = slot_key(run.pipeline_id, str(run.run_key))
-        return update_action(self.table_name, key, update, mine)
-
-    def move_cursor(
-        self,
-        pipeline_id: str,
-        move: CursorMove,
-        now: datetime,
-        *,
-        run: PipelineRunLog | None = None,
-    ) -> Action:
-        """Return the move of a watermark, by a run or by hand, if nobody has moved it since."""
-        expressions = Expressions()
-        update = companion_update(expressions, "CURSOR", pipeline_id)
-        values = {
-            "name": move.seen.name,
-            "value": move.value,
-            "value_type": move.value_type,
-            "prev": move.seen.value,
-            "prev_type": move.seen.value_type,
-            "moved_by": None if run is None else run.run_id,
-            "fence": None if run is None else run.fence,
-            "updated_by": self.actor,
-        }
-        update.set(("updated_at",), stored(now))
-        for name, value in values.items():
-            if value is None:
-                update.remove((name,))
-            else:
-                update.set((name,), encode_value(value, name))
-        unmoved = same(expressions, "row_version", move.seen.row_version or None)
-        key = cursor_key(pipeline_id, move.seen.name)
-        return update_action(self.table_name, key, update, unmoved)
 
     # ---- parts ----------------------------------------------------------------------------------
 
@@ -352,25 +228,6 @@ class Builder:
                 for move in outcome.moves
             ]
         return actions
-
-
-# ---- conditions on a RUN -------------------------------------------------------------------------
-
-
-def _live_and_mine(expressions: Expressions, run: PipelineRunLog) -> str:
-    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'writer', run.writer)}"
-
-
-def _live_and_unrenewed(expressions: Expressions, run: PipelineRunLog) -> str:
-    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'lease_until', run.lease_until)}"
-
-
-def _lost_and_mine(
-    expressions: Expressions, run: PipelineRunLog, *, unsuperseded: bool = True
-) -> str:
-    lost = status_in(expressions, (RunStatus.LOST,))
-    condition = f"{lost} AND {same(expressions, 'writer', run.writer)}"
-    return f"{condition} AND {absent(expressions, 'superseded_by')}" if unsuperseded else condition
 
 
 def _holder_and_fence(expressions: Expressions, state: PipelineState) -> str:

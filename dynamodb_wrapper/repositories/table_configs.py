@@ -50,7 +50,7 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
 
         See: Query, BatchGetItem
         """
-        return self._of_pipeline(pipeline_id, Reading(index="by_pipeline", limit=limit))
+        return self._of_pipeline(pipeline_id, limit=limit)
 
     def get_active_tables_by_pipeline(
         self, pipeline_id: str, *, limit: int | None = None
@@ -59,18 +59,15 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
 
         Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
         """
-        reading = Reading(index="by_pipeline", limit=limit, keep=lambda table: table.is_active)
-        return self._of_pipeline(pipeline_id, reading)
+        return self._of_pipeline(pipeline_id, limit=limit, active_only=True)
 
     def get_source_tables(self, pipeline_id: str) -> list[TableConfig]:
         """Return the tables a pipeline reads. Costs as `get_tables_by_pipeline`, of these only."""
-        reading = Reading(index="by_pipeline")
-        return self._of_pipeline(pipeline_id, reading, role=TableType.SOURCE)
+        return self._of_pipeline(pipeline_id, role=TableType.SOURCE)
 
     def get_destination_tables(self, pipeline_id: str) -> list[TableConfig]:
         """Return the tables a pipeline writes. Costs as `get_tables_by_pipeline`, of these only."""
-        reading = Reading(index="by_pipeline")
-        return self._of_pipeline(pipeline_id, reading, role=TableType.DESTINATION)
+        return self._of_pipeline(pipeline_id, role=TableType.DESTINATION)
 
     def get_tables_by_type(
         self,
@@ -85,14 +82,16 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
         Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
         """
         kind = enum_of(TableType, table_type)
-        partition = f"{environment or self.config.item_environment}#{kind}"
-        reading = Reading(
-            index="by_list",
-            limit=limit,
-            keep=(lambda table: table.is_active) if active_only else None,
-        )
+        wanted = environment or self.config.item_environment
+
+        def is_listed(table: TableConfig) -> bool:
+            """Decide by the table itself: its index entry may be older."""
+            of_kind = table.table_type == kind and table.environment == wanted
+            return of_kind and (table.is_active or not active_only)
+
+        reading = Reading(index="by_list", limit=limit, keep=is_listed)
         sort = begins_with("gx_list_sort", "A#") if active_only else None
-        return self._results(partition, sort, reading).all()
+        return self._results(f"{wanted}#{kind}", sort, reading).all()
 
     def update_table_statistics(
         self,
@@ -163,7 +162,18 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
         return Write("update", key, expressions.into(request), must_exist=True)
 
     def _of_pipeline(
-        self, pipeline_id: str, reading: Reading, role: TableType | None = None
+        self,
+        pipeline_id: str,
+        *,
+        role: TableType | None = None,
+        active_only: bool = False,
+        limit: int | None = None,
     ) -> list[TableConfig]:
+        def is_listed(table: TableConfig) -> bool:
+            """Decide by the table itself: its index entry may be older."""
+            in_role = table.pipeline_id == pipeline_id and role in (None, table.table_type)
+            return in_role and (table.is_active or not active_only)
+
+        reading = Reading(index="by_pipeline", limit=limit, keep=is_listed)
         sort = None if role is None else begins_with("gx_role", f"{role}#")
         return self._results(pipeline_id, sort, reading).all()

@@ -72,7 +72,7 @@ class Ending:
         try:
             with run.guard.finish_first():
                 limit = within_seconds or run.options.finish_seconds
-                problem = self._end(run, outcome, error, limit)
+                problem = self._end_whatever_comes(run, outcome, error, limit)
         finally:
             run.guard.restore()
         if error is not None and problem is not None:
@@ -113,6 +113,16 @@ class Ending:
         moves = run.progress.moves()
         fields = {**outcome.fields, **({"watermarks": noted(moves)} if moves else {})}
         return replace(outcome, moves=moves, fields=fields)
+
+    def _end_whatever_comes(
+        self, run: Run, outcome: RunOutcome, error: BaseException | None, limit_seconds: float
+    ) -> DynamoDBWrapperError | None:
+        try:
+            return self._end(run, outcome, error, limit_seconds)
+        except Exception as bug:
+            logger.exception("The end of run %s met an unexpected error.", run.run_id)
+            told = f"Run {run.run_id} came to {outcome.status}; storing that met {bug!r}."
+            return _trouble(run, outcome, told, bug)
 
     def _end(
         self, run: Run, outcome: RunOutcome, error: BaseException | None, limit_seconds: float

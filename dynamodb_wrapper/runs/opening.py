@@ -122,10 +122,10 @@ class Opening:
             pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
             if self._may_go_untracked(request, pipeline) and pipeline is not None:
                 run = self._untracked(request, pipeline, error)
-                return self._opened(run, guard, watch_signals=watch_signals)
+                return self._open(run, guard, watch_signals=watch_signals)
             raise _start_error(request, error) from error
-        run = self._open(Run(stored, pipeline, request.options, self._services.clock))
-        return self._opened(run, guard, watch_signals=watch_signals)
+        run = Run(stored, pipeline, request.options, self._services.clock)
+        return self._open(run, guard, watch_signals=watch_signals)
 
     # ---- before ----------------------------------------------------------------------------------
 
@@ -262,28 +262,39 @@ class Opening:
         )
         record = self._record(request, pipeline)
         options, clock = request.options, self._services.clock
-        return self._open(Run(record, pipeline, options, clock, tracked=False))
+        return Run(record, pipeline, options, clock, tracked=False)
 
-    def _opened(self, run: Run, guard: SignalGuard, *, watch_signals: bool) -> Run:
-        """Let signals through again; one that came meanwhile ends the run at once."""
-        run.guard = guard
-        if watch_signals:
-            guard.install()
+    # ---- the handle ------------------------------------------------------------------------------
+
+    def _open(self, run: Run, guard: SignalGuard, *, watch_signals: bool) -> Run:
+        """Bring a run to life; a signal that came meanwhile ends it at once."""
+        self._equip(run, guard)
         try:
+            current.enter(run)
+            if watch_signals:
+                guard.install()
             guard.deliver()
+            self._capture_logs(run)
+            if run.tracked:
+                run.heartbeat.start()
+            else:
+                run.recorder.close()
+            _ended_with_the_process(run, self._ending)
+            logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
+            self._services.hooks.tell(STARTED, run.record)
         except BaseException as error:
             self._ending.end(run, error)
             raise
         return run
 
-    # ---- the handle ------------------------------------------------------------------------------
-
-    def _open(self, run: Run) -> Run:
+    def _equip(self, run: Run, guard: SignalGuard) -> None:
         services, record = self._services, run.record
+        run.guard = guard
         run.lease = Lease(record.lease_until, services.clock)
         run.recorder = Recorder(
             lambda parts: services.impatient_runs.record_parts(record, parts), run.run_id
         )
+        run.check_parts = services.runs.check_parts
         run.progress = Progress(
             lambda name: services.runs.watermark(run.pipeline_id, name), run.pipeline_id
         )
@@ -299,16 +310,6 @@ class Opening:
             on_stop_request=lambda: self._ending.stop_early(run),
             after_beat=lambda: self._reaping.after_beat(run),
         )
-        self._capture_logs(run)
-        if run.tracked:
-            run.heartbeat.start()
-        else:
-            run.recorder.close()
-        current.enter(run)
-        _ended_with_the_process(run, self._ending)
-        logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
-        services.hooks.tell(STARTED, record)
-        return run
 
     def _capture_logs(self, run: Run) -> None:
         level = run.options.capture_logs

@@ -7,8 +7,6 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import pydantic
-
 from dynamodb_wrapper.exceptions import (
     InvalidTransitionError,
     LeaseLostError,
@@ -17,8 +15,7 @@ from dynamodb_wrapper.exceptions import (
     ValidationError,
 )
 from dynamodb_wrapper.models import DataQualityResult, Metric, PipelineRunLog, TableOutput
-from dynamodb_wrapper.runs.stages import Stage
-from dynamodb_wrapper.wire.problems import clean_errors, explain
+from dynamodb_wrapper.runs.stages import Stage, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.signals import SignalGuard
 
 T = TypeVar("T")
-ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
 
 class Run:
@@ -73,11 +69,13 @@ class Run:
         self.end_problem: RunFinishError | None = None
         self._lock = threading.Lock()
         self._stage_count = 0
+        self._input_lock = threading.Lock()
         self._inputs: dict[str, None] = {}
         self._raised_in: dict[int, str] = {}
         # Set by whoever begins the run, before anybody sees it.
         self.lease: Lease
         self.recorder: Recorder
+        self.check_parts: Callable[[Parts], None]
         self.progress: Progress
         self.delta: DeltaFence
         self.guard: SignalGuard
@@ -163,17 +161,20 @@ class Run:
             details: Further fields of `DataQualityResult`, such as ``failed_rows=3``.
         """
         if not isinstance(result, DataQualityResult):
+            unknown = sorted(set(details) - set(DataQualityResult.model_fields))
+            if unknown:
+                known = ", ".join(DataQualityResult.model_fields)
+                raise ValidationError(f"A check has no {', '.join(unknown)}; it has {known}.")
             values = {"evaluated_at": self.clock(), **details, "passed": result}
-            result = _checked(DataQualityResult, values)
+            result = checked(DataQualityResult, values)
         self._record_parts({("data_quality", name): result})
         return result
 
     def inputs(self, *table_ids: str) -> None:
         """Record which tables the run reads."""
-        with self._lock:
+        with self._input_lock:  # held until it is recorded: a longer list must not be overtaken
             self._inputs.update(dict.fromkeys(table_ids))
-            known = list(self._inputs)
-        self._record_parts({("inputs",): known})
+            self._record_parts({("inputs",): list(self._inputs)})
 
     def output(
         self,
@@ -188,10 +189,11 @@ class Run:
             rows: Number of rows, where it is known.
             bytes: Size in bytes, where it is known.
         """
-        output = _checked(TableOutput, {"rows": rows, "bytes": bytes})
+        output = checked(TableOutput, {"rows": rows, "bytes": bytes})
         self._record_parts({("outputs", table_id): output})
 
     def _record_parts(self, parts: Parts) -> None:
+        self.check_parts(parts)  # what cannot be stored is refused here, where its caller sees it
         self.recorder.record(parts)
 
     # ---- how far the data got --------------------------------------------------------------------
@@ -394,12 +396,3 @@ class Run:
             totals = self.logs.store_lines()
             if totals is not None:
                 self.recorder.record({("logs",): totals})
-
-
-def _checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:
-    try:
-        return model(**values)
-    except pydantic.ValidationError as error:
-        raise ValidationError(
-            f"{model.__name__}: {explain(error)}.", errors=clean_errors(error)
-        ) from error

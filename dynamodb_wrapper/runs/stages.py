@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import pydantic
+
+from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
 from dynamodb_wrapper.repositories.run_endings import duration_seconds
+from dynamodb_wrapper.wire.problems import clean_errors, explain
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from dynamodb_wrapper.runs.run import Run
+
+
+ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
 
 class Stage:
@@ -72,8 +79,22 @@ class Stage:
     def _change(self, values: dict[str, Any]) -> None:
         """Replace the record, checked: a thread that stores it never sees half a change."""
         known = {name: getattr(self._info, name) for name in StageInfo.model_fields}
-        self._info = StageInfo.model_validate({**known, **values})
+        self._info = checked(StageInfo, {**known, **values})
 
 
 def _is_calm_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:
+    """Return a part of a run.
+
+    Raises:
+        ValidationError: A value does not fit; it is named.
+    """
+    try:
+        return model(**values)
+    except pydantic.ValidationError as error:
+        raise ValidationError(
+            f"{model.__name__}: {explain(error)}.", errors=clean_errors(error)
+        ) from error

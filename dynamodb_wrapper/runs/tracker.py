@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Callable
 
 from dynamodb_wrapper.exceptions import (
     AlreadyRunningError,
@@ -21,7 +19,7 @@ from dynamodb_wrapper.models import (
     enum_of,
     utc_now,
 )
-from dynamodb_wrapper.runs.context import BegunRun, RunContext
+from dynamodb_wrapper.runs.context import RunContext
 from dynamodb_wrapper.runs.ending import Ending
 from dynamodb_wrapper.runs.hooks import Hooks
 from dynamodb_wrapper.runs.opening import Opening, RunKey, RunRequest
@@ -29,6 +27,7 @@ from dynamodb_wrapper.runs.operations import RunOperations
 from dynamodb_wrapper.runs.options import RunOptions
 from dynamodb_wrapper.runs.parameters import stored_parameters
 from dynamodb_wrapper.runs.reaping import Reaping
+from dynamodb_wrapper.runs.recorded import Recording
 from dynamodb_wrapper.runs.services import Services
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.run import Run
 
 logger = logging.getLogger(__name__)
-
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 class RunTracker(RunOperations):
@@ -150,53 +147,17 @@ class RunTracker(RunOperations):
         tags: Mapping[str, str] | None = None,
         trigger: TriggerType | str | None = None,
         options: RunOptions | None = None,
-    ) -> Callable[[FunctionT], FunctionT]:
+    ) -> Recording:
         """Return a decorator that records every call of a function as a run.
 
-        A function with a parameter ``run`` is given the `Run`. Coroutine functions are awaited
-        inside the run. With ``on_conflict="skip"`` the function is not called where a run could
-        not begin; a run SKIPPED is stored and None returned. Arguments, costs and errors are those
-        of `run`.
+        A function whose first parameter is called ``run`` is given the `Run` there; callers leave
+        it out. Coroutine functions are awaited inside the run. With ``on_conflict="skip"`` the
+        function is not called where a run could not begin; a run SKIPPED is stored and None
+        returned. Arguments, costs and errors are those of `run`.
         """
         request = _request(pipeline_id, run_key, parameters, tags, trigger, options)
 
-        def decorate(function: FunctionT) -> FunctionT:
-            return cast("FunctionT", self._recorded(function, request))
-
-        return decorate
-
-    def _recorded(self, function: Callable[..., Any], request: RunRequest) -> Callable[..., Any]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigurationError(
-                f"{function.__qualname__} is a generator: a call of it runs nothing yet. Record "
-                "the code that uses it up, with RunTracker.run(...)."
-            )
-        wants_run = "run" in inspect.signature(function).parameters
-
-        def given(run: Run, values: dict[str, Any]) -> dict[str, Any]:
-            return {**values, "run": run} if wants_run else values
-
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def awaited(*args: Any, **kwargs: Any) -> Any:
-                run = self._begun_or_skipped(request)
-                if run is None:
-                    return None
-                with BegunRun(run):
-                    return await function(*args, **given(run, kwargs))
-
-            return awaited
-
-        @functools.wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            run = self._begun_or_skipped(request)
-            if run is None:
-                return None
-            with BegunRun(run):
-                return function(*args, **given(run, kwargs))
-
-        return called
+        return Recording(lambda: self._begun_or_skipped(request))
 
     def _begun_or_skipped(self, request: RunRequest) -> Run | None:
         try:

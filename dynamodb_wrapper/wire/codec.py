@@ -70,6 +70,8 @@ class Codec(Generic[ModelT]):
             known = _readable_names(self.model)
             unknown = {k: v for k, v in own.items() if k not in known}
             own = {k: v for k, v in own.items() if k in known}
+        elif self.model is not self.table.model:  # keys and TTL are read along with a smaller model
+            own = {k: v for k, v in own.items() if k in _readable_names(self.model)}
         try:
             # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
             values = read_fields(self.model, own)

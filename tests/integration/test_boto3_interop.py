@@ -15,17 +15,23 @@ from pydantic import BaseModel, Field
 
 from dynamodb_wrapper.models import (
     PIPELINE_CONFIG,
+    PIPELINE_RUN_LOGS,
     TABLE_CONFIG,
+    DataQualityResult,
     EpochMillis,
     EpochSeconds,
     IsoDatetime,
     PipelineConfig,
+    PipelineRunLog,
+    StageInfo,
     Table,
+    TableConfig,
     UtcDatetime,
 )
 from dynamodb_wrapper.repositories import (
     BaseDynamoRepository,
     PipelineConfigRepository,
+    PipelineRunLogsRepository,
     TableConfigRepository,
     create_tables,
 )
@@ -123,7 +129,7 @@ SPELLED_OUT = [Decimal("9.99E+125"), Decimal("1E+60"), Decimal("-5E+90")]
 @pytest.fixture(scope="module")
 def shared_config(engine: Engine) -> DynamoDBConfig:
     config = isolated(engine.config)
-    create_tables(config, EVERY, PIPELINE_CONFIG, TABLE_CONFIG)
+    create_tables(config, EVERY, PIPELINE_CONFIG, TABLE_CONFIG, PIPELINE_RUN_LOGS)
     return config
 
 
@@ -266,3 +272,66 @@ def test_items_of_other_tools_with_other_types_under_our_names_are_not_refused(
     plain = resource.Table(repository.table_name)
     plain.put_item(Item={"table_id": customer, "environment": 5, "is_active": "yes"})
     assert plain.get_item(Key={"table_id": customer})["Item"]["environment"] == 5
+
+
+def test_a_table_we_write_is_readable_by_name_and_one_boto3_writes_by_us(
+    shared_config: DynamoDBConfig, resource: Any, customer: str
+) -> None:
+    repository = TableConfigRepository(shared_config)
+    item = TableConfig(
+        table_id=customer,
+        pipeline_id=f"of {customer}",
+        table_type="destination",  # type: ignore[arg-type]
+        location="s3a://bucket/key",
+        partition_columns=["day"],
+        write_options={"compression": "gzip"},
+    )
+    repository.create(item)
+    repository.update_table_statistics(customer, record_count=7, last_data_at=MOMENT)
+    plain = resource.Table(repository.table_name)
+    stored = plain.get_item(Key={"table_id": customer})["Item"]
+    assert (stored["kind"], stored["table_type"]) == ("TABLE", "destination")
+    assert (stored["partition_columns"], stored["is_active"]) == (["day"], True)
+    assert stored["write_options"] == {"compression": "gzip"}
+    assert (stored["record_count"], stored["last_data_at"]) == (7, "2026-03-01T12:30:15.123456Z")
+    plain.put_item(Item={**stored, "table_id": f"{customer}-2", "record_count": 8})
+    expected = repository.get_or_raise(customer).model_dump()
+    changed = {"table_id": f"{customer}-2", "record_count": 8}
+    assert repository.get_or_raise(f"{customer}-2").model_dump() == {**expected, **changed}
+    found = repository.get_tables_by_pipeline(f"of {customer}")
+    assert {table.table_id for table in found} == {customer, f"{customer}-2"}
+
+
+def test_a_run_we_write_is_readable_by_name_and_one_boto3_writes_by_us(
+    shared_config: DynamoDBConfig, resource: Any, customer: str
+) -> None:
+    repository = PipelineRunLogsRepository(shared_config)
+    item = PipelineRunLog(
+        run_id=customer,
+        pipeline_id=f"of {customer}",
+        status="failed",  # type: ignore[arg-type]
+        start_time=MOMENT,
+        duration_seconds=Decimal("1.250"),
+        stages={"load": StageInfo(records_read=5)},
+        metrics={"share": Decimal("0.5")},
+        data_quality={"no nulls": DataQualityResult(passed=True)},
+        parameters={"rate": 0.5},
+        expires_at=datetime(2100, 1, 1, tzinfo=timezone.utc),
+    )
+    repository.create_run_log(item)
+    plain = resource.Table(repository.table_name)
+    stored = plain.get_item(Key={"run_id": customer})["Item"]
+    assert (stored["kind"], stored["status"]) == ("RUN", "failed")
+    assert stored["start_time"] == "2026-03-01T12:30:15.123456Z"
+    assert (stored["duration_seconds"], stored["expires_at"]) == (Decimal("1.25"), 4102444800)
+    assert stored["stages"]["load"] == {"status": "running", "records_read": 5, "metrics": {}}
+    assert stored["data_quality"]["no nulls"] == {"passed": True, "severity": "error"}
+    assert (stored["metrics"], stored["parameters"]) == (
+        {"share": Decimal("0.5")},
+        {"rate": Decimal("0.5")},
+    )
+    plain.put_item(Item={**stored, "run_id": f"{customer}-2"})
+    again = repository.get_or_raise(f"{customer}-2")
+    assert again.model_dump(exclude={"run_id"}) == item.model_dump(exclude={"run_id"})
+    found = repository.get_runs_by_pipeline(f"of {customer}")
+    assert {run.run_id for run in found} == {customer, f"{customer}-2"}

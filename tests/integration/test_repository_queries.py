@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from boto3.dynamodb.conditions import Attr, Key
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from dynamodb_wrapper.exceptions import IndexNotFoundError, ValidationError
 from dynamodb_wrapper.models import GlobalIndex, Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.engines import recorded_operations, small_pages
+from tests.injected import sent_requests
 from tests.samples import (
     NEW_YEAR,
     ORDERS,
@@ -136,6 +138,36 @@ def test_a_projection_transfers_only_its_attributes(orders: Orders, stocked: str
     assert len(orders.scan(into=OrderTotal).all()) == 16
 
 
+class StatusOnly(BaseModel):
+    """A smaller model that takes nothing it does not name, not even the key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: str
+
+
+class OpenStatus(BaseModel):
+    """A smaller model that would keep whatever it is given."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str
+
+
+INDEXES = [None, "by_status", "by_status_keys", "by_status_summary"]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("model", [StatusOnly, OpenStatus])
+def test_a_smaller_model_gets_its_own_fields_and_nothing_that_was_read_along(
+    orders: Orders, stocked: str, model: Any, index: str | None
+) -> None:
+    expected = model(status=stocked)
+    assert orders.query(stocked, index=index, limit=1, into=model).all() == [expected]
+    assert expected in orders.scan(index=index, into=model).all()
+    assert orders.get((stocked, "o00"), into=model) == expected
+
+
 def test_nothing_is_sent_before_results_are_asked_for(orders: Orders, stocked: str) -> None:
     with recorded_operations(client_of(orders)) as sent:
         results = orders.query(stocked)
@@ -157,6 +189,18 @@ def test_consumed_units_are_counted_per_result(paged: Orders, stocked: str) -> N
     results.all()
     assert results.consumed.requests >= 7
     assert results.consumed.read_units > 0
+
+
+@pytest.mark.parametrize("reading", [{}, {"index": "by_status_keys"}], ids=["table", "index"])
+def test_consumed_units_are_counted_per_page(
+    paged: Orders, stocked: str, reading: dict[str, Any]
+) -> None:
+    results = paged.query(stocked, limit=5, **reading)
+    pages = list(results.pages(size=2))
+    assert len(pages) == 3
+    assert all(page.consumed.read_units > 0 for page in pages)
+    assert sum(page.consumed.requests for page in pages) == results.consumed.requests
+    assert sum(page.consumed.read_units for page in pages) == results.consumed.read_units
 
 
 def test_first_is_none_where_nothing_is(orders: Orders, customer: str) -> None:
@@ -189,6 +233,15 @@ def test_a_limit_beyond_what_exists_returns_what_exists(paged: Orders, stocked: 
 
 def test_a_limit_is_reached_when_scanning(paged: Orders, stocked: str) -> None:
     assert len(paged.scan(where=Attr("notes").eq("paid"), limit=5).all()) == 5
+
+
+@pytest.mark.parametrize("limit", [1, 5, 7, 50])
+def test_a_limit_is_reached_when_segments_are_scanned_side_by_side(
+    paged: Orders, stocked: str, limit: int
+) -> None:
+    found = ids(paged.scan(where=Attr("notes").eq("paid"), limit=limit, segments=3))
+    assert len(found) == len(set(found)) == min(limit, len(WANTED))
+    assert set(found) <= set(WANTED)
 
 
 def test_first_passes_pages_without_a_match(paged: Orders, stocked: str) -> None:
@@ -273,11 +326,12 @@ def test_a_limit_in_the_middle_of_a_page_resumes_after_the_last_item_returned(
     assert found == WANTED
 
 
-def test_a_scan_resumes(orders: Orders, stocked: str) -> None:
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_scan_resumes(orders: Orders, stocked: str, index: str | None) -> None:
     found: list[Any] = []
     token: str | None = None
     for _ in range(20):
-        page = next(orders.scan().pages(size=3, start=token))
+        page = next(orders.scan(index=index).pages(size=3, start=token))
         found += [(item.customer_id, item.order_id) for item in page.items]
         token = page.next_token
         if token is None:
@@ -428,6 +482,44 @@ def test_a_consistent_query_sees_the_newest_state(orders: Orders, customer: str)
     orders.put(Order(customer_id=customer, order_id="o1"))
     assert ids(orders.query(customer, consistent=True)) == ["o1"]
     assert orders.get_many([(customer, "o1")], consistent=True)[0] is not None
+
+
+READS: dict[str, Any] = {
+    "GetItem": [
+        lambda r, consistent: r.get(("c", "o"), consistent=consistent),
+        lambda r, consistent: r.get(("c", "o"), consistent=consistent, into=OrderSummary),
+        lambda r, consistent: r.exists(("c", "o"), consistent=consistent),
+    ],
+    "BatchGetItem": [lambda r, consistent: r.get_many([("c", "o")], consistent=consistent)],
+    "Query": [lambda r, consistent: r.query("c", consistent=consistent).all()],
+    "Scan": [
+        lambda r, consistent: r.scan(consistent=consistent).first(),
+        lambda r, consistent: r.scan(consistent=consistent, segments=2).first(),
+    ],
+}
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize("operation", READS)
+def test_a_read_is_consistent_when_and_only_when_asked_for(
+    orders: Orders, stocked: str, operation: str, consistent: bool
+) -> None:
+    with sent_requests(client_of(orders), operation) as requests:
+        for read in READS[operation]:
+            read(orders, consistent)
+    bodies = [json.loads(request.body) for request in requests]
+    read_parts = [part for body in bodies for part in body.get("RequestItems", {"": body}).values()]
+    assert len(read_parts) >= len(READS[operation])
+    assert {part.get("ConsistentRead", False) for part in read_parts} == {consistent}
+
+
+def test_items_behind_an_index_of_keys_are_read_consistently_when_asked_for(
+    orders: Orders, stocked: str
+) -> None:
+    with sent_requests(client_of(orders), "BatchGetItem") as requests:
+        orders.query(stocked, index="by_status_keys", consistent=True).first()
+    (part,) = json.loads(requests[0].body)["RequestItems"].values()
+    assert part["ConsistentRead"] is True
 
 
 WIDER = Table(

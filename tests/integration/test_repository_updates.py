@@ -199,7 +199,12 @@ def test_a_condition_that_fails_refuses_the_update(orders: Orders, key: Any) -> 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"set": {"status": "x"}}, {"remove": ["notes"]}, {"add": {"visits": 1}}],
+    [
+        {"set": {"status": "x"}},
+        {"remove": ["notes"]},
+        {"add": {"visits": 1}},
+        {"append": {"lines": [{"sku": "x"}]}},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_an_absent_item_is_refused_and_not_made(

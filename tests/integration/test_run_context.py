@@ -26,6 +26,7 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker, current_run
+from tests.engines import recorded_operations
 from tests.runs import abandoned
 
 if TYPE_CHECKING:
@@ -299,6 +300,26 @@ def test_release_ends_a_dead_holder_as_lost_and_lets_the_next_run_in(
         assert dead.fence is not None
         assert following.fence > dead.fence
     assert PipelineRunLogsRepository(tables).release("exclusive", reason="again") is None
+
+
+WRITES = {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
+
+
+def test_start_and_end_of_an_exclusive_run_and_its_release_are_one_transaction_each(
+    tables: DynamoDBConfig,
+) -> None:
+    client = client_for(tables)  # one client for all: a run has another for its end otherwise
+    tracker = RunTracker(tables, client=client)
+    with recorded_operations(client) as operations:
+        with tracker.run("exclusive"):
+            started = [name for name in operations if name in WRITES]
+            operations.clear()
+        ended = [name for name in operations if name in WRITES]
+        abandoned(tables, "exclusive")
+        operations.clear()
+        tracker.release("exclusive", reason="gone")
+        released = [name for name in operations if name in WRITES]
+    assert started == ended == released == ["TransactWriteItems"]
 
 
 def test_a_released_run_that_was_alive_stays_lost_and_is_told(tables: DynamoDBConfig) -> None:

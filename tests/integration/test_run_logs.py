@@ -29,6 +29,7 @@ from dynamodb_wrapper.models import (
     StageStatus,
     Table,
 )
+from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.repositories import (
     BaseDynamoRepository,
     PipelineConfigRepository,
@@ -36,8 +37,9 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import RunTracker
-from tests.engines import recorded_operations, refuse_scan, small_pages
+from tests.engines import ScanRefusedError, recorded_operations, refuse_scan, small_pages
 from tests.runs import abandoned
+from tests.samples import methods_of, use_every_common_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -474,3 +476,51 @@ def test_a_status_that_is_none_is_refused_naming_the_ones_there_are(
             refused()
     with pytest.raises(ValidationError, match="calendar"):
         local_runs.get_failed_runs(hours=1e9)
+
+
+def test_no_method_of_the_runs_but_scan_scans(
+    runs: PipelineRunLogsRepository, config: DynamoDBConfig
+) -> None:
+    used = use_every_common_method(runs, [record(n) for n in range(3)])
+    runs.create_run_log(record(9))
+    with RunTracker(config).run("p") as run:  # start_run, finish_run
+        runs.add_data_quality(run.run_id, "check", DataQualityResult(passed=True))
+        runs.add_stage_info(run.run_id, "load", StageInfo())
+        runs.update_run_metrics(run.run_id, {"rows": 1})
+        runs.attach_runtime(run.run_id, {"spark_version": "0"})
+        assert runs.get_running_pipelines()
+        assert runs.live_runs()
+        runs.check_parts({("metrics", "m"): 1})
+        runs.record_parts(run.record, {("metrics", "m"): 1})
+        runs.put_chunk(run.record, "log", 1, "line", utc_now())
+        assert runs.get_log_lines(run.run_id) == []
+        assert runs.get_stack_trace(run.run_id) is None
+        assert runs.request_cancel(run.run_id, by="test")
+        assert runs.reap_run(run.run_id) is None
+        lease_until = utc_now() + timedelta(hours=1)
+        assert runs.beat(run.record, now=utc_now(), lease_until=lease_until)
+    assert runs.run_slots("p", ["a"]) == [None]
+    assert runs.reset_watermark("p", "w", 1).row_version
+    assert runs.watermark("p", "w").value == 1
+    abandoned(config, "p")
+    assert runs.release("p", reason="test")
+    assert runs.pipeline_state("p").holder is None
+    runs.create_run_log(record(8, status="running"))
+    runs.update_run_status("run-008", "failed")
+    for name in ("get_runs_by_pipeline", "latest", "last_success"):
+        assert getattr(runs, name)("p")
+    for name in ("get_failed_runs", "get_successful_runs", "get_recent_runs"):
+        assert getattr(runs, name)()
+    assert runs.get_runs_by_status("failed")
+    assert runs.get_by_run_id("run-008")
+    used |= set(
+        "add_data_quality add_stage_info attach_runtime beat check_parts create_run_log "
+        "finish_run get_by_run_id get_failed_runs get_log_lines get_recent_runs "
+        "get_running_pipelines get_runs_by_pipeline "
+        "get_runs_by_status get_stack_trace get_successful_runs last_success latest live_runs "
+        "pipeline_state put_chunk reap_run record_parts release request_cancel reset_watermark "
+        "run_slots start_run watermark update_run_metrics update_run_status".split()
+    )
+    assert methods_of(runs) - used == {"scan"}
+    with pytest.raises(ScanRefusedError):
+        runs.scan().first()

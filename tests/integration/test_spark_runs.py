@@ -10,6 +10,7 @@ import pytest
 
 from dynamodb_wrapper import (
     AlreadyRunningError,
+    DynamoDBConfig,
     ItemAlreadyExistsError,
     ItemNotFoundError,
     NoActiveRunError,
@@ -24,14 +25,16 @@ from dynamodb_wrapper import (
     ValidationError,
     create_tables,
 )
+from dynamodb_wrapper.config import client_for
 from dynamodb_wrapper.utils import (
+    create_spark_session_with_dynamodb,
     get_pipeline_config_for_spark,
     get_table_configs_for_spark,
     log_pipeline_run_from_spark,
 )
 
 if TYPE_CHECKING:
-    from dynamodb_wrapper import DynamoDBConfig
+    from pathlib import Path
 
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -203,3 +206,55 @@ def test_configurations_are_found_by_the_functions(
     assert sorted(get_table_configs_for_spark(local_config, "p")) == ["a", "b"]
     with pytest.raises(ItemNotFoundError):
         get_pipeline_config_for_spark(local_config, "nowhere")
+
+
+def test_options_of_a_configured_table_are_read_and_written_apart(
+    local_config: DynamoDBConfig, integration: SparkDynamoDBIntegration
+) -> None:
+    TableConfigRepository(local_config).create(
+        TableConfig(
+            table_id="t",
+            table_type="source",
+            location="x",
+            connection_config={"sep": ";"},
+            read_options={"header": True},
+            write_options={"compression": "gzip"},
+        )
+    )
+    assert integration.get_table_read_options("t") == {"sep": ";", "header": "true"}
+    assert integration.get_table_write_options("t") == {"sep": ";", "compression": "gzip"}
+    with pytest.raises(ItemNotFoundError, match="nowhere"):
+        integration.get_table_write_options("nowhere")
+
+
+def test_a_client_that_is_passed_in_serves_every_call(
+    local_config: DynamoDBConfig,
+    integration: SparkDynamoDBIntegration,
+    runs: PipelineRunLogsRepository,
+    spark: Any,
+    tmp_path: Path,
+) -> None:
+    """The config by itself leads to an address where nobody answers."""
+    unreachable = DynamoDBConfig.for_local_development(
+        "http://127.0.0.1:9", table_prefix=local_config.table_prefix, max_attempts=1
+    )
+    TableConfigRepository(local_config).create(
+        TableConfig(table_id="t", pipeline_id="p", table_type="source", location=str(tmp_path))
+    )
+    given = {"client": client_for(local_config)}
+    served = SparkDynamoDBIntegration(unreachable, **given)
+    with served.pipeline_run_context("p") as run_id:
+        assert served.create_spark_session("p") is spark
+        written = served.write_table(spark.range(3), "t", mode="overwrite")
+        assert served.update_table_stats_after_write(written).last_run_id == run_id
+        assert served.read_table(spark, "t").count() == 3
+    assert served.get_spark_config_from_pipeline("p") == {}
+    assert served.get_table_read_options("t") == served.get_table_write_options("t") == {}
+    assert get_pipeline_config_for_spark(unreachable, "p", **given).pipeline_id == "p"
+    assert list(get_table_configs_for_spark(unreachable, "p", **given)) == ["t"]
+    assert create_spark_session_with_dynamodb(unreachable, "p", **given) is spark
+    logged = log_pipeline_run_from_spark(unreachable, "p", "success", **given)
+    assert {run.run_id for run in runs.get_runs_by_pipeline("p")} == {run_id, logged.run_id}
+    stored = runs.get_or_raise(run_id)
+    assert stored.status is RunStatus.SUCCESS
+    assert stored.runtime.spark_version == spark.version

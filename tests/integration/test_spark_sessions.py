@@ -237,12 +237,14 @@ class TestInsideARun:
 
 
 FRESH = """
-import json, os, sys, threading
-from dynamodb_wrapper import DynamoDBConfig, PipelineConfig, PipelineConfigRepository, create_tables
+import json, sys
+from dynamodb_wrapper import DynamoDBConfig, PipelineConfig, PipelineConfigRepository
+from dynamodb_wrapper import PipelineRunLogsRepository, create_tables
 from dynamodb_wrapper.utils import SparkDynamoDBIntegration
 
 config = DynamoDBConfig.from_env()
 create_tables(config)
+PipelineConfigRepository(config).put(PipelineConfig(pipeline_id="my-pipeline"))
 PipelineConfigRepository(config).put(
     PipelineConfig(
         pipeline_id="pipeline-id",
@@ -253,6 +255,9 @@ PipelineConfigRepository(config).put(
 
 # ---- as users write it
 config = DynamoDBConfig.from_env()
+pipeline_repo = PipelineConfigRepository(config)
+pipeline = pipeline_repo.get_by_pipeline_id("my-pipeline")
+
 integration = SparkDynamoDBIntegration(config)
 with integration.pipeline_run_context("pipeline-id") as run_id:
     spark = integration.create_spark_session("pipeline-id")
@@ -260,7 +265,8 @@ with integration.pipeline_run_context("pipeline-id") as run_id:
 
 settings = integration.session_settings
 told = {
-    "run_id": run_id,
+    "pipeline": pipeline.pipeline_id,
+    "run": PipelineRunLogsRepository(config).get_by_run_id(run_id).model_dump(mode="json"),
     "conf": dict(spark.sparkContext.getConf().getAll()),
     "runtime_conf": spark.sql("SET").toPandas().to_dict("records"),
     "heap_bytes": spark.sparkContext._jvm.java.lang.Runtime.getRuntime().maxMemory(),
@@ -318,6 +324,11 @@ def fresh(local_engine: Any, spark: Any) -> dict[str, Any]:
 
 
 class TestInAProcessOfItsOwn:
+    def test_the_lines_users_write_need_nothing_but_variables(self, fresh: dict[str, Any]) -> None:
+        assert fresh["pipeline"] == "my-pipeline"
+        assert (fresh["run"]["pipeline_id"], fresh["run"]["status"]) == ("pipeline-id", "success")
+        assert fresh["run"]["runtime"]["spark_application_id"].startswith("local-")
+
     def test_every_setting_is_in_force(self, fresh: dict[str, Any]) -> None:
         assert fresh["applied"] == {
             "spark.driver.memory": "700m",
@@ -359,3 +370,50 @@ class TestInAProcessOfItsOwn:
         assert fresh["second_is_new"] is True
         assert fresh["second_conf"]["spark.executor.memory"] == "650m"
         assert fresh["second_not_applied"] == {"spark.driver.memory": "900m"}
+
+
+WITHOUT_JAVA = """
+from dynamodb_wrapper import DynamoDBConfig, MissingDependencyError, SparkDynamoDBIntegration
+integration = SparkDynamoDBIntegration(DynamoDBConfig.from_env())
+print(integration.get_spark_config_from_pipeline("p"))
+try:
+    integration.create_spark_session("p")
+except MissingDependencyError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    "java", [None, "echo 'openjdk version \"11.0.2\"' >&2; exit 1"], ids=["none", "old"]
+)
+def test_without_a_java_that_runs_spark_the_package_to_install_is_named(
+    local_config: DynamoDBConfig, tmp_path: Path, java: str | None
+) -> None:
+    pytest.importorskip("pyspark")
+    create_tables(local_config)
+    PipelineConfigRepository(local_config).create(PipelineConfig(pipeline_id="p"))
+    (tmp_path / "bin").mkdir()
+    if java is not None:
+        (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\n{java}\n", encoding="utf-8")
+        (tmp_path / "bin" / "java").chmod(0o755)
+    environment = {
+        **os.environ,
+        "JAVA_HOME": str(tmp_path),
+        "DYNAMODB_ENDPOINT_URL": str(local_config.endpoint_url),
+        "DYNAMODB_TABLE_PREFIX": str(local_config.table_prefix),
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAVA],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    said = done.stdout.splitlines()
+    assert said[0] == "{}", done.stderr
+    assert said[1].startswith("Spark needs Java.")
+    assert "openjdk-17-jre-headless" in said[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -332,6 +333,28 @@ class TestCatalog:
 
 
 class TestStatistics:
+    @pytest.mark.parametrize("data_format", FORMATS)
+    def test_a_write_computes_each_row_once_and_its_statistics_start_no_job(
+        self, tables: Tables, data_format: str
+    ) -> None:
+        tables.register(data_format=data_format)
+        context, group = tables.spark.sparkContext, uuid.uuid4().hex
+        computed = context.accumulator(0)
+
+        def noted(row: Any) -> Any:
+            computed.add(1)
+            return row
+
+        frame = tables.spark.createDataFrame(context.parallelize(OLD, 2).map(noted), SCHEMA)
+        context.setJobGroup(group, "one write")
+        summary = tables.integration.write_table(frame, "t", mode="overwrite")
+        jobs = context.statusTracker().getJobIdsForGroup(group)
+        reported = tables.integration.update_table_stats_after_write(summary)
+        assert len(jobs) > 0
+        assert context.statusTracker().getJobIdsForGroup(group) == jobs
+        context.setLocalProperty("spark.jobGroup.id", None)
+        assert computed.value == reported.record_count == summary.rows == 2
+
     def test_a_write_that_replaces_the_table_reports_its_rows_and_files(
         self, tables: Tables
     ) -> None:

@@ -18,6 +18,10 @@ from dynamodb_wrapper import (
     Key,
     PipelineConfig,
     PipelineConfigRepository,
+    PipelineRunLog,
+    Run,
+    RunOptions,
+    RunTracker,
     Table,
     TableConfig,
     TableConfigRepository,
@@ -92,3 +96,27 @@ pipelines = PipelineConfigRepository(config)
 assert_type(pipelines.get("p"), Optional[PipelineConfig])
 assert_type(pipelines.get_active_pipelines(), list[PipelineConfig])
 assert_type(TableConfigRepository(config).get_source_tables("p"), list[TableConfig])
+
+tracker = RunTracker(config, hooks=[lambda event: event.run_id])
+with tracker.run("p", options=RunOptions(rerun=True)) as run:
+    assert_type(run, Run)
+    assert_type(run.watermark("w", 0), int)
+    assert_type(run.watermark("w", "a"), str)
+    assert_type(run.delta_txn_options(), dict[str, str])
+assert_type(tracker.start("p"), Run)
+assert_type(tracker.holder("p"), Optional[PipelineRunLog])
+assert_type(tracker.reap(), list[PipelineRunLog])
+
+
+@tracker.pipeline("p")
+def job(number: int) -> str:
+    return str(number)
+
+
+@tracker.pipeline("p")
+def told_job(run: Run, number: int) -> str:
+    return f"{run.run_id} {number}"
+
+
+assert_type(job(1), str)
+assert_type(told_job(1), str)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 
 from dynamodb_wrapper.local.java import major_version
 
-BOOTSTRAP = Path(__file__).parents[2] / "tools" / "bootstrap.py"
+ROOT = Path(__file__).parents[2]
+BOOTSTRAP = ROOT / "tools" / "bootstrap.py"
 PYPROJECT = '[project]\ndependencies = ["boto3"]\n\n[tool.ruff]\nline-length = 100\n'
 
 
@@ -127,6 +130,53 @@ def test_a_failed_build_leaves_the_old_environment_and_nothing_else(
     assert sorted(path.name for path in checkout.iterdir()) == [".venv", "pyproject.toml"]
 
 
+def test_an_environment_that_is_current_is_left_alone_without_a_word(
+    checkout: Path, venv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (venv / bootstrap.STAMP).write_text(stamp(place=str(venv)), encoding="utf-8")
+    monkeypatch.setattr(bootstrap, "run", lambda command: pytest.fail(f"{command} was run"))
+    bootstrap.bring_up_to_date(venv, "dev", None)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("uv", "made_by", "installed_by"),
+    [
+        (None, [sys.executable, "-m", "venv"], ["<building>/bin/python", "-m", "pip", "install"]),
+        ("/bin/uv", ["/bin/uv", "venv"], ["/bin/uv", "pip", "install"]),
+    ],
+    ids=["venv and pip", "uv"],
+)
+def test_a_build_says_what_it_downloads_before_it_begins_and_uses_uv_where_it_is(
+    checkout: Path,
+    venv: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    uv: str | None,
+    made_by: list[str],
+    installed_by: list[str],
+) -> None:
+    commands: list[list[str]] = []
+    said_before: list[str] = []
+
+    def run(command: list[str]) -> None:
+        said_before.append(capsys.readouterr().out)
+        (building,) = checkout.glob(f"{bootstrap.BUILD_PREFIX}*")
+        (building / "bin").mkdir(exist_ok=True)
+        (building / "bin" / "python").touch()
+        commands.append([part.replace(str(building), "<building>") for part in command])
+
+    monkeypatch.setattr("shutil.which", lambda name: uv)
+    monkeypatch.setattr(bootstrap, "run", run)
+    bootstrap.bring_up_to_date(venv, "test", None)
+    assert re.search(r"Downloads about \d+ MB", said_before[0])
+    assert commands[0][: len(made_by)] == made_by
+    assert commands[1][: len(installed_by)] == installed_by
+    assert commands[1][-2:] == ["--editable", ".[test]"]
+    assert (venv / bootstrap.STAMP).is_file()
+    assert sorted(path.name for path in checkout.iterdir()) == [".venv", "pyproject.toml"]
+
+
 def test_a_build_killed_between_the_renames_gives_the_old_environment_back(
     checkout: Path, venv: Path
 ) -> None:
@@ -168,3 +218,23 @@ def test_without_java_the_package_to_install_is_named(
 )
 def test_the_major_version_of_java_is_read_from_what_it_says(said: str, major: int | None) -> None:
     assert major_version(said) == major
+
+
+def test_without_java_the_tests_of_spark_are_skipped_with_one_loud_line(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark")
+    tests = tmp_path / "test_with_spark.py"
+    tests.write_text("def test_a(spark): ...\ndef test_b(spark): ...\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", str(tests)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAVA_HOME": str(tmp_path)},
+        check=False,
+    )
+    loud = [line for line in done.stdout.splitlines() if line.startswith("***")]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(loud) == 1
+    assert loud[0].startswith("*** NOT TESTED, 2 tests: Spark needs Java.")
+    assert "openjdk-17-jre-headless" in loud[0]

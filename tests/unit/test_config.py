@@ -250,6 +250,14 @@ def test_a_local_endpoint_is_recognised(url: str | None, expected: bool) -> None
     assert DynamoDBConfig(endpoint_url=url).is_local is expected
 
 
+def test_who_writes_is_the_configured_actor_else_the_user_of_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOGNAME", "nightshift")
+    assert DynamoDBConfig.from_env({"DYNAMODB_ACTOR": "airflow"}).actor_name() == "airflow"
+    assert DynamoDBConfig().actor_name() == "nightshift"
+
+
 def test_times_are_shown_in_the_time_zone_of_the_user() -> None:
     config = DynamoDBConfig(user_timezone="Europe/Berlin")
     shown = config.to_user_timezone(datetime(2026, 7, 1, 12, tzinfo=timezone.utc))
@@ -262,6 +270,24 @@ def test_times_are_shown_in_the_time_zone_of_the_user() -> None:
 def test_equal_configs_share_one_client() -> None:
     config = local()
     assert client_for(config) is client_for(config.model_copy())
+
+
+def test_clients_of_all_configs_share_what_was_read_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from botocore.loaders import JSONFileLoader
+
+    client_for(local())
+    read: list[str] = []
+    load_file = JSONFileLoader.load_file
+
+    def note(self: JSONFileLoader, file_path: str) -> Any:
+        read.append(file_path)
+        return load_file(self, file_path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", note)
+    client_for(local())
+    assert read == []
 
 
 def test_different_configs_have_clients_of_their_own() -> None:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import dynamodb_wrapper
+from dynamodb_wrapper import (
+    BaseDynamoRepository,
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    TableConfigRepository,
+)
 from dynamodb_wrapper.config import VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -20,3 +32,57 @@ def test_every_public_name_can_be_imported_and_is_sorted() -> None:
     names = dynamodb_wrapper.__all__
     assert names == sorted(names, key=str)
     assert all(getattr(dynamodb_wrapper, name) is not None for name in names)
+
+
+REPOSITORIES = (
+    BaseDynamoRepository,
+    PipelineConfigRepository,
+    TableConfigRepository,
+    PipelineRunLogsRepository,
+)
+METHODS = [
+    pytest.param(cls, name, id=f"{cls.__name__}.{name}")
+    for cls in REPOSITORIES
+    for name, _ in inspect.getmembers(cls, inspect.isfunction)
+    if not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), METHODS)
+def test_every_method_of_a_repository_states_its_cost(cls: type[Any], name: str) -> None:
+    """In its own words, as another method named there, or as the method it overrides."""
+    texts = [getattr(base, name).__doc__ for base in cls.__mro__ if name in vars(base)]
+    assert re.search(r"\b[Cc]osts?\b|\bunits\b|As `\w+`", "\n".join(texts))
+
+
+@pytest.mark.parametrize("target", ["help", "install", "demo", "check", "test", "bench"])
+def test_make_lists_its_targets(target: str) -> None:
+    assert re.search(rf"^{target}:.* ## \w", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_requirements_are_those_of_the_package_and_nothing_else() -> None:
+    assert (ROOT / "requirements.txt").read_text().split() == ["-e", ".[all,test]"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "names"),
+    [
+        (None, {"boto3", "pydantic", "platformdirs", "typing-extensions", "tzdata", "uuid6"}),
+        ("spark", {"pyspark", "pyarrow", "pandas"}),
+        ("local", {"moto", "flask", "flask-cors"}),
+        ("test", {"pytest", "hypothesis"}),
+    ],
+)
+def test_each_extra_brings_what_it_is_for(extra: str | None, names: set[str]) -> None:
+    lines = [line for line in requires("dynamodb-wrapper") or () if _extra_of(line) == extra]
+    assert {re.split(r"[^\w-]", line)[0] for line in lines} >= names
+
+
+def _extra_of(requirement: str) -> str | None:
+    found = re.search(r"extra == ['\"](\w+)", requirement)
+    return found[1] if found else None
+
+
+def test_the_package_is_typed_and_under_the_mit_licence() -> None:
+    assert (Path(dynamodb_wrapper.__file__).parent / "py.typed").is_file()
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")

@@ -88,3 +88,17 @@ def test_importing_the_integration_does_not_load_spark() -> None:
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_package_and_its_door_to_spark_loads_nothing_heavy() -> None:
+    code = """
+        import sys
+        import dynamodb_wrapper
+        import dynamodb_wrapper.utils
+        heavy = {"boto3", "botocore", "pyspark", "py4j", "pandas", "pyarrow"}
+        print(sorted(heavy & set(sys.modules)), "dynamodb_wrapper.spark" in sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[] False"
