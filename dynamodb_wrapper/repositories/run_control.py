@@ -123,7 +123,9 @@ class RunControl(RunHistory):
         """
         return self._ends.reap(run_id, now or utc_now())
 
-    def release(self, pipeline_id: str, *, reason: str) -> PipelineRunLog | None:
+    def release(
+        self, pipeline_id: str, *, reason: str, now: datetime | None = None
+    ) -> PipelineRunLog | None:
         """End the run that holds a pipeline as LOST, free the pipeline, return the run.
 
         For a run that is dead and whose lease you do not want to wait for: a run that is still at
@@ -133,10 +135,11 @@ class RunControl(RunHistory):
         Args:
             pipeline_id: The pipeline.
             reason: Stored with the run as `status_detail`.
+            now: The present moment.
         """
         if not reason.strip():
             raise ValidationError("release needs a reason: it is what the next person will read.")
-        return self._ends.release(pipeline_id, self._text(reason), utc_now())
+        return self._ends.release(pipeline_id, self._text(reason), now or utc_now())
 
     def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
         """Return the whole of the runs that run now, oldest first, each read consistently.

@@ -102,6 +102,8 @@ class RunEnds:
             ) from error
         mine = stored.writer == run.writer
         if mine and stored.status is outcome.status:
+            if outcome.moves and stored.end_time != outcome.end_time:
+                raise self._not_moved(run, outcome) from error
             return stored
         if mine and may_finish_late(stored.status, stored.superseded_by):
             return None
@@ -116,6 +118,17 @@ class RunEnds:
             key={"run_id": run.run_id},
             table_name=self._caller.table_name,
         ) from error
+
+    def _not_moved(self, run: PipelineRunLog, outcome: RunOutcome) -> RunFinishError:
+        """Return the error of a success that somebody else stored, who knew of no watermarks."""
+        names = ", ".join(move.seen.name for move in outcome.moves)
+        return RunFinishError(
+            f"Run {run.run_id} of pipeline {run.pipeline_id!r} had been ended as {outcome.status} "
+            f"by somebody else before, without its watermarks ({names}): they were not moved.",
+            run_id=run.run_id,
+            pipeline_id=run.pipeline_id,
+            outcome=str(outcome.status),
+        )
 
     def _stays_lost(
         self, run: PipelineRunLog, outcome: RunOutcome, superseded_by: str | None

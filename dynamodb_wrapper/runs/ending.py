@@ -128,9 +128,12 @@ class Ending:
         outcome = self._outcome(run, error, signalled=signalled)
         if run.outcome is not None:
             run.refuse_other_end(outcome)
-            return None
+            return run.end_problem
         run.outcome = outcome
-        return self._end_whatever_comes(run, outcome, error, limit_seconds)
+        problem = self._end_whatever_comes(run, outcome, error, limit_seconds)
+        if isinstance(problem, RunFinishError):
+            run.end_problem = problem
+        return problem
 
     def _outcome(self, run: Run, error: BaseException | None, *, signalled: bool) -> RunOutcome:
         around = Circumstances(

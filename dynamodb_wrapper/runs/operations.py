@@ -69,7 +69,7 @@ class RunOperations:
         """End the holder as LOST without waiting for its lease; see
         `PipelineRunLogsRepository.release`.
         """
-        return self.runs.release(pipeline_id, reason=reason)
+        return self.runs.release(pipeline_id, reason=reason, now=self._services.clock())
 
     def cancel(self, run_id: str, *, by: str) -> PipelineRunLog:
         """Ask a live run to end itself, and return it.

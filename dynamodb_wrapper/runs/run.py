@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from dynamodb_wrapper.exceptions import RunFinishError
     from dynamodb_wrapper.models import LogInfo, PipelineConfig
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.fencing import DeltaFence
@@ -68,6 +69,7 @@ class Run:
         self.clock = clock
         self.skip_reason: str | None = None
         self.outcome: RunOutcome | None = None
+        self.end_problem: RunFinishError | None = None
         self._lock = threading.Lock()
         self._stage_count = 0
         self._input_lock = threading.Lock()
@@ -362,7 +364,7 @@ class Run:
     # ---- its end, outside of a block -------------------------------------------------------------
 
     def finish(self) -> None:
-        """End a run of `RunTracker.start` as SUCCESS; safe to repeat.
+        """End a run of `RunTracker.start` as SUCCESS; repeating it says the same again.
 
         Costs about 18 write units and a read unit. See: TransactWriteItems.
 
