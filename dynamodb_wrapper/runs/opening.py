@@ -326,10 +326,10 @@ class Opening:
             for dead in lost:
                 self._services.hooks.tell(LOST, dead)
             self._services.hooks.tell(STARTED, run.record)
+            return run
         except BaseException as error:
             self._ending.end(run, error)
             raise
-        return run
 
     def _equip(self, run: Run, guard: SignalGuard) -> None:
         services, record = self._services, run.record

@@ -29,7 +29,7 @@ class RunOptions:
             block untracked, on pipelines without a limit of runs only.
         exit_zero: What ``sys.exit(0)`` in the block means: ``success`` or ``failed``.
         cancel_spark_jobs: Whether the run's Spark jobs are cancelled when the run is to end early:
-            on a request to cancel, at its deadline, on SIGTERM.
+            on a request to cancel, at its deadline, on SIGTERM and Ctrl-C.
         capture_logs: Level from which the driver's log lines are stored with the run; None stores
             none.
         finish_seconds: How long the end of a run is tried to be stored.

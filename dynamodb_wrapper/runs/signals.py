@@ -6,14 +6,18 @@ process as it always does. SIGINT is left to Python and PySpark.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.runs.way_out import WayOut
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -22,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 TERMINATED = 128 + signal.SIGTERM
 _HELD_BACK = (signal.SIGTERM, signal.SIGINT)
+_LOOK_SECONDS = 0.2
 
 
 class SignalGuard:
@@ -36,6 +41,8 @@ class SignalGuard:
         self._pid = os.getpid()
         self._previous: Any = None
         self._is_installed = False
+        self._way_out: WayOut | None = None
+        self._is_reminder = False
         self._put_off: dict[int, Any] = {}  # handlers that get their turn when nothing is held back
         self._held: list[int] = []
 
@@ -59,6 +66,7 @@ class SignalGuard:
         if self._handler_of_term() == self._on_term:
             self._set_handler_of_term(self._previous)
         self._is_installed = False
+        self._way_out = None
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
         if self._pid != os.getpid():  # a forked child has no part in the run
@@ -70,7 +78,27 @@ class SignalGuard:
         if callable(self._previous):
             self._previous(number, frame)
             return
+        if self._is_reminder:
+            self._is_reminder = False
+            if self._way_out is None or not self._way_out.has_come_to_pyspark(frame):
+                return  # it has got out by itself in between
+        else:
+            self._way_out = WayOut(frame)
+            if self._way_out.leads_through_pyspark():
+                # Not by `threading`: this thread may hold its lock.
+                _thread.start_new_thread(self._see_out, (self._way_out,))
         raise SystemExit(TERMINATED)
+
+    def _see_out(self, way_out: WayOut) -> None:
+        """Raise again where PySpark waits for the action it was interrupted in."""
+        main, before = threading.main_thread().ident or 0, None
+        while self._is_installed:
+            time.sleep(_LOOK_SECONDS)
+            now = sys._current_frames().get(main)
+            if now is before and way_out.has_come_to_pyspark(now):
+                self._is_reminder = True
+                signal.pthread_kill(main, signal.SIGTERM)
+            before = now
 
     def _handler_of_term(self) -> Any:
         if self._put_off:
