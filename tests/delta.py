@@ -12,10 +12,11 @@ from pathlib import Path
 
 from dynamodb_wrapper.local.fetch import cache_folder
 
-# Line of Spark: artifact and version of Delta it was tried with. There is no Delta for Spark 4.3.
+# Each PySpark the tests were tried with: artifact and version of its Delta, which uses so much of
+# Spark's inside that another patch release may not do. For Spark 4.3 no Delta was published yet.
 DELTA = {
-    "3.5": ("delta-spark_2.12", "3.3.2"),
-    "4.2": ("delta-spark_4.2_2.13", "4.4.0"),
+    "3.5.0": ("delta-spark_2.12", "3.2.0"),
+    "4.2.1": ("delta-spark_4.2_2.13", "4.4.0"),
 }
 _DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 # PySpark brings everything else that writing and reading a table needs.
@@ -48,11 +49,10 @@ def fetch_delta() -> list[Path]:
         NoDeltaError: There is no Delta for this PySpark, or Maven is missing or fails.
     """
     installed = importlib.metadata.version("pyspark")
-    line = ".".join(installed.split(".")[:2])
-    if line not in DELTA:
+    if installed not in DELTA:
         known = " and ".join(DELTA)
         raise NoDeltaError(f"No Delta is known for PySpark {installed}, only for {known}.")
-    artifact, version = DELTA[line]
+    artifact, version = DELTA[installed]
     pom = _pom(artifact, version)
     digest = hashlib.sha256(pom.encode()).hexdigest()[:8]
     target = cache_folder() / f"{artifact}-{version}-{digest}"

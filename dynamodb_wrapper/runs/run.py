@@ -337,15 +337,19 @@ class Run:
     def fence_table(self, spark: Any, path: str) -> None:
         """Shut earlier runs' drivers out of a Delta table; call it before the first write.
 
-        Commits an empty append under this run's fence. From then on an append with
-        `delta_txn_options` of an earlier run adds no rows; one that was committed before stays.
+        Commits an empty append under this run's fence. From then on a write with
+        `delta_txn_options` of an earlier run adds no rows; one that was committed before stays, and
+        one without those options is not held back. Repeated calls do nothing.
 
         Args:
             spark: A session with Delta.
             path: The table, which must exist.
 
         Raises:
-            ValidationError: The pipeline is not exclusive.
+            LeaseLostError: Another run has taken over, or may have.
+            RunTimedOutError: The run is past its deadline.
+            ValidationError: The pipeline is not exclusive, or Spark finds no Delta table at the
+                path that it could append to.
         """
         self.check_lease()
         self.delta.raise_barrier(spark, path)
@@ -353,8 +357,8 @@ class Run:
     def delta_txn_options(self) -> dict[str, str]:
         """Return the options of the next write to a Delta table, numbered within the run.
 
-        Use each once, and write to one table in the order the options were made: Delta skips a
-        write whose number is not higher than the last it has seen of the pipeline.
+        Use each once, and write to one table in the order the options were made: Delta silently
+        skips a write whose number is not higher than the last it has seen of the pipeline.
 
         Raises:
             ValidationError: The pipeline is not exclusive, or the run made 999 before.

@@ -189,4 +189,4 @@ class TestRefusals:
 
 
 def test_the_examples_of_the_page_on_fencing_work(told: Told) -> None:
-    assert told["examples_of_the_page"] == {"rows": ["order", "order", "return"], "blocks": 2}
+    assert told["examples_of_the_page"] == {"rows": ["order", "return"], "blocks": 2}
