@@ -25,7 +25,7 @@ from dynamodb_wrapper.repositories import (
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests import faults
-from tests.engines import isolated
+from tests.engines import Capability, isolated
 from tests.runs import later, plain_client, run_table_items, stored
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ PIPELINES = (
 
 
 @pytest.fixture
-def every(config: DynamoDBConfig, tmp_path: Path) -> DynamoDBConfig:
-    """Tables, pipelines and a spool on every engine, and little patience."""
+def every(engine: Engine, config: DynamoDBConfig, tmp_path: Path) -> DynamoDBConfig:
+    """Tables, pipelines and a spool on every engine that keeps up, and little patience."""
+    engine.require(Capability.ATOMIC_WRITES)
     return prepared(config, tmp_path)
 
 

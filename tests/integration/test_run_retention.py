@@ -27,7 +27,8 @@ NOW = datetime.now(timezone.utc)
 
 
 @pytest.fixture
-def tables(config: DynamoDBConfig) -> DynamoDBConfig:
+def tables(engine: Engine, config: DynamoDBConfig) -> DynamoDBConfig:
+    engine.require(Capability.ATOMIC_WRITES)
     create_tables(config)
     pipelines = PipelineConfigRepository(config)
     pipelines.create(PipelineConfig(pipeline_id="kept", retention_days=30))
