@@ -153,11 +153,12 @@ def settings_of(config: DynamoDBConfig) -> dict[str, Any]:
 
 
 def _run(program: Program, settings: dict[str, Any], pipe: Connection, given: Any) -> None:
+    # A shell that has started the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     program(DynamoDBConfig.for_local_development(**settings), pipe, **given)
 
 
 def _main() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     pipe = Connection(int(sys.argv[1]))
     program, settings, given = pipe.recv()
     _run(program, settings, pipe, given)

@@ -128,7 +128,8 @@ class SignalGuard:
             return
         handlers = {number: signal.getsignal(number) for number in _HELD_BACK}
         # None: set by code that is not Python, and could not be put back.
-        self._put_off = {n: handler for n, handler in handlers.items() if handler is not None}
+        leave = (None, signal.SIG_IGN)
+        self._put_off = {n: handler for n, handler in handlers.items() if handler not in leave}
         for number in list(self._put_off):
             signal.signal(number, self._hold)
 
