@@ -8,13 +8,13 @@ was taken for dead: a later run of its pipeline has taken over, and the driver g
 from __future__ import annotations
 
 import contextvars
+import faulthandler
 import itertools
 import json
 import os
 import sys
 import threading
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[1] / "docs" / "fencing.md"
 GATE_SECONDS = 60
-WORKERS = 2
+GIVE_UP_SECONDS = 540
 
 
 def a_session(jars: Iterable[str], folder: Path) -> Any:
@@ -47,6 +47,7 @@ def a_session(jars: Iterable[str], folder: Path) -> Any:
         "spark.jars": ",".join(jars),
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.execution.pythonUDF.arrow.enabled": "false",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -57,7 +58,7 @@ def a_session(jars: Iterable[str], folder: Path) -> Any:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
-    builder = SparkSession.builder.master(f"local[{WORKERS + 2}]")
+    builder = SparkSession.builder.master("local[2]")
     for name, value in settings.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
@@ -547,7 +548,7 @@ def examples_of_the_page(lab: Lab) -> Any:
     return {"rows": lab.rows(path), "blocks": len(run_blocks)}
 
 
-ASIDE = (
+SCENARIOS = (
     zombie_after_the_first_commit,
     zombie_after_the_first_commit_without_fence,
     zombie_between_fence_and_first_write,
@@ -560,6 +561,7 @@ ASIDE = (
     state_lost_and_restored,
     lost_and_not_superseded,
     options_in_another_order,
+    ways_to_write,
     table_of_full_columns,
     identity_column,
     no_table,
@@ -570,24 +572,18 @@ ASIDE = (
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Run the scenarios, a few at a time, and tell what they came to."""
+    """Run the scenarios and tell what they came to."""
+    faulthandler.dump_traceback_later(GIVE_UP_SECONDS, exit=True)
     folder = Path(settings["folder"])
     config = DynamoDBConfig.for_local_development(**settings["dynamodb"])
     create_tables(config)
     lab = Lab(config, a_session(settings["jars"], folder), folder)
-
-    def come_to(scenario: Callable[[Lab], Any]) -> Any:
+    told: dict[str, Any] = {}
+    for scenario in SCENARIOS:
         try:
-            return scenario(lab)
+            told[scenario.__name__] = scenario(lab)
         except Exception:
-            return {"broken": traceback.format_exc()}
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        aside = pool.map(come_to, ASIDE)
-        # Spark 3.5 appends to a table by its name only in the thread that made the session.
-        told = {ways_to_write.__name__: come_to(ways_to_write)}
-        told.update(zip((scenario.__name__ for scenario in ASIDE), aside))
-    os.system("ps -eo pid,time,etime,cmd | grep java.*delta | grep -v grep | cut -c1-30 >&2")  # X
+            told[scenario.__name__] = {"broken": traceback.format_exc()}
     lab.spark.stop()
     sys.stdout.write(json.dumps(told))
 

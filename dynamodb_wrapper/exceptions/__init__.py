@@ -2,8 +2,6 @@
 
 from dynamodb_wrapper.exceptions.errors import (
     AccessDeniedError,
-    AlreadyRunningError,
-    AlreadySucceededError,
     BatchWriteError,
     CancellationReason,
     ConditionFailedError,
@@ -16,17 +14,9 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemAlreadyExistsError,
     ItemNotFoundError,
     ItemTooLargeError,
-    LeaseLostError,
     LimitExceededError,
     LocalEngineError,
     MissingDependencyError,
-    NoActiveRunError,
-    PipelineInactiveError,
-    RunCancelledError,
-    RunError,
-    RunFinishError,
-    RunStartError,
-    RunTimedOutError,
     ServiceError,
     TableBusyError,
     TableNotFoundError,
@@ -34,6 +24,18 @@ from dynamodb_wrapper.exceptions.errors import (
     TransactionCanceledError,
     ValidationError,
     VersionConflictError,
+)
+from dynamodb_wrapper.exceptions.run_errors import (
+    AlreadyRunningError,
+    AlreadySucceededError,
+    LeaseLostError,
+    NoActiveRunError,
+    PipelineInactiveError,
+    RunCancelledError,
+    RunError,
+    RunFinishError,
+    RunStartError,
+    RunTimedOutError,
 )
 
 __all__ = [

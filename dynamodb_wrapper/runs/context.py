@@ -10,7 +10,8 @@ from dynamodb_wrapper.exceptions import InvalidTransitionError, ValidationError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dynamodb_wrapper.runs.opening import Opening, RunRequest
+    from dynamodb_wrapper.runs.opening import Opening
+    from dynamodb_wrapper.runs.requests import RunRequest
     from dynamodb_wrapper.runs.run import Run
 
 

@@ -20,6 +20,7 @@ from dynamodb_wrapper.exceptions import (
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
 from dynamodb_wrapper.repositories.run_endings import run_after
 from dynamodb_wrapper.runs import current
+from dynamodb_wrapper.runs.cancelling import start_cancelling
 from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
 from dynamodb_wrapper.runs.outcomes import (
     Circumstances,
@@ -29,6 +30,7 @@ from dynamodb_wrapper.runs.outcomes import (
 )
 from dynamodb_wrapper.runs.progress import noted
 from dynamodb_wrapper.runs.spool import RunText, SpooledRun
+from dynamodb_wrapper.runs.troubles import add_note, unstored, watermark_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +115,7 @@ class Ending:
             finally:
                 run.guard.restore()
         if error is not None and problem is not None:
-            _add_note(error, f"dynamodb-wrapper: {problem}")
+            add_note(error, f"dynamodb-wrapper: {problem}")
         run.guard.deliver()
         if error is None and isinstance(problem, RunFinishError):
             raise problem
@@ -165,7 +167,7 @@ class Ending:
             told = (
                 f"Run {run.run_id} came to {outcome.status}; storing that met {run.describe(bug)}."
             )
-            return _trouble(run, outcome, told, bug)
+            return unstored(run, outcome, told, bug)
 
     def _end(
         self, run: Run, outcome: RunOutcome, error: BaseException | None, limit_seconds: float
@@ -219,11 +221,11 @@ class Ending:
             )
         except _DEFINITE as problem:
             logger.error("%s", problem)
-            return None, _trouble(run, end.outcome, problem.message, problem)
+            return None, unstored(run, end.outcome, problem.message, problem)
         except Exception as problem:  # noqa: BLE001 - whatever it is, the outcome must not be lost
             return None, self._keep(run, end, problem)
         logger.info("Run %s of pipeline %s ended: %s.", run.run_id, run.pipeline_id, stored.status)
-        return stored, _watermark_conflict(run, stored)
+        return stored, watermark_conflict(run, stored)
 
     def _send(self, run: Run, budget: _Budget, send: Callable[[], T]) -> T:
         """Send until it is stored, or until the time is used up."""
@@ -245,7 +247,7 @@ class Ending:
             f"Run {run.run_id} of pipeline {run.pipeline_id!r} came to {end.outcome.status}, which "
             f"could not be stored ({str(why).rstrip('.')}). {self._kept(end)}"
         )
-        problem = _trouble(run, end.outcome, told, why)
+        problem = unstored(run, end.outcome, told, why)
         is_grave = isinstance(problem, RunFinishError) or end.outcome.error is not None
         logger.log(logging.ERROR if is_grave else logging.WARNING, "%s", told)
         return problem
@@ -292,66 +294,3 @@ class Ending:
     def _cancel_jobs(self, run: Run, outcome: RunOutcome) -> threading.Thread | None:
         early = outcome.status in (RunStatus.CANCELLED, RunStatus.TIMED_OUT)
         return start_cancelling(self._services, run) if early else None
-
-
-def start_cancelling(services: Services, run: Run) -> threading.Thread | None:
-    """Cancel a run's Spark jobs from a thread of its own, where that is wanted and possible.
-
-    After an interruption the replies to this thread may be one off, so that no call may be made.
-    """
-    cancel = services.cancel_jobs
-    if cancel is None or not run.options.cancel_spark_jobs:
-        return None
-    name = f"dynamodb-wrapper-cancel-{run.run_id}"
-    thread = threading.Thread(target=_cancelled, args=(cancel, run), name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-def _cancelled(cancel: Callable[[str], None], run: Run) -> None:
-    try:
-        cancel(run.run_id)
-    except Exception as error:  # noqa: BLE001 - the run ends all the same
-        why = run.describe(error)
-        logger.warning("The Spark jobs of run %s could not be cancelled: %s", run.run_id, why)
-
-
-def _trouble(
-    run: Run, outcome: RunOutcome, told: str, why: Exception | str
-) -> DynamoDBWrapperError:
-    """Return what is raised after a quiet body, if a lock, a run key or a watermark depends on it.
-
-    Else it is told in the log only.
-    """
-    if run.fence is None and run.record.run_key is None and not outcome.moves:
-        return DynamoDBWrapperError(told)
-    error = RunFinishError(
-        told, run_id=run.run_id, pipeline_id=run.pipeline_id, outcome=str(outcome.status)
-    )
-    error.__cause__ = why if isinstance(why, Exception) else None
-    return error
-
-
-def _watermark_conflict(run: Run, stored: PipelineRunLog) -> RunFinishError | None:
-    if not stored.watermark_conflict:
-        return None
-    told = (
-        f"Run {run.run_id} of pipeline {run.pipeline_id!r} ended as {stored.status}, but somebody "
-        "changed a watermark while it ran: none was moved. The next run begins where the "
-        "watermark stands now."
-    )
-    logger.error("%s", told)
-    return RunFinishError(
-        told, run_id=run.run_id, pipeline_id=run.pipeline_id, outcome=str(stored.status)
-    )
-
-
-def _add_note(error: BaseException, note: str) -> None:
-    """Attach a note as ``BaseException.add_note`` does, which Python has from 3.11."""
-    try:
-        if hasattr(error, "add_note"):
-            error.add_note(note)
-        else:
-            error.__notes__ = [*getattr(error, "__notes__", []), note]  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - an exception that takes no notes stays as it is
-        logger.debug("The note could not be attached.")

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import random
 import time
-import uuid
-import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Union
-
-import pydantic
+from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions import (
     AccessDeniedError,
@@ -24,33 +16,21 @@ from dynamodb_wrapper.exceptions import (
     RunStartError,
     ServiceError,
     ThrottledError,
-    ValidationError,
 )
-from dynamodb_wrapper.models import (
-    Partition,
-    PartitionGrain,
-    PipelineConfig,
-    PipelineRunLog,
-    RunStatus,
-    TriggerType,
-    partition_of,
-    partition_of_key,
-)
+from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog
 from dynamodb_wrapper.redaction import stored_text
 from dynamodb_wrapper.runs import current
+from dynamodb_wrapper.runs.exits import ended_with_the_process
 from dynamodb_wrapper.runs.fencing import DeltaFence
 from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.lease import Lease
 from dynamodb_wrapper.runs.logs import LogCapture
-from dynamodb_wrapper.runs.options import RunOptions
-from dynamodb_wrapper.runs.parameters import stored_parameters, stored_tags
 from dynamodb_wrapper.runs.progress import Progress
 from dynamodb_wrapper.runs.recording import Recorder
+from dynamodb_wrapper.runs.requests import RunRequest, new_record
 from dynamodb_wrapper.runs.run import Run
-from dynamodb_wrapper.runs.runtime import describe_runtime
 from dynamodb_wrapper.runs.signals import SignalGuard
-from dynamodb_wrapper.wire.problems import clean_errors, explain
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.runs.ending import Ending
@@ -59,33 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RunKey = Union[str, date, datetime, Partition]
-
 _UNREACHABLE = (ConnectionError, ThrottledError, ServiceError, AccessDeniedError)
-_FIRST_LEASE = timedelta(seconds=90)
 _ERROR_BYTES = 2048
 _POLL_SECONDS = (0.5, 5.0)
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run is asked for with.
-
-    Attributes:
-        pipeline_id: The pipeline.
-        run_key: What the run is for; a date or moment stands for the partition it lies in.
-        parameters: Stored with the run, with secrets taken out.
-        tags: Stored with the run.
-        trigger: What started the run.
-        options: How it begins and ends.
-    """
-
-    pipeline_id: str
-    run_key: RunKey | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    trigger: TriggerType = TriggerType.MANUAL
-    options: RunOptions = field(default_factory=RunOptions)
 
 
 class Opening:
@@ -125,14 +81,14 @@ class Opening:
         try:
             pipeline = self._pipeline(request)
             self._reaping.before_start(pipeline)
-            record = self._record(request, pipeline)
+            record = new_record(request, pipeline, self._services)
             stored, lost = self._start(request, pipeline, record, guard)
             run = self._handle(request, pipeline, stored)
         except _UNREACHABLE as error:
             pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
             if pipeline is None or not self._may_go_untracked(request, pipeline):
                 raise _start_error(request, error) from error
-            record = record or self._record(request, pipeline)
+            record = record or new_record(request, pipeline, self._services)
             run = self._untracked(request, pipeline, record, error)
         return self._open(run, guard, lost, watch_signals=watch_signals)
 
@@ -165,60 +121,6 @@ class Opening:
                 pipeline_id=request.pipeline_id,
             )
         return pipeline
-
-    def _record(self, request: RunRequest, pipeline: PipelineConfig) -> PipelineRunLog:
-        parent = current.find_current_run()
-        now = self._services.clock()
-        key, start, end = self._partition(request, pipeline)
-        secrets = self._services.secrets
-        try:
-            return PipelineRunLog(
-                pipeline_id=request.pipeline_id,
-                environment=pipeline.environment,
-                status=RunStatus.RUNNING,
-                trigger_type=request.trigger,
-                run_key=key,
-                partition_start=start,
-                partition_end=end,
-                writer=uuid.uuid4().hex,
-                start_time=now,
-                heartbeat_at=now,
-                lease_until=now + min(_FIRST_LEASE, pipeline.lease_duration),
-                lease_grace_seconds=pipeline.lease_grace.total_seconds(),
-                deadline=None if pipeline.max_runtime is None else now + pipeline.max_runtime,
-                parent_run_id=None if parent is None else parent.run_id,
-                root_run_id=None if parent is None else parent.record.root_run_id or parent.run_id,
-                pipeline_version=pipeline.version,
-                config_hash=pipeline.config_hash,
-                parameters=stored_parameters(request.parameters, secrets),
-                runtime=describe_runtime(),
-                tags=stored_tags(request.tags, secrets),
-                retention_days=pipeline.retention_days,
-            )
-        except pydantic.ValidationError as error:
-            raise ValidationError(
-                f"The run of pipeline {request.pipeline_id!r} cannot begin: {explain(error)}.",
-                errors=clean_errors(error),
-            ) from error
-
-    def _partition(
-        self, request: RunRequest, pipeline: PipelineConfig
-    ) -> tuple[str | None, datetime | None, datetime | None]:
-        key, grain, zone = request.run_key, pipeline.partition_grain, pipeline.schedule_timezone
-        if key is None:
-            return None, None, None
-        if isinstance(key, str) and grain in (PartitionGrain.NONE, "none"):
-            return key, None, None
-        try:
-            if isinstance(key, str):
-                key = partition_of_key(key, grain, zone)
-            elif isinstance(key, date):
-                key = partition_of(key, grain, zone)
-        except ValueError as error:
-            raise ValidationError(
-                f"Run key {request.run_key!r} of pipeline {request.pipeline_id!r}: {error}"
-            ) from error
-        return key.key, key.start, key.end
 
     # ---- the start -------------------------------------------------------------------------------
 
@@ -255,7 +157,9 @@ class Opening:
                     raise
                 logger.info("Waiting: %s", error)
                 time.sleep(min(random.uniform(*_POLL_SECONDS), left))
-                record = self._record(request, pipeline)  # its time begins when it is let in
+                record = new_record(
+                    request, pipeline, self._services
+                )  # its time begins when it is let in
 
     def _may_go_untracked(self, request: RunRequest, pipeline: PipelineConfig | None) -> bool:
         return (
@@ -321,7 +225,7 @@ class Opening:
                 run.heartbeat.start()
             else:
                 run.recorder.close()
-            _ended_with_the_process(run, self._ending)
+            ended_with_the_process(run, self._ending)
             logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
             for dead in lost:
                 self._services.hooks.tell(LOST, dead)
@@ -387,22 +291,3 @@ def _safe_text(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - a broken __str__ must not replace the exception
         return "<the message could not be read>"
-
-
-# ---- runs nobody ends ----------------------------------------------------------------------------
-
-_open_runs: weakref.WeakKeyDictionary[Run, Ending] = weakref.WeakKeyDictionary()
-
-
-def _ended_with_the_process(run: Run, ending: Ending) -> None:
-    """End the run when the process does, unless somebody has ended it by then."""
-    if not _open_runs:
-        atexit.unregister(_end_open_runs)
-        atexit.register(_end_open_runs)
-    _open_runs[run] = ending
-
-
-def _end_open_runs() -> None:
-    for run, ending in list(_open_runs.items()):
-        if run.outcome is None:
-            ending.end_of_process(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -14,34 +13,29 @@ from dynamodb_wrapper.exceptions import (
     RunTimedOutError,
     ValidationError,
 )
-from dynamodb_wrapper.models import DataQualityResult, Metric, PipelineRunLog, TableOutput
-from dynamodb_wrapper.runs.stages import Stage, checked, storable
+from dynamodb_wrapper.models import PipelineRunLog
+from dynamodb_wrapper.runs.records import RunRecords
+from dynamodb_wrapper.runs.stages import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from dynamodb_wrapper.exceptions import RunFinishError
-    from dynamodb_wrapper.models import LogInfo, PipelineConfig
+    from dynamodb_wrapper.models import PipelineConfig
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.fencing import DeltaFence
     from dynamodb_wrapper.runs.heartbeat import Heartbeat
     from dynamodb_wrapper.runs.lease import Lease
-    from dynamodb_wrapper.runs.logs import LogCapture
     from dynamodb_wrapper.runs.options import RunOptions
     from dynamodb_wrapper.runs.progress import Progress
-    from dynamodb_wrapper.runs.recording import Parts, Recorder
     from dynamodb_wrapper.runs.signals import SignalGuard
 
 T = TypeVar("T")
 
 
-class Run:
+class Run(RunRecords):
     """A run while it goes on. Its methods may be called from several threads.
-
-    What is recorded is stored at once, costing a write unit per KB of the run; trouble with
-    DynamoDB never reaches the body there: what could not be stored is sent again with the next
-    beat or with the end of the run.
 
     Attributes:
         pipeline: The pipeline's configuration the run began with.
@@ -60,31 +54,24 @@ class Run:
         run_table: str,
         tracked: bool = True,
     ) -> None:
+        super().__init__(clock)
         self._record = record
         self.run_table = run_table
         self.pipeline = pipeline
         self.options = options
         self.tracked = tracked
         self.pid = os.getpid()
-        self.clock = clock
         self.skip_reason: str | None = None
         self.outcome: RunOutcome | None = None
         self.end_problem: RunFinishError | None = None
         self._lock = threading.Lock()
         self._stage_count = 0
-        self._input_lock = threading.Lock()
-        self._inputs: dict[str, None] = {}
-        self._raised_in: dict[int, str] = {}
         # Set by whoever begins the run, before anybody sees it.
         self.lease: Lease
-        self.recorder: Recorder
-        self.check_parts: Callable[[Parts], None]
         self.progress: Progress
         self.delta: DeltaFence
         self.guard: SignalGuard
         self.heartbeat: Heartbeat
-        self.logs: LogCapture | None = None
-        self.describe: Callable[[BaseException], str]
         self.end: Callable[[Run, BaseException | None], None]
 
     def __repr__(self) -> str:
@@ -112,7 +99,7 @@ class Run:
         """Number that only grows within an exclusive pipeline; None for others."""
         return self._record.fence
 
-    # ---- what it records -------------------------------------------------------------------------
+    # ---- its stages ------------------------------------------------------------------------------
 
     def stage(self, name: str) -> Stage:
         """Return a context manager that records a stage; its exception goes on as it is.
@@ -127,84 +114,6 @@ class Run:
             self._stage_count += 1
             seq = self._stage_count
         return Stage(name, seq, self)
-
-    def stage_that_raised(self, error: BaseException) -> str | None:
-        """Return the name of the innermost stage an exception came out of."""
-        return self._raised_in.get(id(error))
-
-    def note_stage_raised(self, name: str, error: BaseException) -> None:
-        """Note that an exception comes out of a stage."""
-        self._raised_in.setdefault(id(error), name)
-
-    def log_metric(self, name: str, value: Metric | float) -> None:
-        """Record a metric; the same name again replaces it.
-
-        NaN and the infinities, which DynamoDB has no numbers for, are stored as text.
-
-        Raises:
-            ValidationError: The value is no number and no text.
-        """
-        self.log_metrics({name: value})
-
-    def log_metrics(self, metrics: Mapping[str, Metric | float]) -> None:
-        """Record metrics in one write; as `log_metric`."""
-        self._record_parts({("metrics", name): storable(value) for name, value in metrics.items()})
-
-    def rows(
-        self, *, read: int | None = None, written: int | None = None, failed: int | None = None
-    ) -> None:
-        """Record how many rows the run read, wrote and could not process; totals, not additions."""
-        totals = {"records_read": read, "records_written": written, "records_failed": failed}
-        given: Parts = {(name,): value for name, value in totals.items() if value is not None}
-        if given:
-            self._record_parts(given)
-
-    def record_quality(
-        self, name: str, result: DataQualityResult | bool, **details: Any
-    ) -> DataQualityResult:
-        """Record the result of a data quality check.
-
-        Args:
-            name: Name of the check.
-            result: The result, or whether the check passed.
-            details: Further fields of `DataQualityResult`, such as ``failed_rows=3``.
-        """
-        if not isinstance(result, DataQualityResult):
-            unknown = sorted(set(details) - set(DataQualityResult.model_fields))
-            if unknown:
-                known = ", ".join(DataQualityResult.model_fields)
-                raise ValidationError(f"A check has no {', '.join(unknown)}; it has {known}.")
-            values = {"evaluated_at": self.clock(), **details, "passed": result}
-            result = checked(DataQualityResult, values)
-        self._record_parts({("data_quality", name): result})
-        return result
-
-    def inputs(self, *table_ids: str) -> None:
-        """Record which tables the run reads."""
-        with self._input_lock:  # held until it is recorded: a longer list must not be overtaken
-            known = {**self._inputs, **dict.fromkeys(table_ids)}
-            self._record_parts({("inputs",): list(known)})
-            self._inputs = known
-
-    def output(
-        self,
-        table_id: str,
-        rows: int | None = None,
-        bytes: int | None = None,
-    ) -> None:
-        """Record what the run wrote to a table.
-
-        Args:
-            table_id: The table.
-            rows: Number of rows, where it is known.
-            bytes: Size in bytes, where it is known.
-        """
-        output = checked(TableOutput, {"rows": rows, "bytes": bytes})
-        self._record_parts({("outputs", table_id): output})
-
-    def _record_parts(self, parts: Parts) -> None:
-        self.check_parts(parts)  # what cannot be stored is refused here, where its caller sees it
-        self.recorder.record(parts)
 
     # ---- how far the data got --------------------------------------------------------------------
 
@@ -382,15 +291,6 @@ class Run:
         """End a run of `RunTracker.start` with what an exception means. As `finish`."""
         self.end(self, error)
 
-    def log_totals(self) -> LogInfo | None:
-        """Return how many log lines will be stored with the run; None where none are."""
-        return None if self.logs is None else self.logs.final_totals()
-
-    def detach_logs(self) -> None:
-        """Take no more log lines."""
-        if self.logs is not None:
-            logging.getLogger().removeHandler(self.logs)
-
     def refuse_other_end(self, outcome: RunOutcome) -> None:
         """Refuse to end a second time with another outcome."""
         if self.outcome is not None and self.outcome.status is not outcome.status:
@@ -403,10 +303,3 @@ class Run:
     def refresh(self, stored: PipelineRunLog) -> None:
         """Note the run as a beat has seen it."""
         self._record = stored
-
-    def store_logs(self) -> None:
-        """Store the log lines that have come together."""
-        if self.logs is not None:
-            totals = self.logs.store_lines()
-            if totals is not None:
-                self.recorder.record({("logs",): totals})

@@ -22,12 +22,13 @@ from dynamodb_wrapper.models import (
 from dynamodb_wrapper.runs.context import RunContext
 from dynamodb_wrapper.runs.ending import Ending
 from dynamodb_wrapper.runs.hooks import Hooks
-from dynamodb_wrapper.runs.opening import Opening, RunKey, RunRequest
+from dynamodb_wrapper.runs.opening import Opening
 from dynamodb_wrapper.runs.operations import RunOperations
 from dynamodb_wrapper.runs.options import RunOptions
 from dynamodb_wrapper.runs.parameters import stored_parameters, stored_tags
 from dynamodb_wrapper.runs.reaping import Reaping
 from dynamodb_wrapper.runs.recorded import Recording
+from dynamodb_wrapper.runs.requests import RunKey, RunRequest
 from dynamodb_wrapper.runs.services import Services
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.config import DynamoDBConfig
     from dynamodb_wrapper.models import TableConfig, TriggerType, WriteMode
-    from dynamodb_wrapper.runs.opening import RunKey
     from dynamodb_wrapper.runs.options import RunOptions
+    from dynamodb_wrapper.runs.requests import RunKey
 
 logger = logging.getLogger(__name__)
 

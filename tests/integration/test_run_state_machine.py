@@ -71,7 +71,7 @@ TIMES = st.sampled_from([timedelta(seconds=1), FIRST_LEASE, FIRST_LEASE + GRACE,
 MEANWHILE = st.sampled_from(
     [None] * 3
     + "beaten beaten ended ended reaped released started marked reset".split()
-    + ["killed before", "killed after", "reply lost"]
+    + ["started and ended", "killed before", "killed after", "reply lost"]
 )
 BY_HAND = st.sampled_from(["success", "failed", "cancelled"])
 
@@ -218,11 +218,15 @@ class RunMachine(RuleBasedStateMachine):
         else:
             self.end(driver)
 
-    @rule(driver=consumes(drivers))
-    def finish_late(self, driver: Driver) -> None:
+    @rule(target=drivers, driver=consumes(drivers), is_replaced=st.booleans())
+    def finish_late(self, driver: Driver, is_replaced: bool) -> MultipleResults[Driver]:
+        """End a run that was taken for lost, perhaps after another has taken its place."""
         self.let_expire(driver)
         self.reap_all(timedelta())
+        if is_replaced:
+            self.begin(driver.run.pipeline_id, driver.run.record.run_key)
         self.end(driver)
+        return self.newborn()
 
     @precondition(lambda self: self.veterans)
     @rule(which=st.integers(0, 99), error=st.sampled_from([None, ValueError("bad column")]))
@@ -282,10 +286,9 @@ class RunMachine(RuleBasedStateMachine):
     def mark(self, driver: Driver, status: str) -> None:
         self.mark_by_hand(driver, status)
 
-    @precondition(lambda self: self.everybody)
-    @rule(pipeline_id=st.sampled_from(sorted(EXCLUSIVE)), name=WATERMARKS)
-    def reset_watermark(self, pipeline_id: str, name: str) -> None:
-        self.reset(pipeline_id, name)
+    @rule(driver=drivers, name=WATERMARKS)
+    def reset_watermark(self, driver: Driver, name: str) -> None:
+        self.reset(driver.run.pipeline_id, name)
 
     # ---- single actions, with what their caller is told ------------------------------------------
 
@@ -310,6 +313,7 @@ class RunMachine(RuleBasedStateMachine):
             if rerun:
                 self.told.again |= self.seen.runs.keys() - before
         assert self.stored_status(driver) in LIVE, "5: a start was told and is not stored"
+        assert rerun or not self.has_succeeded(pipeline_id, run_key), f"{run_key} was done"
         self.everybody.append(driver)
         self.born.append(driver)
         self.told.read[driver.run_id] = {}
@@ -469,12 +473,14 @@ class RunMachine(RuleBasedStateMachine):
     def happening(self, what: str, pipeline_id: str, owner: Driver | None) -> Callable[[Any], Any]:
         others = [driver for driver in self.everybody if driver is not owner]
         working = [driver for driver in others if driver.run.outcome is None]
+        working.sort(key=lambda driver: driver.run.pipeline_id != pipeline_id)
         actions: dict[str, Callable[[], object]] = {
             "beaten": lambda: self.beat_of(*others),
             "ended": lambda: [self.end(driver) for driver in working[:1]],
             "reaped": lambda: self.reap_all(timedelta()),
             "released": lambda: self.release_pipeline(pipeline_id),
             "started": lambda: self.begin_later(pipeline_id),
+            "started and ended": lambda: self.begin_and_end_later(pipeline_id),
             "marked": lambda: [self.mark_by_hand(d, "cancelled") for d in self.everybody[-1:]],
             "reset": lambda: self.reset(pipeline_id, "orders"),
         }
@@ -486,6 +492,11 @@ class RunMachine(RuleBasedStateMachine):
         """Whoever is sending was stopped for so long that its lease, if it had one, is gone."""
         self.now += LEASE + 2 * GRACE
         self.begin(pipeline_id)
+
+    def begin_and_end_later(self, pipeline_id: str) -> None:
+        self.begin_later(pipeline_id)
+        for driver in self.born[-1:]:
+            self.end(driver)
 
     # ---- what is there ---------------------------------------------------------------------------
 
@@ -509,6 +520,14 @@ class RunMachine(RuleBasedStateMachine):
 
     def by_hand(self, driver: Driver) -> bool:
         return driver.run_id in self.told.by_hand
+
+    def has_succeeded(self, pipeline_id: str, run_key: str | None) -> bool:
+        """Tell whether a run of a run key has succeeded."""
+        wanted = (pipeline_id, run_key, "success")
+        runs = self.seen.runs.values()
+        return run_key is not None and any(
+            (run["pipeline_id"], run.get("run_key"), run["status"]) == wanted for run in runs
+        )
 
     def is_held(self, run_id: str, now: datetime) -> bool:
         run = self.seen.runs[run_id]

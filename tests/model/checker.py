@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Optional
 from dynamodb_wrapper.exceptions import AlreadySucceededError, ThrottledError
 from tests.model.invariants import broken_by, broken_in, broken_promises, view
 from tests.model.library import Library
+from tests.model.moves import Moves
 from tests.model.scenarios import FRESH, Scenario
 from tests.model.sequences import CLOCK, Place, Result, beginning
+from tests.model.states import Step, World
 from tests.model.table import Answer, Clause, Reply, Request, Table
-from tests.model.world import Moves, Step, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONG_AFTER = 90
-_LONG = 40
+_MOST_STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ class Judge:
         self, items: tuple[int, ...], method: str, *arguments: Any
     ) -> tuple[Result, tuple[int, ...]]:
         place: Place = beginning(self._library, method, *arguments)
-        for _ in range(_LONG):
+        for _ in range(_MOST_STEPS):
             if isinstance(place.question, Result):
                 return place.question, items
             if place.question is CLOCK:

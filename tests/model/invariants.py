@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.model.library import Driver
     from tests.model.scenarios import Scenario
-    from tests.model.world import Process
+    from tests.model.states import Process
 
 LIVE = ("pending", "running")
 _OF_DRIVERS = ("beat", "finish", "finish_late", "note_late_outcome")
@@ -189,15 +189,11 @@ def broken_by(
 
 
 def _broken_life(run_id: str, old: Item, run: Item, clock: int) -> Iterator[str]:
-    lease = tick_of(text_of(old, "lease_until") or "")
-    if text_of(run, "status") in LIVE:
-        if tick_of(text_of(run, "lease_until") or "") < lease:
-            yield f"E the lease of {run_id} was shortened"
-    elif (
-        text_of(run, "status") == "lost"
-        and text_of(run, "status_reason") != "released"
-        and lease >= clock
-    ):
+    lease, status = tick_of(text_of(old, "lease_until") or ""), text_of(run, "status")
+    if status in LIVE and tick_of(text_of(run, "lease_until") or "") < lease:
+        yield f"E the lease of {run_id} was shortened"
+    released = text_of(run, "status_reason") == "released"
+    if status == "lost" and not released and lease >= clock:
         yield f"E {run_id} was taken for lost although its lease had been renewed"
 
 

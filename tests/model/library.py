@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass, replace
-from functools import cache
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run import WatermarkMove
-from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.models.run_state import CursorMove, RunOutcome
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
+from dynamodb_wrapper.repositories.run_decisions import StartPlan
 from dynamodb_wrapper.repositories.run_ends import RunEnds
 from dynamodb_wrapper.repositories.run_items import read_cursor
 from dynamodb_wrapper.repositories.run_life import RunLife, cursor_move
@@ -56,17 +57,20 @@ class MarkedBuilder(Builder):
 
 
 _built: dict[Any, Any] = {}
+_kept: set[int] = set()
 
 
 def _said(value: Any) -> Any:
     """Return a value that is equal where what a builder was asked is."""
     if isinstance(value, PipelineRunLog):
-        return value.model_dump_json()
+        return id(value) if id(value) in _kept else value.model_dump_json()
     if isinstance(value, Action):
-        return id(value)  # of `created`, which keeps it
-    if is_dataclass(value):
+        return id(value)
+    if isinstance(value, (StartPlan, RunOutcome, CursorMove)):
         return tuple(map(_said, vars(value).values()))
-    return tuple(map(_said, value)) if isinstance(value, tuple) else repr(value)
+    if isinstance(value, (tuple, frozenset)):
+        return tuple(map(_said, value))
+    return repr(value) if isinstance(value, dict) else value
 
 
 def _marking(name: str) -> Callable[..., Any]:
@@ -75,8 +79,8 @@ def _marking(name: str) -> Callable[..., Any]:
     def build(self: Builder, *args: Any, **more: Any) -> Any:
         asked = (type(self), name, _said(args), _said(tuple(more.values())))
         if asked not in _built:
-            _built[asked] = marked(built(self, *args, **more), name)
-        return _built[asked]
+            _built[asked] = marked(built(self, *args, **more), name), args  # ids are of living
+        return _built[asked][0]
 
     return build
 
@@ -110,7 +114,7 @@ class Driver(NamedTuple):
         return _wanted(self)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _wanted(driver: Driver) -> PipelineRunLog:
     return PipelineRunLog(
         run_id=driver.run_id,
@@ -133,16 +137,14 @@ class Library:
     """
 
     BUILDER: type[Builder] = MarkedBuilder
-    STARTS: type[RunStarts] = RunStarts
-    ENDS: type[RunEnds] = RunEnds
 
     def __init__(self, caller: Any, clock: Callable[[], datetime]) -> None:
         reads = RunReads(caller, decoded)
         build = self.BUILDER(TABLE, "model")
         self._reads = reads
         self._clock = clock
-        self._starts = self.STARTS(reads, build, self.created)
-        self._ends = self.ENDS(reads, build)
+        self._starts = RunStarts(reads, build, self.created)
+        self._ends = RunEnds(reads, build)
         self._life = RunLife(reads, build)
 
     def created(self, run: PipelineRunLog) -> Action:
@@ -206,7 +208,9 @@ _records: dict[str, int] = {}
 def decoded(item: Item) -> PipelineRunLog:
     """Return the run of a stored item; nobody changes it."""
     if id(item) not in _decoded:
-        _decoded[id(item)] = (item, REQUESTS.codec.decode(item))
+        run = REQUESTS.codec.decode(item)
+        _decoded[id(item)] = (item, run)
+        _kept.add(id(run))
     return _decoded[id(item)][1]
 
 

@@ -7,6 +7,7 @@ interleaved in any order, and each is the library's own code.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Union
 
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -44,13 +45,16 @@ class Place:
     Attributes:
         question: The request it sends, `CLOCK` where it reads the clock, or its result.
         last: The reply that led here.
+        number: Orders places as they were found.
     """
 
-    __slots__ = ("_next", "_replies", "_sequence", "_top", "question")
+    __slots__ = ("_next", "_replies", "_sequence", "_top", "number", "question")
+    _numbers = count()
 
     def __init__(
         self, sequence: Sequence, replies: tuple[Reply, ...], top: Optional[Place] = None
     ) -> None:
+        self.number = next(self._numbers)
         self._sequence = sequence
         self._replies = replies
         self._next: dict[Reply, Place] = {}

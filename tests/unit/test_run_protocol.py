@@ -64,6 +64,9 @@ CAUGHT_IN = {
         "run id used again, lost again"
     ),
     "reap: update RUN(status, lease_until) without lease_until": "one driver, a beat, a reaper",
+    "release: update STATE(holder, fence) without fence": (
+        "run id used again after its record has expired"
+    ),
     "request_cancel: update RUN(status) without status": "a request to cancel",
     "start_exclusive: put RUN(run_id or expires_at) without run_id or expires_at": (
         "run id used again"
@@ -107,7 +110,6 @@ UNOBSERVABLE = {
     "release: update RUN(status, writer) without status": "the holder of a fence is live",
     "release: update RUN(status, writer) without writer": "a fence has one holder",
     "release: update SLOT(last_run_id) without last_run_id": _LIVE,
-    "release: update STATE(holder, fence) without fence": "a run holds the lock once",
     "release: update STATE(holder, fence) without holder": _LIVE,
     "start_exclusive: check RUN(run_id or status) without run_id or status": _BY_HAND,
     "start_exclusive: update RUN(status, lease_until) without status": _NO_LEASE,

@@ -1,13 +1,13 @@
-"""A state of the model, and every state that can come next."""
+"""What drivers do next: start, read the watermark, beat, finish, and what they meet on the way."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions import ConnectionError, RunFinishError, ThrottledError
-from tests.model.items import ABSENT, ITEMS, STATE, text_of, tick_of
 from tests.model.library import Library, record_of
 from tests.model.sequences import CLOCK, Place, Result, beginning
+from tests.model.states import Copy, Next, Process, Step, World
 from tests.model.table import UNREACHABLE, Reply, Request, Table
 
 if TYPE_CHECKING:
@@ -16,74 +16,8 @@ if TYPE_CHECKING:
     from tests.model.scenarios import Scenario
 
 
-class Process(NamedTuple):
-    """What one process knows.
-
-    Attributes:
-        phase: Of a driver: start, cursor, body, beat, finish, spooled, over; of a helper: idle,
-            busy, over.
-        place: Where its sequence stands.
-        record: The run as its start returned it.
-        cursor: The watermark it has read.
-        outcome: What the body came to.
-        beats: Beats it may still send.
-        doubt: Whether its request may have arrived before.
-        told: What the library told the caller at last.
-    """
-
-    phase: str
-    place: Optional[Place] = None
-    record: Optional[int] = None
-    cursor: Optional[int] = None
-    outcome: Optional[str] = None
-    beats: int = 0
-    doubt: bool = False
-    told: tuple[str, ...] = ()
-
-
-class Copy(NamedTuple):
-    """A request that is still on its way after its sender has given it up for lost."""
-
-    sender: int
-    place: Place
-    request: Request
-
-
-class World(NamedTuple):
-    """A state of the model."""
-
-    clock: int
-    faults: int
-    items: tuple[int, ...]
-    drivers: tuple[Process, ...]
-    helpers: tuple[Process, ...]
-    late: frozenset[Copy]
-
-
-class Step(NamedTuple):
-    """How one state became another.
-
-    Attributes:
-        who: Who moved.
-        what: A request, or what else was done.
-        how: The reply, or what became of it.
-        writer: Of the run whose driver moved; empty where somebody else did.
-    """
-
-    who: str
-    what: object
-    how: object = ""
-    writer: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.who:12} {self.what}" + (f" -> {self.how}" if self.how else "")
-
-
-Next = tuple[Step, World]
-
-
-class Moves:
-    """Every state that can follow one.
+class Drivers:
+    """The moves of the drivers of a scenario.
 
     A crash needs no move of its own: it is a process that moves no more, and what must hold is
     checked in every state. A pause is a process that does not move while the clock does.
@@ -99,7 +33,6 @@ class Moves:
         self._library = library
         self._table = table
         self._drivers = scenario.drivers
-        self._places = {key: place for place, key in enumerate(scenario.items)}
         self._names = tuple(
             driver.run_id + (f" by {driver.writer}" if scenario.run_ids else "")
             for driver in self._drivers
@@ -109,36 +42,21 @@ class Moves:
         self._first = tuple(beginning(library, "start", driver) for driver in self._drivers)
 
     @property
-    def beginning(self) -> World:
-        """The state before anything has happened."""
-        scenario = self._scenario
-        phase = "cursor" if scenario.cursor_first else "start"
-        drivers = []
-        for first in self._first:
-            place = beginning(self._library, "read_cursor") if scenario.cursor_first else first
-            drivers.append(Process(phase, place, beats=scenario.beats))
-        items = (ABSENT,) * len(scenario.items)
-        helpers = tuple(Process("idle") for _ in scenario.helpers)
-        return World(0, scenario.faults, items, tuple(drivers), helpers, frozenset())
+    def idle(self) -> tuple[Process, ...]:
+        """What the drivers know before anything has happened."""
+        beats = self._scenario.beats
+        if self._scenario.cursor_first:
+            return (Process("cursor", self._sequence("read_cursor"), beats=beats),) * len(
+                self._first
+            )
+        return tuple(Process("start", first, beats=beats) for first in self._first)
 
     def after(self, world: World) -> Iterator[Next]:
-        """Yield what can happen next."""
-        if world.clock < self._scenario.ticks and not self._clock_waits(world):
-            tick = world.clock + 1
-            yield Step("clock", f"is {tick}"), world._replace(clock=tick)
+        """Yield what drivers, and requests of theirs that are late, can do next."""
         for number, process in enumerate(world.drivers):
             yield from self._driver(world, number, process)
-        for number, process in enumerate(world.helpers):
-            yield from self._helper(world, number, process)
-        for copy in world.late:
+        for copy in sorted(world.late, key=lambda late: (late.sender, late.place.number)):
             yield self._delivery(world, copy)
-
-    def _clock_waits(self, world: World) -> bool:
-        return self._scenario.ticks_late and any(
-            process.phase in ("start", "cursor") for process in world.drivers
-        )
-
-    # ---- drivers ---------------------------------------------------------------------------------
 
     def _driver(self, world: World, number: int, process: Process) -> Iterator[Next]:
         if process.phase == "over" or self._waits_for_its_twin(world, number, process):
@@ -181,8 +99,8 @@ class Moves:
             return
         items, reply = self._table.send(request, world.items)
         late = world.late
-        if late and reply.kind == "done" and request.has_token:
-            late = frozenset(copy for copy in late if copy.place is not place)
+        if late and process.doubt and reply.kind == "done" and request.has_token:
+            late = frozenset(copy for copy in late if copy.place is not place)  # by its token
         landed = self._landed(number, process, place.after(reply))
         arrived = World(world.clock, world.faults, items, world.drivers, world.helpers, late)
         yield self._did(arrived, number, landed, request, reply)
@@ -249,69 +167,6 @@ class Moves:
         if place not in self._records:
             self._records[place] = record_of(result.value)
         return self._records[place]
-
-    # ---- others ----------------------------------------------------------------------------------
-
-    def _helper(self, world: World, number: int, process: Process) -> Iterator[Next]:
-        helpers = self._scenario.helpers
-        if process.phase == "busy":
-            yield self._helps(world, number, process)
-        twins = zip(helpers[:number], world.helpers)
-        if process.phase != "idle" or (helpers[number], "idle") in [(t, p.phase) for t, p in twins]:
-            return
-        task, _, only = helpers[number].partition(" ")
-        names = (only,) if only else self._scenario.run_names
-        if task == "expire":
-            yield from self._expiries(world, number, names)
-            return
-        for place in self._tasks(world, task, names):
-            yield self._helps(world, number, Process("busy", place))
-
-    def _tasks(self, world: World, task: str, names: tuple[str, ...]) -> Iterator[Place]:
-        if task == "reap":
-            for name in names:
-                run = ITEMS[world.items[self._places[name]]]
-                lease = None if run is None else text_of(run, "lease_until")
-                if lease is not None and tick_of(lease) < world.clock:
-                    yield self._sequence("reap", name, world.clock)
-        elif task == "release":
-            state = ITEMS[world.items[self._places[STATE]]]
-            if state is not None and "holder" in state:
-                yield self._sequence("release")
-        elif task == "reset":
-            yield self._sequence("reset")
-        else:
-            yield from (self._sequence(task, name) for name in names)
-
-    def _helps(self, world: World, number: int, process: Process) -> Next:
-        assert process.place is not None
-        request = process.place.question
-        assert isinstance(request, Request)
-        items, reply = self._table.send(request, world.items)
-        place = process.place.after(reply)
-        while reply.kind == "done" and isinstance(place.question, Request):
-            place = place.after(self._table.send(place.question, items)[1])  # what it has come to
-        over = isinstance(place.question, Result)
-        after = Process("over") if over else Process("busy", place)
-        step = Step(self._scenario.helpers[number], request, reply)
-        return self._helped(world, number, after, items, step)
-
-    def _helped(
-        self, world: World, number: int, process: Process, items: tuple[int, ...], step: Step
-    ) -> Next:
-        helpers = (*world.helpers[:number], process, *world.helpers[number + 1 :])
-        clock, faults, _, drivers, _, late = world
-        return step, World(clock, faults, items, drivers, helpers, late)
-
-    def _expiries(self, world: World, number: int, names: tuple[str, ...]) -> Iterator[Next]:
-        """DynamoDB deletes the record of a run that has ended."""
-        for name in names:
-            place = self._places[name]
-            run = ITEMS[world.items[place]]
-            if run is not None and "lease_until" not in run:
-                items = (*world.items[:place], ABSENT, *world.items[place + 1 :])
-                step = Step("TTL", f"deletes {name}")
-                yield self._helped(world, number, Process("over"), items, step)
 
     def _delivery(self, world: World, copy: Copy) -> Next:
         items, reply = self._table.send(copy.request, world.items)
