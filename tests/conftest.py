@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 import pytest
 
-from dynamodb_wrapper.config import DynamoDBConfig
+from dynamodb_wrapper.config import DynamoDBConfig, close_clients
 from dynamodb_wrapper.exceptions import LocalEngineError
 from dynamodb_wrapper.local import LocalDynamoDB
 from dynamodb_wrapper.local.engines import find_engine
@@ -64,6 +64,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
 def _not_tested(reason: str) -> NoReturn:
     """Skip the test and say so at the end of the run."""
     pytest.skip(_NOT_TESTED + " ".join(reason.split()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_connections() -> Iterator[None]:
+    """Every test has tables, hence clients, of its own: thousands of connections otherwise."""
+    yield
+    close_clients()
 
 
 @pytest.fixture(scope="session")

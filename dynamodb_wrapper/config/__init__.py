@@ -1,7 +1,14 @@
 """Settings and the client they lead to."""
 
-from dynamodb_wrapper.config.clients import Connection, client_for
+from dynamodb_wrapper.config.clients import Connection, client_for, close_clients
 from dynamodb_wrapper.config.environment import VARIABLES, Variable
 from dynamodb_wrapper.config.settings import DynamoDBConfig
 
-__all__ = ["VARIABLES", "Connection", "DynamoDBConfig", "Variable", "client_for"]
+__all__ = [
+    "VARIABLES",
+    "Connection",
+    "DynamoDBConfig",
+    "Variable",
+    "client_for",
+    "close_clients",
+]

@@ -58,6 +58,21 @@ def client_for(config: DynamoDBConfig) -> Any:
     return client
 
 
+def close_clients() -> None:
+    """Close the connections of every client this process has made, and forget the clients.
+
+    For processes that go through many configurations; what still holds such a client may go on
+    using it, on connections of its own. Clients that were passed in are left alone.
+    """
+    cache = _cache
+    if cache.pid != os.getpid():
+        return
+    with cache.lock:
+        clients, cache.clients = list(cache.clients.values()), {}
+    for client in clients:
+        client.close()
+
+
 class Connection:
     """The client a repository sends with; a forked process gets one of its own.
 

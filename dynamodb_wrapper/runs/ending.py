@@ -96,11 +96,11 @@ class Ending:
         """Do what can be done from outside to end a run early: cancel its Spark jobs."""
         start_cancelling(self._services, run)
 
-    def end_of_process(self, run: Run) -> None:
+    def end_of_process(self, run: Run, within_seconds: float) -> None:
         """End a run that nobody ended before the process does: it did not succeed."""
         try:
             left = SystemExit("The process ended before the run did.")
-            self.end(run, left, within_seconds=_HURRIED_SECONDS)
+            self.end(run, left, within_seconds=within_seconds)
         except DynamoDBWrapperError as error:
             logger.error("%s", error)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import time
 import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.runs.ending import Ending
     from dynamodb_wrapper.runs.run import Run
+
+_SECONDS = 5.0
+_LEAST_SECONDS = 0.1
 
 _open_runs: weakref.WeakKeyDictionary[Run, Ending] = weakref.WeakKeyDictionary()
 
@@ -22,6 +26,8 @@ def ended_with_the_process(run: Run, ending: Ending) -> None:
 
 
 def _end_open_runs() -> None:
+    """Give all of them together the time that one is given; each is tried once at least."""
+    until = time.monotonic() + _SECONDS
     for run, ending in list(_open_runs.items()):
         if run.outcome is None:
-            ending.end_of_process(run)
+            ending.end_of_process(run, max(_LEAST_SECONDS, until - time.monotonic()))

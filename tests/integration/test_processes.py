@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import pickle
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynamodb_wrapper.config import client_for
+from dynamodb_wrapper.config import client_for, close_clients
 from dynamodb_wrapper.exceptions import ConfigurationError
 from dynamodb_wrapper.models import PipelineConfig
 from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dynamodb_wrapper.config import DynamoDBConfig
+    from tests.processes import Drivers
 
 FORK = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="the platform does not fork"
@@ -83,3 +89,42 @@ def test_the_spark_integration_is_pickled_without_client_and_session(
 ) -> None:
     again = pickle.loads(pickle.dumps(SparkDynamoDBIntegration(local_config)))
     assert again.config.table_prefix == local_config.table_prefix
+
+
+def test_closed_clients_are_made_anew_and_repositories_go_on(
+    pipelines: PipelineConfigRepository,
+) -> None:
+    pipelines.create(PipelineConfig(pipeline_id="p"))
+    before = client_for(pipelines.config)
+    close_clients()
+    assert client_for(pipelines.config) is not before
+    assert pipelines.get("p") is not None
+    assert PipelineConfigRepository(pipelines.config).get("p") is not None
+
+
+def count_sockets(config: DynamoDBConfig, pipe: Any) -> None:
+    """Tell how many sockets are open before a request, after it, and after the clients closed."""
+
+    def sockets() -> int:
+        return sum(stat.S_ISSOCK(kind) for kind in _kinds_of_open_files())
+
+    repository = PipelineConfigRepository(config)
+    pipe.send(sockets())
+    repository.get("p")
+    pipe.send(sockets())
+    close_clients()
+    pipe.send(sockets())
+
+
+def _kinds_of_open_files() -> Iterator[int]:
+    for number in range(256):
+        with contextlib.suppress(OSError):
+            yield os.fstat(number).st_mode
+
+
+def test_closing_clients_closes_their_connections(
+    pipelines: PipelineConfigRepository, drivers: Drivers
+) -> None:
+    driver = drivers.launch(count_sockets, pipelines.config)
+    before, used, closed = driver.hear(), driver.hear(), driver.hear()
+    assert before == closed < used

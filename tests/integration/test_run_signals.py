@@ -676,7 +676,8 @@ def work_in_a_child(config: DynamoDBConfig, pipe: Any) -> None:
 
     def tell() -> None:
         pipe.send((find_current_run(), [t.name for t in threading.enumerate()]))
-        time.sleep(600)
+        while True:  # Python can miss a signal that comes at the very beginning of a sleep
+            time.sleep(0.1)
 
     with RunTracker(config).run("exclusive") as run:
         pipe.send(run.run_id)
