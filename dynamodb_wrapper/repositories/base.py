@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.wire import batches
+from dynamodb_wrapper.wire.decoding import stored_items
 from dynamodb_wrapper.wire.paging import raw_pages
 
 if TYPE_CHECKING:
@@ -223,8 +223,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         """
         reading = Reading(index=index, where=where)
         request = counting(Queries(self._requests).query(partition, sort, reading))
-        pages = raw_pages(self._caller, "Query", request, repeat(None))
-        return sum(page.count for page in pages)
+        pages = raw_pages(self._caller, "Query", request, stored_items)
+        return sum(page.found.count for page in pages)
 
     # ---- together ------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models import Document, Table, utc_now
+from dynamodb_wrapper.models import Document, Table
+from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.wire.expressions import Expressions
@@ -48,7 +49,7 @@ class Guards:
         if self._table.ttl is None:
             return False
         value = stored.get(self._table.attribute_of(self._table.ttl), {}).get("N")
-        return value is not None and int(float(value)) <= int(_now()["N"])
+        return has_passed(value, seconds_now())
 
     def own_kind(self, expressions: Expressions) -> str | None:
         """Return the filter that leaves out companion items; None for other models."""
@@ -75,4 +76,4 @@ class Guards:
 
 
 def _now() -> dict[str, str]:
-    return {"N": str(int(utc_now().timestamp()))}
+    return {"N": str(seconds_now())}

@@ -7,7 +7,9 @@ is sent alone or inside a transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table
@@ -15,6 +17,7 @@ from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps, first_version
 from dynamodb_wrapper.wire.attributes import Item, check_size
 from dynamodb_wrapper.wire.codec import Codec, plain
+from dynamodb_wrapper.wire.decoding import ItemReader
 from dynamodb_wrapper.wire.expressions import Expressions
 from dynamodb_wrapper.wire.shapes import fields_of
 from dynamodb_wrapper.wire.transactions import Action
@@ -22,7 +25,8 @@ from dynamodb_wrapper.wire.updates import CheckedChanges, Update
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
-    from pydantic import BaseModel
+
+SmallerT = TypeVar("SmallerT", bound=BaseModel)
 
 
 @dataclass
@@ -76,6 +80,7 @@ class ItemRequests(Generic[ModelT]):
         self.table_name = table_name
         self.codec: Codec[ModelT] = Codec(table, table.model)
         self.guards = Guards(table)
+        self._readers: dict[type[BaseModel], ItemReader[Any]] = {}
         self.actor = actor
         self._stamps = Stamps(table, self.codec, actor, environment)
 
@@ -90,6 +95,18 @@ class ItemRequests(Generic[ModelT]):
         return self.codec.keys.encode(key)
 
     # ---- reads ---------------------------------------------------------------------------------
+
+    @property
+    def reader(self) -> ItemReader[ModelT]:
+        """Reads the table's own model out of replies."""
+        return self.reader_of(self.table.model)
+
+    def reader_of(self, model: type[SmallerT]) -> ItemReader[SmallerT]:
+        """Return what reads a model out of replies; made once."""
+        found = self._readers.get(model)
+        if found is None:
+            found = self._readers[model] = ItemReader(Codec(self.table, model))
+        return found
 
     def get(
         self, key: Any, *, consistent: bool, projection: type[BaseModel] | None = None

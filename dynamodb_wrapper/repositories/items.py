@@ -19,7 +19,8 @@ from dynamodb_wrapper.models import ModelT, Table
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
-from dynamodb_wrapper.wire.codec import Codec, plain
+from dynamodb_wrapper.wire.codec import plain
+from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
@@ -117,12 +118,10 @@ class ItemRepository(Generic[ModelT]):
             IncompatibleItemError: The stored item does not fit the model.
         """
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
-        response = self._caller.call("GetItem", request, key=plain(stored_key))
-        item = response.get("Item")
-        if not item or self._requests.guards.is_expired(item):
-            return None
-        codec = self._requests.codec if into is None else Codec(self.table, into)
-        return codec.decode(item)
+        reply = self._caller.fetch("GetItem", request, key=plain(stored_key))
+        found = self._requests.reader_of(into or self.table.model).one(reply)
+        self._caller.measure("GetItem", found.capacity)
+        return found.model
 
     @overload
     def get_or_raise(self, key: Any, *, consistent: bool = ..., into: None = ...) -> ModelT: ...
@@ -150,12 +149,9 @@ class ItemRepository(Generic[ModelT]):
         """
         stored_keys = [self._requests.key(key) for key in keys]
         extra = {"ConsistentRead": True} if consistent else {}
-        found = batches.batch_get(self._caller, stored_keys, extra) if stored_keys else {}
-        items = [found.get(batches.identity(key)) for key in stored_keys]
-        return [
-            None if item is None or self._requests.guards.is_expired(item) else self._decode(item)
-            for item in items
-        ]
+        read = self._requests.reader.batch
+        found = batches.batch_get(self._caller, stored_keys, extra, read) if stored_keys else {}
+        return [found.get(identity(key)) for key in stored_keys]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""

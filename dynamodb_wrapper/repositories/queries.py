@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Derived, GlobalIndex, ModelT
 from dynamodb_wrapper.repositories.results import Plan
-from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.expressions import Expressions
 from dynamodb_wrapper.wire.paths import encode_operand, resolve
 from dynamodb_wrapper.wire.shapes import fields_of
@@ -96,13 +95,12 @@ class Queries(Generic[ModelT]):
         return Plan(
             operation,
             expressions.into(request),
-            Codec(self._table, model),
+            self._requests.reader_of(model),
             limit=reading.limit,
             segments=reading.segments,
             whole=whole,
             consistent=reading.consistent,
             keep=reading.keep,
-            is_expired=self._requests.guards.is_expired,
         )
 
     def _partition(self, expressions: Expressions, key: str | Derived, value: Any) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Callable, Generic
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT, Table
-from dynamodb_wrapper.wire.batches import batch_get, identity
+from dynamodb_wrapper.wire.batches import batch_get
+from dynamodb_wrapper.wire.decoding import Found, ItemReader, stored_items
+from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.paging import (
     RawPage,
     fingerprint,
@@ -22,7 +24,6 @@ from dynamodb_wrapper.wire.requests import Caller, Consumed
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import Item
-    from dynamodb_wrapper.wire.codec import Codec
 
 _LARGE_PAGE = 4096
 
@@ -50,25 +51,23 @@ class Plan(Generic[ModelT]):
     Attributes:
         operation: ``Query`` or ``Scan``.
         request: The request without a start key.
-        codec: Decodes the items.
+        reader: Reads the items.
         limit: Items returned at most.
         segments: Scan segments read side by side.
         whole: Whether each page's items are read whole from the table, because the index holds
             less than the model; consistently if asked for.
         consistent: For reading whole items.
         keep: Leaves out items after decoding; None keeps all.
-        is_expired: Tells whether a stored item counts as gone.
     """
 
     operation: str
     request: dict[str, Any]
-    codec: Codec[ModelT]
+    reader: ItemReader[ModelT]
     limit: int | None = None
     segments: int = 1
     whole: bool = False
     consistent: bool = False
     keep: Callable[[ModelT], bool] | None = field(default=None, compare=False)
-    is_expired: Callable[[Item], bool] = field(default=lambda _: False, compare=False)
 
 
 class Results(Generic[ModelT]):
@@ -122,15 +121,17 @@ class Results(Generic[ModelT]):
             if left == 0:
                 return
 
-    def _raw_pages(self, size: int | None, start: str | None) -> Iterator[RawPage]:
+    def _raw_pages(self, size: int | None, start: str | None) -> Iterator[RawPage[Any]]:
         plan = self._plan
+        read: Any = stored_items if plan.whole else plan.reader.page
         if plan.segments > 1:
             if start is not None:
                 raise ValidationError("A scan of several segments cannot resume; use one segment.")
             request = plan.request if size is None else {**plan.request, "Limit": size}
-            return parallel_pages(self._caller, request, plan.segments)
+            return parallel_pages(self._caller, request, read, plan.segments)
         resume = None if start is None else read_token(start, *self._identity())
-        return raw_pages(self._caller, plan.operation, plan.request, self._sizes(size), resume)
+        sizes = self._sizes(size)
+        return raw_pages(self._caller, plan.operation, plan.request, read, sizes, resume)
 
     def _sizes(self, size: int | None) -> Iterator[int | None]:
         """Yield how many items to evaluate per page; None leaves it to DynamoDB.
@@ -146,42 +147,41 @@ class Results(Generic[ModelT]):
             evaluated *= 2
         yield from repeat(None)
 
-    def _page(self, raw: RawPage, left: int | None) -> Page[ModelT]:
+    def _page(self, raw: RawPage[Any], left: int | None) -> Page[ModelT]:
         used = Consumed()
         used.add(raw.consumed)
-        pairs = self._decode(raw.items, used)
-        last_key = raw.last_key
-        if left is not None and len(pairs) >= left:
-            more_in_page = len(pairs) > left
-            pairs = pairs[:left]
-            if more_in_page:
-                last_key = self._key_of(pairs[-1][0])
+        models, places = self._models(raw.found, used)
+        last_key = raw.found.last_key
+        if left is not None and len(models) > left:
+            place = left - 1 if places is None else places[left - 1]
+            models, last_key = models[:left], self._key_of(raw.reply.parsed()["Items"][place])
         token = None
         if last_key is not None and self._plan.segments == 1:
             token = make_token(*self._identity(), last_key)
-        return Page([model for _, model in pairs], token, used)
+        return Page(models, token, used)
 
-    def _decode(self, items: list[Item], used: Consumed) -> list[tuple[Item, ModelT]]:
-        plan = self._plan
-        stored = self._read_whole(items, used) if plan.whole else [(item, item) for item in items]
-        pairs = [
-            (entry, plan.codec.decode(item)) for entry, item in stored if not plan.is_expired(item)
-        ]
-        return [pair for pair in pairs if plan.keep is None or plan.keep(pair[1])]
+    def _models(self, found: Found[Any], used: Consumed) -> tuple[list[ModelT], list[int] | None]:
+        """Return the models, and where each was among the items; None where all are there."""
+        models, places = found.models, found.places
+        if self._plan.whole:
+            models, places = self._read_whole(models, used)
+        keep = self._plan.keep
+        if keep is None:
+            return models, places
+        kept = [number for number, model in enumerate(models) if keep(model)]
+        places = kept if places is None else [places[number] for number in kept]
+        return [models[number] for number in kept], places
 
-    def _read_whole(self, entries: list[Item], used: Consumed) -> list[tuple[Item, Item]]:
+    def _read_whole(self, entries: list[Item], used: Consumed) -> tuple[list[ModelT], list[int]]:
         """Read the items behind index entries, in their order; what is gone is left out."""
         names = [self._table.attribute_of(name) for name in self._table.key_fields]
         keys = [{name: entry[name] for name in names} for entry in entries]
         extra = {"ConsistentRead": True} if self._plan.consistent else {}
         with self._caller.consumed() as meter:
-            found = batch_get(self._caller, keys, extra)
+            found = batch_get(self._caller, keys, extra, self._plan.reader.batch)
         used.add(meter)
-        return [
-            (entry, found[identity(key)])
-            for entry, key in zip(entries, keys)
-            if identity(key) in found
-        ]
+        known = [(n, key) for n, key in enumerate(map(identity, keys)) if key in found]
+        return [found[key] for _, key in known], [number for number, _ in known]
 
     def _key_of(self, entry: Item) -> Item:
         keys = list(self._table.key_fields)

@@ -6,6 +6,7 @@ There is one way to change a run's status, and it leads through here.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
@@ -21,7 +22,9 @@ from dynamodb_wrapper.repositories.run_parts import RunParts
 from dynamodb_wrapper.repositories.run_reads import RunReads
 from dynamodb_wrapper.repositories.run_starts import RunStarts
 from dynamodb_wrapper.repositories.run_transactions import Builder
-from dynamodb_wrapper.wire.batches import batch_get, identity
+from dynamodb_wrapper.wire.batches import batch_get
+from dynamodb_wrapper.wire.decoding import stored_batch
+from dynamodb_wrapper.wire.identity import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,7 +169,8 @@ class RunControl(RunHistory):
         Costs one read unit per key; the read is consistent. See: BatchGetItem.
         """
         keys = [slot_key(pipeline_id, key) for key in run_keys]
-        found = batch_get(self._caller, keys, {"ConsistentRead": True})
+        read = partial(stored_batch, ["run_id"])
+        found = batch_get(self._caller, keys, {"ConsistentRead": True}, read)
         return [read_slot(found.get(identity(key))) for key in keys]
 
     def watermark(self, pipeline_id: str, name: str) -> Cursor:

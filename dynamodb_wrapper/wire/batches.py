@@ -3,60 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from dynamodb_wrapper.exceptions import (
     BatchWriteError,
     DynamoDBWrapperError,
     ThrottledError,
 )
-from dynamodb_wrapper.wire.attributes import AttributeValue, Item
+from dynamodb_wrapper.wire.attributes import Item
+from dynamodb_wrapper.wire.decoding import Batch
+from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from dynamodb_wrapper.wire.bodies import Reply
+
+T = TypeVar("T")
 
 MAX_GETS = 100
 MAX_WRITES = 25
 MAX_REQUEST_BYTES = 16 * 1024 * 1024 - 64 * 1024
 
 
-def identity(key: Item) -> tuple[Any, ...]:
-    """Return a key in a form that can be compared and put into a dict."""
-    return tuple(sorted((name, *_comparable(value)) for name, value in key.items()))
-
-
-def _comparable(value: AttributeValue) -> tuple[str, Any]:
-    ((tag, content),) = value.items()
-    return (tag, Decimal(content) if tag == "N" else content)
-
-
-def batch_get(caller: Caller, keys: Sequence[Item], extra: dict[str, Any]) -> dict[Any, Item]:
-    """Return the items found, by the `identity` of their key.
+def batch_get(
+    caller: Caller,
+    keys: Sequence[Item],
+    extra: dict[str, Any],
+    read: Callable[[Reply, str], Batch[T]],
+) -> dict[Any, T]:
+    """Return what was found, by the `identity` of its key.
 
     Raises:
         ThrottledError: DynamoDB left keys unprocessed until the time was used up.
     """
-    names = list(keys[0]) if keys else []
     distinct = {identity(key): key for key in keys}
-    found: dict[Any, Item] = {}
+    found: dict[Any, T] = {}
     for chunk in _chunks(list(distinct.values()), MAX_GETS):
-        for item in _get_chunk(caller, chunk, extra):
-            found[identity({name: item[name] for name in names})] = item
+        for part in _get_chunk(caller, chunk, extra, read):
+            found.update(part)
     return found
 
 
-def _get_chunk(caller: Caller, keys: list[Item], extra: dict[str, Any]) -> Iterator[Item]:
+def _get_chunk(
+    caller: Caller,
+    keys: list[Item],
+    extra: dict[str, Any],
+    read: Callable[[Reply, str], Batch[T]],
+) -> Iterator[dict[Any, T]]:
     table, left = caller.table_name, keys
     while left:
         before = len(left)
         for _ in caller.backoff().waits():
-            response = caller.call(
-                "BatchGetItem", {"RequestItems": {table: {"Keys": left, **extra}}}
-            )
-            yield from response.get("Responses", {}).get(table, [])
-            left = response.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+            request = {"RequestItems": {table: {"Keys": left, **extra}}}
+            found = read(caller.fetch("BatchGetItem", request), table)
+            caller.measure("BatchGetItem", found.capacity)
+            yield found.by_key
+            left = found.left.get(table, {}).get("Keys", [])
             if len(left) < before:
                 break  # progress: the waits begin anew
         else:

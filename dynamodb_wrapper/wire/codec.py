@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic
 
 import pydantic
@@ -14,11 +13,9 @@ from dynamodb_wrapper.wire.attributes import decode_item, decode_value, encode_v
 from dynamodb_wrapper.wire.keys import Keys
 from dynamodb_wrapper.wire.problems import clean_errors, explain
 from dynamodb_wrapper.wire.pruning import prune
-from dynamodb_wrapper.wire.shapes import fields_of, read_fields
+from dynamodb_wrapper.wire.shapes import read_fields, readable_names
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from dynamodb_wrapper.models import Derived, Table
     from dynamodb_wrapper.wire.attributes import Item
 
@@ -27,15 +24,22 @@ _CONSTANTS = ("kind", "schema_version")
 
 
 class Codec(Generic[ModelT]):
-    """Reads and writes the items of one table."""
+    """Reads and writes the items of one table.
+
+    Attributes:
+        own_names: Attributes the library writes and models do not see.
+        keeps_unknown: Whether attributes the model does not know are kept with it.
+    """
 
     def __init__(self, table: Table[Any], model: type[ModelT]) -> None:
         self.table = table
         self.model = model
         self.keys = Keys(table)
-        self._own_names = {d.attribute for d in table.derived}
+        own = {d.attribute for d in table.derived}
         if issubclass(table.model, Document):
-            self._own_names |= set(_CONSTANTS)
+            own |= set(_CONSTANTS)
+        self.own_names = frozenset(own)
+        self.keeps_unknown = issubclass(model, Document)
 
     def encode(self, item: ModelT) -> Item:
         """Return the whole item: fields, unknown attributes that were read, derived attributes.
@@ -64,14 +68,14 @@ class Codec(Generic[ModelT]):
         """
         own: Mapping[str, Any] = item
         unknown: dict[str, Any] = {}
-        if self._own_names:
-            own = {k: v for k, v in item.items() if k not in self._own_names}
-        if issubclass(self.model, Document):
-            known = _readable_names(self.model)
+        if self.own_names:
+            own = {k: v for k, v in item.items() if k not in self.own_names}
+        if self.keeps_unknown:
+            known = readable_names(self.model)
             unknown = {k: v for k, v in own.items() if k not in known}
             own = {k: v for k, v in own.items() if k in known}
         elif self.model is not self.table.model:  # keys and TTL are read along with a smaller model
-            own = {k: v for k, v in own.items() if k in _readable_names(self.model)}
+            own = {k: v for k, v in own.items() if k in readable_names(self.model)}
         try:
             # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
             values = read_fields(self.model, own)
@@ -96,18 +100,6 @@ class Codec(Generic[ModelT]):
             key=key,
             errors=clean_errors(error),
         )
-
-
-@lru_cache(maxsize=512)
-def _readable_names(model: type[BaseModel]) -> frozenset[str]:
-    """Return every attribute name the model can take a value from."""
-    names = set()
-    for field in fields_of(model):
-        names.add(field.attribute)
-        alias = model.model_fields[field.name].validation_alias
-        choices = getattr(alias, "choices", [alias])
-        names.update(choice for choice in choices if isinstance(choice, str))
-    return frozenset(names)
 
 
 def constants(document: Document) -> Item:

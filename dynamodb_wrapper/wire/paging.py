@@ -10,55 +10,68 @@ import re
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.wire.bodies import Reply
+from dynamodb_wrapper.wire.decoding import Found
 from dynamodb_wrapper.wire.requests import Caller, Consumed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dynamodb_wrapper.wire.attributes import Item
+
+T = TypeVar("T")
+
+ALL: Iterable[int | None] = repeat(None)
+"""Pages as large as DynamoDB makes them."""
 
 _VERSION = 1
 _CHECKSUM_BYTES = 6
 
 
+Read = Callable[[Reply], Found[T]]
+
+
 @dataclass(frozen=True)
-class RawPage:
-    """One response of a Query or Scan.
+class RawPage(Generic[T]):
+    """One reply of a Query or Scan, and what was found in it.
 
     Attributes:
-        items: Items as stored, possibly none although more follow.
-        last_key: Exclusive start key of the next page; None at the end.
+        found: What was found.
+        reply: The reply.
         consumed: What the request consumed.
     """
 
-    items: list[Item]
-    last_key: Item | None
+    found: Found[T]
+    reply: Reply
     consumed: Consumed
-    count: int = 0
 
 
 def raw_pages(
     caller: Caller,
     operation: str,
     request: dict[str, Any],
-    sizes: Iterator[int | None],
+    read: Read[T],
+    sizes: Iterable[int | None] = ALL,
     start: Item | None = None,
-) -> Iterator[RawPage]:
+) -> Iterator[RawPage[T]]:
     """Send requests one after the other until the end; each only when it is asked for."""
     last_key = start
     for size in sizes:
         part = request if size is None else {**request, "Limit": size}
-        page = _page(caller, operation, part, last_key)
+        page = _page(caller, operation, part, read, last_key)
         yield page
-        last_key = page.last_key
+        last_key = page.found.last_key
         if last_key is None:
             return
 
 
-def parallel_pages(caller: Caller, request: dict[str, Any], segments: int) -> Iterator[RawPage]:
+def parallel_pages(
+    caller: Caller, request: dict[str, Any], read: Read[T], segments: int
+) -> Iterator[RawPage[T]]:
     """Scan segments side by side, one request of each under way; pages come as they arrive."""
     pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="scan")
     try:
@@ -66,7 +79,7 @@ def parallel_pages(caller: Caller, request: dict[str, Any], segments: int) -> It
 
         def send(part: dict[str, Any], last_key: Item | None) -> None:
             run = copy_context().run
-            waiting[pool.submit(run, _page, caller, "Scan", part, last_key)] = part
+            waiting[pool.submit(run, _page, caller, "Scan", part, read, last_key)] = part
 
         for segment in range(segments):
             send({**request, "Segment": segment, "TotalSegments": segments}, None)
@@ -75,26 +88,27 @@ def parallel_pages(caller: Caller, request: dict[str, Any], segments: int) -> It
             for future in done:
                 part = waiting.pop(future)
                 page = future.result()
-                if page.last_key is not None:
-                    send(part, page.last_key)
+                if page.found.last_key is not None:
+                    send(part, page.found.last_key)
                 yield page
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _page(
-    caller: Caller, operation: str, request: dict[str, Any], last_key: Item | None
-) -> RawPage:
+    caller: Caller,
+    operation: str,
+    request: dict[str, Any],
+    read: Read[T],
+    last_key: Item | None,
+) -> RawPage[T]:
     if last_key is not None:
         request = {**request, "ExclusiveStartKey": last_key}
     used = Consumed()
-    response = caller.call(operation, request, meter=used)
-    return RawPage(
-        items=response.get("Items", []),
-        last_key=response.get("LastEvaluatedKey") or None,
-        consumed=used,
-        count=response.get("Count", 0),
-    )
+    reply = caller.fetch(operation, request)
+    found = read(reply)
+    caller.measure(operation, found.capacity, used)
+    return RawPage(found, reply, used)
 
 
 def fingerprint(operation: str, request: Mapping[str, Any]) -> str:

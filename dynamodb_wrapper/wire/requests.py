@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
+from dynamodb_wrapper.config import raw_reply
 from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     IndexNotFoundError,
@@ -19,6 +20,7 @@ from dynamodb_wrapper.exceptions import (
     ThrottledError,
     ValidationError,
 )
+from dynamodb_wrapper.wire.bodies import Reply, reply_of
 from dynamodb_wrapper.wire.errors import CONFLICT_CODES, translate
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ OPERATIONS = (
     "UpdateTimeToLive",
 )
 _METHODS = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
-_MEASURED = frozenset(
+_DATA = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
     "UpdateItem".split()
 )
@@ -139,32 +141,37 @@ class Caller:
         key: Mapping[str, Any] | None = None,
         meter: Consumed | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return the response.
+        """Send a request and return the response as boto3 gives it; measured, as `fetch` is not."""
+        response = self.fetch(operation, request, key=key).parsed()
+        self.measure(operation, response.get("ConsumedCapacity"), meter)
+        return response
+
+    def fetch(
+        self, operation: str, request: dict[str, Any], *, key: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """Send a request and return the reply unread; who reads it calls `measure`.
 
         A conflict with a transaction is resent with full jitter: the SDK resends throttles and
         server errors, but not these.
         """
-        if operation in _MEASURED:
+        if operation in _DATA:
             request = {"ReturnConsumedCapacity": "TOTAL", **request}
         refused: DynamoDBWrapperError | None = None
         for _ in self.backoff().waits():
             try:
-                response = self._send(operation, request, key)
+                return self._send(operation, request, key)
             except ThrottledError as error:
                 if error.error_code not in CONFLICT_CODES:
                     raise
                 refused = error
-                continue
-            self._measure(operation, response, meter)
-            return response
         assert refused is not None  # noqa: S101 - the loop ends only after a refusal
         raise refused
 
     def _send(
         self, operation: str, request: dict[str, Any], key: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
+    ) -> Reply:
         try:
-            return getattr(self.client, _METHODS[operation])(**request)  # type: ignore[no-any-return]
+            return self._exchange(operation, request)
         except Exception as error:
             ours = translate(
                 error,
@@ -177,6 +184,13 @@ class Caller:
                 raise
             raise self._missing_index(request, ours) or ours from error
 
+    def _exchange(self, operation: str, request: dict[str, Any]) -> Reply:
+        method = getattr(self.client, _METHODS[operation])
+        if operation not in _DATA:
+            return Reply(None, method(**request))
+        with raw_reply():
+            return reply_of(method(**request))
+
     def _missing_index(
         self, request: Mapping[str, Any], error: DynamoDBWrapperError
     ) -> IndexNotFoundError | None:
@@ -185,10 +199,11 @@ class Caller:
         if index is None or not isinstance(error, (ValidationError, TableNotFoundError)):
             return None
         try:
-            table = self._send("DescribeTable", {"TableName": self.table_name}, None)["Table"]
+            described = self._send("DescribeTable", {"TableName": self.table_name}, None)
         except DynamoDBWrapperError as failure:
             logger.debug("Table %s cannot be described: %s", self.table_name, failure)
             return None
+        table = described.parsed()["Table"]
         if index in {i["IndexName"] for i in table.get("GlobalSecondaryIndexes", [])}:
             return None
         return IndexNotFoundError(
@@ -200,8 +215,9 @@ class Caller:
             index_name=index,
         )
 
-    def _measure(self, operation: str, response: Mapping[str, Any], meter: Consumed | None) -> None:
-        used = consumed_by(operation, response)
+    def measure(self, operation: str, capacity: Any, meter: Consumed | None = None) -> None:
+        """Note what a reply says it consumed, for whoever measures."""
+        used = consumed_by(operation, capacity)
         if meter is not None:
             meter.add(used)
         for token, open_meter in _meters.get():
@@ -219,11 +235,11 @@ class Caller:
             _meters.reset(reset)
 
 
-def consumed_by(operation: str, response: Mapping[str, Any]) -> Consumed:
-    """Return the capacity a response reports."""
-    reported = response.get("ConsumedCapacity") or []
-    entries = [reported] if isinstance(reported, dict) else reported
-    units = float(sum(entry.get("CapacityUnits", 0) for entry in entries))
+def consumed_by(operation: str, capacity: Any) -> Consumed:
+    """Return the capacity that the ``ConsumedCapacity`` of a reply reports."""
+    entries = capacity if isinstance(capacity, list) else [capacity]
+    found = [entry.get("CapacityUnits") for entry in entries if isinstance(entry, dict)]
+    units = float(sum(number for number in found if isinstance(number, (int, float))))
     if operation in _WRITES:
         return Consumed(write_units=units, requests=1)
     return Consumed(read_units=units, requests=1)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 UNIONS = (Union, getattr(types, "UnionType", Union))
 Reader = typing.Callable[[Mapping[str, Any]], Any]
 
-_SETS = (set, frozenset, AbstractSet, MutableSet)
-_LISTS = (list, tuple, Sequence)
+SETS = (set, frozenset, AbstractSet, MutableSet)
+LISTS = (list, tuple, Sequence)
 MAPS = (dict, Mapping)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
 _TIMEDELTAS = (timedelta, Union[timedelta, None])
@@ -77,7 +77,7 @@ def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
 
 def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
     info = model.model_fields[name]
-    is_set = any(origin(alternative) in _SETS for alternative in alternatives(info.annotation))
+    is_set = any(origin(alternative) in SETS for alternative in alternatives(info.annotation))
     absent_means_none = info.default is None
     if info.is_required():
         absent_means_none = _admits_none(info.annotation)
@@ -176,7 +176,7 @@ def reader_for(annotation: Any) -> Reader:
     maps = [member for member in members if origin(member) in MAPS]
     if len(models) + len(maps) == 1:
         return _union_reader(_member_reader((models or maps)[0]))
-    return _union_reader(decode_free if any(_is_free(m) for m in maps) else decode_value)
+    return _union_reader(decode_free if any(is_free(m) for m in maps) else decode_value)
 
 
 def _read_timedeltas(value: Mapping[str, Any]) -> Any:
@@ -215,20 +215,20 @@ def _member_reader(member: Any) -> Reader:
     if is_model(member):
         return _model_reader(member)
     args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
-    if _is_free(member):
+    if is_free(member):
         return decode_free
     if origin(member) in MAPS:
         return _map_reader(reader_for(args[1]))
-    if origin(member) in _LISTS:
+    if origin(member) in LISTS:
         return _list_reader([reader_for(arg) for arg in args])
-    if origin(member) in _SETS and args == (timedelta,):
+    if origin(member) in SETS and args == (timedelta,):
         return _read_timedeltas
     return decode_value
 
 
-def _is_free(member: Any) -> bool:
+def is_free(member: Any) -> bool:
     """Tell whether a map or list says nothing of what it holds."""
-    if origin(member) not in MAPS + _LISTS + _SETS:
+    if origin(member) not in MAPS + LISTS + SETS:
         return False
     args = typing.get_args(member)
     return not args or strip(args[-1]) in (Any, object)
@@ -275,6 +275,18 @@ def _model_reader(model: type[BaseModel]) -> Reader:
         return decode_value(value) if content is None else read_fields(model, content)
 
     return read
+
+
+@lru_cache(maxsize=512)
+def readable_names(model: type[BaseModel]) -> frozenset[str]:
+    """Return every attribute name the model can take a value from."""
+    names = set()
+    for field in fields_of(model):
+        names.add(field.attribute)
+        alias = model.model_fields[field.name].validation_alias
+        choices = getattr(alias, "choices", [alias])
+        names.update(choice for choice in choices if isinstance(choice, str))
+    return frozenset(names)
 
 
 def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

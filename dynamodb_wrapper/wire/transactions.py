@@ -12,8 +12,8 @@ from dynamodb_wrapper.exceptions import (
     TransactionCanceledError,
     ValidationError,
 )
-from dynamodb_wrapper.wire.batches import identity
 from dynamodb_wrapper.wire.codec import plain
+from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller, Consumed, botocore_error
 
 if TYPE_CHECKING:

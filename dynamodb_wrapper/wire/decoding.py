@@ -1,0 +1,325 @@
+"""Models out of replies: by code made for the model where it can, else by the general walk."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, Union
+
+import msgspec
+from pydantic import TypeAdapter
+
+from dynamodb_wrapper.exceptions import DynamoDBWrapperError
+from dynamodb_wrapper.models import STORED, ModelT
+from dynamodb_wrapper.wire.bodies import Reply, read_body, unreadable
+from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
+from dynamodb_wrapper.wire.forms import is_item
+from dynamodb_wrapper.wire.identity import identity
+from dynamodb_wrapper.wire.unwrapping import Unwrapping, unwrapping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import BaseModel
+
+    from dynamodb_wrapper.wire.attributes import Item
+    from dynamodb_wrapper.wire.codec import Codec
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Counts:
+    """Items by the way they were decoded, of one `ItemReader`.
+
+    Attributes:
+        compiled: By code made for the model.
+        walked: By the general walk.
+    """
+
+    compiled: int = 0
+    walked: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, compiled: int, walked: int) -> None:
+        """Count items."""
+        with self._lock:
+            self.compiled += compiled
+            self.walked += walked
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    """What a reply held.
+
+    Attributes:
+        models: The models of items that have not expired.
+        places: Where each was among the items of the reply; None where all are there.
+        last_key: Exclusive start key of the next page; None at the end.
+        capacity: The reply's ``ConsumedCapacity``.
+        count: Items found, expired ones included.
+    """
+
+    models: list[T]
+    places: list[int] | None
+    last_key: Item | None
+    capacity: Any
+    count: int
+
+
+@dataclass(frozen=True)
+class One(Generic[T]):
+    """What a GetItem found.
+
+    Attributes:
+        model: The model; None where there is no item, or an expired one.
+        capacity: The reply's ``ConsumedCapacity``.
+    """
+
+    model: T | None
+    capacity: Any
+
+
+@dataclass(frozen=True)
+class Batch(Generic[T]):
+    """What a BatchGetItem found.
+
+    Attributes:
+        by_key: Models by the `identity` of their key; expired ones are left out.
+        left: The reply's ``UnprocessedKeys``.
+        capacity: The reply's ``ConsumedCapacity``.
+    """
+
+    by_key: dict[Any, T]
+    left: dict[str, Any]
+    capacity: Any
+
+
+class ItemReader(Generic[ModelT]):
+    """Reads the models of one table out of replies.
+
+    Args:
+        codec: The general walk, and what is to be read.
+
+    Attributes:
+        counts: How many items were decoded which way.
+    """
+
+    def __init__(self, codec: Codec[ModelT]) -> None:
+        self._codec = codec
+        ttl = codec.table.ttl
+        self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
+        self.counts = Counts()
+        self._made = unwrapping(
+            codec.model,
+            codec.keeps_unknown,
+            codec.own_names,
+            codec.keys.names,
+            self._ttl,
+        )
+        if self._made is not None:
+            self._envelopes = _envelopes(self._made.struct)
+            self._validate = _validator(codec.model)
+
+    # ---- replies ---------------------------------------------------------------------------------
+
+    def page(self, reply: Reply) -> Found[ModelT]:
+        """Return what a Query or Scan found.
+
+        Raises:
+            IncompatibleItemError: An item does not fit the model.
+            ServiceError: It is no reply of DynamoDB's.
+        """
+        if reply.body is not None and self._made is not None:
+            try:
+                page = self._envelopes.page.decode(reply.body)
+                models, places = self._compiled(self._made, page.Items)
+            except Exception:  # noqa: BLE001 - whatever it is, the general walk finds it again
+                return self._mixed(reply.body)
+            return Found(models, places, page.last_key(), page.ConsumedCapacity, len(page.Items))
+        return self._walked(reply.parsed())
+
+    def one(self, reply: Reply) -> One[ModelT]:
+        """Return what a GetItem found; as `page`."""
+        if reply.body is not None and self._made is not None:
+            try:
+                found = self._envelopes.one.decode(reply.body)
+                models, _ = self._compiled(self._made, [] if found.Item is None else [found.Item])
+                return One(models[0] if models else None, found.ConsumedCapacity)
+            except Exception:  # noqa: BLE001 - as above
+                pass
+        parsed = reply.parsed()
+        item = parsed.get("Item")
+        model = self._walk(item) if item and not self._expired(item) else None
+        return One(model, parsed.get("ConsumedCapacity"))
+
+    def batch(self, reply: Reply, table_name: str) -> Batch[ModelT]:
+        """Return what a BatchGetItem found; as `page`."""
+        if reply.body is not None and self._made is not None:
+            try:
+                found = self._envelopes.batch.decode(reply.body)
+                items = found.Responses.get(table_name, [])
+                models, places = self._compiled(self._made, items)
+                kept = items if places is None else [items[place] for place in places]
+                by_key = dict(zip(map(self._made.key, kept), models))
+                return Batch(by_key, _part(found.UnprocessedKeys), found.ConsumedCapacity)
+            except Exception:  # noqa: BLE001 - as above
+                pass
+        parsed = reply.parsed()
+        names = self._codec.keys.names
+        by_key = {
+            identity({name: item[name] for name in names}): self._walk(item)
+            for item in parsed.get("Responses", {}).get(table_name, [])
+            if not self._expired(item)
+        }
+        return Batch(by_key, parsed.get("UnprocessedKeys") or {}, parsed.get("ConsumedCapacity"))
+
+    # ---- items -----------------------------------------------------------------------------------
+
+    def _compiled(
+        self, made: Unwrapping, items: Sequence[Any]
+    ) -> tuple[list[ModelT], list[int] | None]:
+        places = None
+        if self._ttl is not None:
+            now = seconds_now()
+            places = [n for n, s in enumerate(items) if not has_passed(made.ttl(s), now)]
+            if len(places) == len(items):
+                places = None
+            else:
+                items = [items[place] for place in places]
+        # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
+        models = self._validate(made.unwrap(items), strict=False, context=STORED)
+        self.counts.add(len(models), 0)
+        return models, places
+
+    def _mixed(self, body: bytes) -> Found[ModelT]:
+        """Read a page item by item, each by the general walk that cannot be read otherwise."""
+        try:
+            page = _RAW_PAGE.decode(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise unreadable(error) from error
+        models: list[ModelT] = []
+        places: list[int] = []
+        for place, raw in enumerate(page.Items):
+            found = self._single(bytes(raw))
+            if found is not None:
+                models.append(found)
+                places.append(place)
+        return Found(models, places, page.last_key(), page.ConsumedCapacity, len(page.Items))
+
+    def _single(self, raw: bytes) -> ModelT | None:
+        assert self._made is not None  # noqa: S101 - pages are mixed only where some is compiled
+        try:
+            struct = self._envelopes.item.decode(raw)
+            models, _ = self._compiled(self._made, [struct])
+        except Exception:  # noqa: BLE001 - the general walk finds it again
+            item = read_body(raw)
+            return None if self._expired(item) else self._walk(item)
+        return models[0] if models else None
+
+    def _walked(self, parsed: dict[str, Any]) -> Found[ModelT]:
+        items = parsed.get("Items", [])
+        places = [n for n, item in enumerate(items) if not self._expired(item)]
+        return Found(
+            [self._walk(items[place]) for place in places],
+            places,
+            parsed.get("LastEvaluatedKey") or None,
+            parsed.get("ConsumedCapacity"),
+            len(items),
+        )
+
+    def _expired(self, item: Item) -> bool:
+        try:
+            if self._ttl is None:
+                return False
+            return has_passed(item.get(self._ttl, {}).get("N"), seconds_now())
+        except Exception as error:
+            if is_item(item):
+                raise
+            raise unreadable("an item is not of DynamoDB's form") from error
+
+    def _walk(self, item: Item) -> ModelT:
+        self.counts.add(0, 1)
+        try:
+            return self._codec.decode(item)
+        except DynamoDBWrapperError:
+            raise
+        except Exception as error:
+            if is_item(item):  # a validator of the user's raised it
+                raise
+            raise unreadable("an item is not of DynamoDB's form") from error
+
+
+def stored_items(reply: Reply) -> Found[Item]:
+    """Return what a Query or Scan found, as it is stored, expired or not."""
+    parsed = reply.parsed()
+    items = parsed.get("Items", [])
+    last_key = parsed.get("LastEvaluatedKey") or None
+    return Found(items, None, last_key, parsed.get("ConsumedCapacity"), parsed.get("Count", 0))
+
+
+def stored_batch(names: Sequence[str], reply: Reply, table_name: str) -> Batch[Item]:
+    """Return what a BatchGetItem found, as it is stored; the names are the key's."""
+    parsed = reply.parsed()
+    items = parsed.get("Responses", {}).get(table_name, [])
+    by_key = {identity({name: item[name] for name in names}): item for item in items}
+    return Batch(by_key, parsed.get("UnprocessedKeys") or {}, parsed.get("ConsumedCapacity"))
+
+
+class _Envelopes(NamedTuple):
+    """Decoders of replies that hold structs of one class."""
+
+    page: Any
+    one: Any
+    batch: Any
+    item: Any
+
+
+_NOTHING = msgspec.Raw()
+
+
+class _Page(msgspec.Struct, gc=False):
+    """What every page has besides its items."""
+
+    LastEvaluatedKey: msgspec.Raw = _NOTHING
+    ConsumedCapacity: Any = None
+
+    def last_key(self) -> Item | None:
+        return _part(self.LastEvaluatedKey) or None
+
+
+class _RawPage(_Page, gc=False):
+    Items: list[msgspec.Raw] = []
+
+
+_RAW_PAGE = msgspec.json.Decoder(_RawPage)
+
+
+@lru_cache(maxsize=512)
+def _envelopes(struct: Any) -> _Envelopes:
+    items = list[struct]
+    page = msgspec.defstruct("Page", [("Items", items, [])], bases=(_Page,), gc=False)
+    one = msgspec.defstruct(
+        "One", [("Item", Union[struct, None], None), ("ConsumedCapacity", Any, None)], gc=False
+    )
+    batch = msgspec.defstruct(
+        "Batch",
+        [
+            ("Responses", dict[str, items], {}),
+            ("UnprocessedKeys", msgspec.Raw, _NOTHING),
+            ("ConsumedCapacity", Any, None),
+        ],
+        gc=False,
+    )
+    return _Envelopes(*map(msgspec.json.Decoder, (page, one, batch, struct)))
+
+
+@lru_cache(maxsize=512)
+def _validator(model: type[BaseModel]) -> Any:
+    return TypeAdapter(list[model]).validate_python  # type: ignore[valid-type]
+
+
+def _part(raw: msgspec.Raw) -> dict[str, Any]:
+    return read_body(bytes(raw)) if raw is not _NOTHING and raw != b"null" else {}
