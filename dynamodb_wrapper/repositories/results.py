@@ -11,7 +11,7 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT, Table
 from dynamodb_wrapper.wire.batches import batch_get
 from dynamodb_wrapper.wire.decoding import Found, ItemReader, stored_items
-from dynamodb_wrapper.wire.identity import identity
+from dynamodb_wrapper.wire.identity import identity, key_in
 from dynamodb_wrapper.wire.paging import (
     RawPage,
     fingerprint,
@@ -175,7 +175,7 @@ class Results(Generic[ModelT]):
     def _read_whole(self, entries: list[Item], used: Consumed) -> tuple[list[ModelT], list[int]]:
         """Read the items behind index entries, in their order; what is gone is left out."""
         names = [self._table.attribute_of(name) for name in self._table.key_fields]
-        keys = [{name: entry[name] for name in names} for entry in entries]
+        keys = [key_in(entry, names) for entry in entries]
         extra = {"ConsistentRead": True} if self._plan.consistent else {}
         with self._caller.consumed() as meter:
             found = batch_get(self._caller, keys, extra, self._plan.reader.batch)
@@ -189,7 +189,7 @@ class Results(Generic[ModelT]):
         names = [self._table.attribute_of(name) for name in keys]
         if index is not None:
             names += [self._table.attribute_of(key) for key in self._table.index(index).keys]
-        return {name: entry[name] for name in names}
+        return key_in(entry, names)
 
     def _identity(self) -> tuple[str, str | None, str]:
         request = self._plan.request

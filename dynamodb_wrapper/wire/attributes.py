@@ -5,12 +5,11 @@ An attribute value is a dict with one entry, type descriptor to content: ``{"S":
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -29,8 +28,16 @@ _MAX_DIGITS = 38
 _OUT_OF_RANGE = "the number is beyond ±9.99e125, DynamoDB's range."
 _LARGEST = Decimal("9.9999999999999999999999999999999999999E+125")
 _SMALLEST = Decimal("1E-130")
-_WHOLE = re.compile(r"-?\d+$")
 _MICROSECOND = timedelta(microseconds=1)
+
+to_decimal = Context(
+    prec=1000,
+    Emax=9999,
+    Emin=-9999,
+    traps=[InvalidOperation, Overflow, Underflow, Inexact],
+).create_decimal
+"""Makes a Decimal of a stored number, exactly. Refuses exponents of millions, which only a damaged
+reply has: making an int of such a number would take for ever."""
 
 
 def encode_value(value: Any, path: str) -> AttributeValue:
@@ -221,8 +228,19 @@ def decode_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def decode_number(text: str) -> int | Decimal:
-    """Return int for a number written without fraction and exponent, else Decimal."""
-    return int(text) if _WHOLE.match(text) else Decimal(text)
+    """Return int for a number written without fraction and exponent, else Decimal.
+
+    Raises:
+        ArithmeticError: It is no number, or far beyond DynamoDB's.
+    """
+    if "." not in text and "E" not in text:
+        try:
+            number = int(text)
+        except ValueError:
+            return to_decimal(text)
+        if number or "-" not in text:  # else a negative zero
+            return number
+    return to_decimal(text)
 
 
 def free_number(number: int | Decimal) -> int | float:

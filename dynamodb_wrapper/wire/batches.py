@@ -11,6 +11,7 @@ from dynamodb_wrapper.exceptions import (
     ThrottledError,
 )
 from dynamodb_wrapper.wire.attributes import Item
+from dynamodb_wrapper.wire.bodies import part_of
 from dynamodb_wrapper.wire.decoding import Batch
 from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller
@@ -60,7 +61,7 @@ def _get_chunk(
             found = read(caller.fetch("BatchGetItem", request), table)
             caller.measure("BatchGetItem", found.capacity)
             yield found.by_key
-            left = found.left.get(table, {}).get("Keys", [])
+            left = part_of(part_of(found.left, table, dict), "Keys", list)
             if len(left) < before:
                 break  # progress: the waits begin anew
         else:
@@ -148,7 +149,7 @@ def _write_chunk(caller: Caller, left: list[Write]) -> None:
             names = list(left[0].key)
             refused = {
                 identity(_key_of(request, names))
-                for request in response.get("UnprocessedItems", {}).get(table, [])
+                for request in part_of(part_of(response, "UnprocessedItems", dict), table, list)
             }
             left[:] = [write for write in left if identity(write.key) in refused]
             if len(left) < before:

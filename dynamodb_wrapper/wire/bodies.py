@@ -7,15 +7,19 @@ base64.
 from __future__ import annotations
 
 import base64
-import binascii
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import orjson
 
 from dynamodb_wrapper.config import RAW
 from dynamodb_wrapper.exceptions import ServiceError
 
+T = TypeVar("T")
+
 _BINARY = (b'"B"', b'"BS"')
+_IS_UNBOUNDED = tuple(map(int, orjson.__version__.split(".")[:3])) < (3, 9, 15)
+"""Whether orjson ends the process over a body that nests a million levels; msgspec refuses it."""
 
 
 class Reply:
@@ -60,14 +64,30 @@ def read_body(body: bytes) -> dict[str, Any]:
         ServiceError: It is no JSON object, or holds binary that is no base64.
     """
     try:
+        if _IS_UNBOUNDED:
+            msgspec.json.decode(body, type=msgspec.Raw)
         found = orjson.loads(body)
         if any(mark in body for mark in _BINARY):
             found = with_bytes(found)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise unreadable(error) from error
     if not isinstance(found, dict):
         raise unreadable("it is no JSON object")
     return found
+
+
+def part_of(reply: Any, name: str, kind: type[T]) -> T:
+    """Return a part of a reply, an empty one where there is none.
+
+    Raises:
+        ServiceError: It is of another kind than DynamoDB sends.
+    """
+    part = reply.get(name) if isinstance(reply, dict) else reply
+    if part is None:
+        return kind()
+    if not isinstance(part, kind):
+        raise unreadable(f"{name} is no {kind.__name__}")
+    return part
 
 
 def unreadable(why: object) -> ServiceError:

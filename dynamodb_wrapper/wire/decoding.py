@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, Union
-
-import msgspec
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
 from dynamodb_wrapper.models import STORED, ModelT
-from dynamodb_wrapper.wire.bodies import Reply, read_body, unreadable
+from dynamodb_wrapper.wire.bodies import Reply, part_of, read_body, unreadable
+from dynamodb_wrapper.wire.envelopes import RAW_BATCH, RAW_PAGE, decode, envelopes, part, validator
 from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
 from dynamodb_wrapper.wire.forms import is_item
-from dynamodb_wrapper.wire.identity import identity
+from dynamodb_wrapper.wire.identity import identity, key_in
 from dynamodb_wrapper.wire.unwrapping import Unwrapping, unwrapping
 
 if TYPE_CHECKING:
@@ -112,16 +109,14 @@ class ItemReader(Generic[ModelT]):
         ttl = codec.table.ttl
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         self.counts = Counts()
-        self._made = unwrapping(
-            codec.model,
-            codec.keeps_unknown,
-            codec.own_names,
-            codec.keys.names,
-            self._ttl,
-        )
+        self._made = None
+        if _is_complete(codec.model):
+            self._made = unwrapping(
+                codec.model, codec.keeps_unknown, codec.own_names, codec.keys.names, self._ttl
+            )
         if self._made is not None:
-            self._envelopes = _envelopes(self._made.struct)
-            self._validate = _validator(codec.model)
+            self._envelopes = envelopes(self._made.struct)
+            self._validate = validator(codec.model)
 
     # ---- replies ---------------------------------------------------------------------------------
 
@@ -151,7 +146,7 @@ class ItemReader(Generic[ModelT]):
             except Exception:  # noqa: BLE001 - as above
                 pass
         parsed = reply.parsed()
-        item = parsed.get("Item")
+        item = part_of(parsed, "Item", dict)
         model = self._walk(item) if item and not self._expired(item) else None
         return One(model, parsed.get("ConsumedCapacity"))
 
@@ -164,17 +159,17 @@ class ItemReader(Generic[ModelT]):
                 models, places = self._compiled(self._made, items)
                 kept = items if places is None else [items[place] for place in places]
                 by_key = dict(zip(map(self._made.key, kept), models))
-                return Batch(by_key, _part(found.UnprocessedKeys), found.ConsumedCapacity)
+                return Batch(by_key, part(found.UnprocessedKeys), found.ConsumedCapacity)
             except Exception:  # noqa: BLE001 - as above
-                pass
+                return self._mixed_batch(reply.body, table_name)
         parsed = reply.parsed()
-        names = self._codec.keys.names
         by_key = {
-            identity({name: item[name] for name in names}): self._walk(item)
-            for item in parsed.get("Responses", {}).get(table_name, [])
+            self._identity(item): self._walk(item)
+            for item in part_of(part_of(parsed, "Responses", dict), table_name, list)
             if not self._expired(item)
         }
-        return Batch(by_key, parsed.get("UnprocessedKeys") or {}, parsed.get("ConsumedCapacity"))
+        left = part_of(parsed, "UnprocessedKeys", dict)
+        return Batch(by_key, left, parsed.get("ConsumedCapacity"))
 
     # ---- items -----------------------------------------------------------------------------------
 
@@ -196,10 +191,7 @@ class ItemReader(Generic[ModelT]):
 
     def _mixed(self, body: bytes) -> Found[ModelT]:
         """Read a page item by item, each by the general walk that cannot be read otherwise."""
-        try:
-            page = _RAW_PAGE.decode(body)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise unreadable(error) from error
+        page = decode(RAW_PAGE, body)
         models: list[ModelT] = []
         places: list[int] = []
         for place, raw in enumerate(page.Items):
@@ -208,6 +200,19 @@ class ItemReader(Generic[ModelT]):
                 models.append(found)
                 places.append(place)
         return Found(models, places, page.last_key(), page.ConsumedCapacity, len(page.Items))
+
+    def _mixed_batch(self, body: bytes, table_name: str) -> Batch[ModelT]:
+        """Read a batch as `_mixed` reads a page."""
+        batch = decode(RAW_BATCH, body)
+        by_key = {}
+        for raw in batch.Responses.get(table_name, []):
+            found = self._single(bytes(raw))
+            if found is not None:
+                by_key[self._identity(read_body(bytes(raw)))] = found
+        return Batch(by_key, part(batch.UnprocessedKeys), batch.ConsumedCapacity)
+
+    def _identity(self, item: Item) -> tuple[Any, ...]:
+        return identity(key_in(item, self._codec.keys.names))
 
     def _single(self, raw: bytes) -> ModelT | None:
         assert self._made is not None  # noqa: S101 - pages are mixed only where some is compiled
@@ -220,12 +225,12 @@ class ItemReader(Generic[ModelT]):
         return models[0] if models else None
 
     def _walked(self, parsed: dict[str, Any]) -> Found[ModelT]:
-        items = parsed.get("Items", [])
+        items = part_of(parsed, "Items", list)
         places = [n for n, item in enumerate(items) if not self._expired(item)]
         return Found(
             [self._walk(items[place]) for place in places],
             places,
-            parsed.get("LastEvaluatedKey") or None,
+            part_of(parsed, "LastEvaluatedKey", dict) or None,
             parsed.get("ConsumedCapacity"),
             len(items),
         )
@@ -255,71 +260,22 @@ class ItemReader(Generic[ModelT]):
 def stored_items(reply: Reply) -> Found[Item]:
     """Return what a Query or Scan found, as it is stored, expired or not."""
     parsed = reply.parsed()
-    items = parsed.get("Items", [])
-    last_key = parsed.get("LastEvaluatedKey") or None
-    return Found(items, None, last_key, parsed.get("ConsumedCapacity"), parsed.get("Count", 0))
+    items = part_of(parsed, "Items", list)
+    last_key = part_of(parsed, "LastEvaluatedKey", dict) or None
+    return Found(
+        items, None, last_key, parsed.get("ConsumedCapacity"), part_of(parsed, "Count", int)
+    )
 
 
 def stored_batch(names: Sequence[str], reply: Reply, table_name: str) -> Batch[Item]:
     """Return what a BatchGetItem found, as it is stored; the names are the key's."""
     parsed = reply.parsed()
-    items = parsed.get("Responses", {}).get(table_name, [])
-    by_key = {identity({name: item[name] for name in names}): item for item in items}
-    return Batch(by_key, parsed.get("UnprocessedKeys") or {}, parsed.get("ConsumedCapacity"))
+    items = part_of(part_of(parsed, "Responses", dict), table_name, list)
+    by_key = {identity(key_in(item, names)): item for item in items}
+    left = part_of(parsed, "UnprocessedKeys", dict)
+    return Batch(by_key, left, parsed.get("ConsumedCapacity"))
 
 
-class _Envelopes(NamedTuple):
-    """Decoders of replies that hold structs of one class."""
-
-    page: Any
-    one: Any
-    batch: Any
-    item: Any
-
-
-_NOTHING = msgspec.Raw()
-
-
-class _Page(msgspec.Struct, gc=False):
-    """What every page has besides its items."""
-
-    LastEvaluatedKey: msgspec.Raw = _NOTHING
-    ConsumedCapacity: Any = None
-
-    def last_key(self) -> Item | None:
-        return _part(self.LastEvaluatedKey) or None
-
-
-class _RawPage(_Page, gc=False):
-    Items: list[msgspec.Raw] = []
-
-
-_RAW_PAGE = msgspec.json.Decoder(_RawPage)
-
-
-@lru_cache(maxsize=512)
-def _envelopes(struct: Any) -> _Envelopes:
-    items = list[struct]
-    page = msgspec.defstruct("Page", [("Items", items, [])], bases=(_Page,), gc=False)
-    one = msgspec.defstruct(
-        "One", [("Item", Union[struct, None], None), ("ConsumedCapacity", Any, None)], gc=False
-    )
-    batch = msgspec.defstruct(
-        "Batch",
-        [
-            ("Responses", dict[str, items], {}),
-            ("UnprocessedKeys", msgspec.Raw, _NOTHING),
-            ("ConsumedCapacity", Any, None),
-        ],
-        gc=False,
-    )
-    return _Envelopes(*map(msgspec.json.Decoder, (page, one, batch, struct)))
-
-
-@lru_cache(maxsize=512)
-def _validator(model: type[BaseModel]) -> Any:
-    return TypeAdapter(list[model]).validate_python  # type: ignore[valid-type]
-
-
-def _part(raw: msgspec.Raw) -> dict[str, Any]:
-    return read_body(bytes(raw)) if raw is not _NOTHING and raw != b"null" else {}
+def _is_complete(model: type[BaseModel]) -> bool:
+    """Tell whether everything a model names is defined by now."""
+    return model.__pydantic_complete__ or model.model_rebuild(raise_errors=False) is not False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from dynamodb_wrapper.wire.attributes import to_decimal
+
+_LARGEST_EXPONENT = 130
 
 
 def is_item(value: Any) -> bool:
@@ -36,6 +39,7 @@ def _is_scalar(tag: str, content: Any) -> bool:
 
 def _is_number(text: str) -> bool:
     try:
-        return Decimal(text).is_finite()
-    except InvalidOperation:
+        number = to_decimal(text)
+    except ArithmeticError:
         return False
+    return number.is_finite() and (not number or abs(number.adjusted()) <= _LARGEST_EXPONENT)

@@ -55,6 +55,7 @@ _DATA = frozenset(
 )
 _WRITES = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"})
 _TOO_LONG_SECONDS = 20.0
+_MAX_BITS = 64
 
 
 @dataclass
@@ -238,11 +239,18 @@ class Caller:
 def consumed_by(operation: str, capacity: Any) -> Consumed:
     """Return the capacity that the ``ConsumedCapacity`` of a reply reports."""
     entries = capacity if isinstance(capacity, list) else [capacity]
-    found = [entry.get("CapacityUnits") for entry in entries if isinstance(entry, dict)]
-    units = float(sum(number for number in found if isinstance(number, (int, float))))
+    found: list[Any] = [e.get("CapacityUnits") for e in entries if isinstance(e, dict)]
+    units = float(sum(filter(_is_amount, found)))
     if operation in _WRITES:
         return Consumed(write_units=units, requests=1)
     return Consumed(read_units=units, requests=1)
+
+
+def _is_amount(value: Any) -> bool:
+    """Tell whether it is a number a float can be made of; a damaged reply may hold any."""
+    if isinstance(value, int):
+        return value.bit_length() <= _MAX_BITS
+    return isinstance(value, float)
 
 
 def botocore_error(error: BaseException) -> Any:

@@ -10,19 +10,27 @@ nothing is.
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.models import StoredAs
-from dynamodb_wrapper.wire.attributes import decode_number
 from dynamodb_wrapper.wire.bodies import with_bytes
 from dynamodb_wrapper.wire.identity import comparable
+from dynamodb_wrapper.wire.observers import (
+    are_blind,
+    are_reshaping,
+    is_watched,
+    lookalikes,
+    looks_at_unknown,
+    markers_of,
+    reshaped_fields,
+    watched_fields,
+)
+from dynamodb_wrapper.wire.parts import INDENT, Parts
 from dynamodb_wrapper.wire.shapes import (
     LISTS,
     MAPS,
@@ -36,16 +44,18 @@ from dynamodb_wrapper.wire.shapes import (
     readable_names,
     union_members,
 )
-from dynamodb_wrapper.wire.wrappers import CONTENT, scalar_tag, value_struct
+from dynamodb_wrapper.wire.wrappers import (
+    NAMES,
+    UnexpectedError,
+    Value,
+    scalar,
+    scalar_tag,
+    set_of,
+    tagged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_INDENT = "    "
-
-
-class UnexpectedError(Exception):
-    """A stored value is not of the form its annotation leads one to expect."""
 
 
 class Unwrapping(NamedTuple):
@@ -62,53 +72,6 @@ class Unwrapping(NamedTuple):
     unwrap: Callable[[Iterable[Any]], list[dict[str, Any]]]
     ttl: Callable[[Any], str | None]
     key: Callable[[Any], tuple[Any, ...]]
-
-
-class _Value(NamedTuple):
-    """How one attribute value is declared, and the code that reads it from an expression."""
-
-    declared: Any
-    read: Callable[[str], str]
-
-
-@dataclass
-class _Parts:
-    """Struct and function of a model while they are put together.
-
-    Attributes:
-        required: Fields of the struct that must be there.
-        optional: The others.
-        places: Attribute name to the name of the struct's field.
-        sure: Entries every dict has.
-        perhaps: Lines that add the others.
-    """
-
-    required: list[Any] = field(default_factory=list)
-    optional: list[Any] = field(default_factory=list)
-    places: dict[str, str] = field(default_factory=dict)
-    sure: list[str] = field(default_factory=list)
-    perhaps: list[str] = field(default_factory=list)
-
-    def place(self, attribute: str, declared: Any, *, is_required: bool) -> str:
-        """Add a field to the struct and return its name."""
-        place = self.places[attribute] = f"f{len(self.places)}"
-        if is_required:
-            self.required.append((place, declared))
-        elif declared is msgspec.Raw:  # takes anything by itself
-            self.optional.append((place, declared, UNSET))
-        else:
-            self.optional.append((place, Union[declared, UnsetType], UNSET))
-        return place
-
-    def struct(self, name: str, *, refuses_unknown: bool) -> Any:
-        """Return the class msgspec fills."""
-        return msgspec.defstruct(
-            name,
-            [*self.required, *self.optional],
-            rename={place: attribute for attribute, place in self.places.items()},
-            forbid_unknown_fields=refuses_unknown,
-            gc=False,
-        )
 
 
 @lru_cache(maxsize=512)
@@ -128,9 +91,34 @@ def unwrapping(
         keys: The attributes of the table's key.
         ttl: The attribute that holds the TTL.
     """
-    if issubclass(model, RootModel):
+    beside = {name for name in (*keys, ttl) if name is not None}
+    attributes = {shape.attribute for shape in fields_of(model)}
+    if (
+        issubclass(model, RootModel)
+        or not _has_plain_names(model)
+        or ignored & attributes
+        or (beside - attributes) & readable_names(model)
+        or not all(map(_is_plain, beside | ignored))
+        or getattr(model.model_validate, "__func__", None) is not _MODEL_VALIDATE
+    ):
         return None
     return _Maker(model).make(refuses_unknown, ignored, keys, ttl)
+
+
+_MODEL_VALIDATE = BaseModel.model_validate.__func__  # type: ignore[attr-defined]
+
+
+def _has_plain_names(model: type[BaseModel]) -> bool:
+    """Tell whether names can be told apart and stand in a struct."""
+    shapes = fields_of(model)
+    for names in ([s.attribute for s in shapes], [s.input_key for s in shapes]):
+        if len(set(names)) < len(names):
+            return False
+    return all(_is_plain(name) for name in {s.attribute for s in shapes} | lookalikes(model))
+
+
+def _is_plain(attribute: str) -> bool:
+    return all(sign >= " " and sign not in '"\\' for sign in attribute)
 
 
 class _Maker:
@@ -138,15 +126,8 @@ class _Maker:
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model
-        self._known: dict[str, Any] = {
-            "UNSET": UNSET,
-            "Decimal": Decimal,
-            "number": decode_number,
-            "null": _null,
-            "ttl_text": _ttl_text,
-            "key_part": _key_part,
-        }
-        self._made: dict[type[BaseModel], tuple[Any, str]] = {}
+        self._known = {**NAMES, "ttl_text": _ttl_text, "key_part": _key_part}
+        self._made: dict[tuple[type[BaseModel], bool], tuple[Any, str]] = {}
         self._open: set[type[BaseModel]] = set()
         self._code: list[str] = []
 
@@ -157,19 +138,20 @@ class _Maker:
         keys: tuple[str, ...],
         ttl: str | None,
     ) -> Unwrapping:
-        parts = self._parts(self._model)
+        parts = self._parts(self._model, is_bare=True)
         for attribute in (*keys, ttl):
             if attribute is not None and attribute not in parts.places:
                 parts.place(attribute, dict[str, Any], is_required=False)
-        refuses_unknown = refuses_unknown or _looks_at_unknown(self._model)
+        refuses_unknown = refuses_unknown or looks_at_unknown(self._model)
         for attribute in sorted(ignored - parts.places.keys()) if refuses_unknown else ():
             parts.place(attribute, msgspec.Raw, is_required=False)
-        self._function("item", parts)
+        parts.refuse(lookalikes(self._model) - ignored)
+        self._code.append(parts.function("item"))
         key = "".join(f"key_part({name!r}, s.{parts.places[name]}), " for name in sorted(keys))
         read_ttl = "None" if ttl is None else f"ttl_text(s.{parts.places[ttl]})"
-        self._code.append(f"def unwrap(items):\n{_INDENT}return [item(s) for s in items]")
-        self._code.append(f"def ttl(s):\n{_INDENT}return {read_ttl}")
-        self._code.append(f"def key(s):\n{_INDENT}return ({key})")
+        self._code.append(f"def unwrap(items):\n{INDENT}return [item(s) for s in items]")
+        self._code.append(f"def ttl(s):\n{INDENT}return {read_ttl}")
+        self._code.append(f"def key(s):\n{INDENT}return ({key})")
         struct = parts.struct(self._model.__name__, refuses_unknown=refuses_unknown)
         name = f"<items of {self._model.__name__}>"
         exec(compile("\n".join(self._code), name, "exec"), self._known)
@@ -177,54 +159,41 @@ class _Maker:
 
     # ---- models ----------------------------------------------------------------------------------
 
-    def _parts(self, model: type[BaseModel]) -> _Parts:
-        parts = _Parts()
+    def _parts(self, model: type[BaseModel], *, is_bare: bool) -> Parts:
+        is_bare = is_bare and not is_watched(model)
+        parts = Parts(keeps_order=not is_bare)
         self._open.add(model)
         for shape in fields_of(model):
-            value, key = self._field(model, shape), repr(shape.input_key)
+            value, key = self._field(model, shape, is_bare), shape.input_key
             must_be = model.model_fields[shape.name].is_required()
             is_required = must_be and not (shape.needs_none or shape.is_set)
             place = f"s.{parts.place(shape.attribute, value.declared, is_required=is_required)}"
             if is_required:
-                parts.sure.append(f"{key}: {value.read(place)}")
+                parts.add(key, value.read(place))
             elif shape.is_set or shape.needs_none:
                 absent = "set()" if shape.is_set else "None"
-                parts.sure.append(f"{key}: {absent} if {place} is UNSET else {value.read(place)}")
+                parts.add(key, f"{absent} if {place} is UNSET else {value.read(place)}")
             else:
-                parts.perhaps.append(f"{_INDENT}v = {place}\n{_INDENT}if v is not UNSET:")
-                parts.perhaps.append(f"{_INDENT * 2}d[{key}] = {value.read('v')}")
+                parts.add_where_set(key, place, value.read("v"))
         self._open.discard(model)
         return parts
 
-    def _function(self, name: str, parts: _Parts) -> None:
-        literal = f"{{{', '.join(parts.sure)}}}"
-        body = [f"{_INDENT}return {literal}"]
-        if parts.perhaps:
-            body = [f"{_INDENT}d = {literal}", *parts.perhaps, f"{_INDENT}return d"]
-        self._code.append("\n".join([f"def {name}(s):", *body]))
-
-    def _field(self, model: type[BaseModel], shape: FieldShape) -> _Value:
-        info = model.model_fields[shape.name]
-        marker = next((m for m in info.metadata if isinstance(m, StoredAs)), None)
-        value = None
-        if marker is not None:
-            may_be_null = type(None) in union_members(info.annotation)
-            if marker.tag in ("S", "N") and len(alternatives(info.annotation)) == 1:
-                value = _scalar(marker.tag, None, may_be_null)
-        else:
-            is_bare = all(map(_is_constraint, info.metadata)) and not _has_validators(model)
-            value = self._value(info.annotation, is_bare)
+    def _field(self, model: type[BaseModel], shape: FieldShape, is_bare: bool) -> Value:
+        info, value = model.model_fields[shape.name], None
+        if shape.name not in reshaped_fields(model):
+            is_bare = is_bare and shape.name not in watched_fields(model)
+            value = self._value(info.annotation, is_bare, info.metadata)
         return value or self._general(shape.read)
 
     # ---- values ----------------------------------------------------------------------------------
 
-    def _value(self, annotation: Any, is_bare: bool) -> _Value | None:
+    def _value(self, annotation: Any, is_bare: bool, markers: Iterable[Any] = ()) -> Value | None:
         """Return how a value is read; None where only the general walk can.
 
         Args:
             annotation: Of a field, or of what is in a container.
-            is_bare: Whether pydantic alone checks the value, with no code of the user's, which
-                would notice that a number came as a float.
+            is_bare: Whether nobody sees the value before pydantic has made it what it is.
+            markers: What is said of it elsewhere.
         """
         members = alternatives(annotation)
         if (
@@ -234,30 +203,44 @@ class _Maker:
         ):
             return None
         member, may_be_null = members[0], type(None) in union_members(annotation)
+        markers = [*markers, *markers_of(annotation)]
+        stored_as = next((m.tag for m in markers if isinstance(m, StoredAs)), None)
+        if stored_as is not None:
+            return scalar(stored_as, None, may_be_null) if stored_as in ("S", "N") else None
+        if are_reshaping(markers):
+            return None
+        is_bare = is_bare and are_blind(markers)
         if is_model(member):
-            return self._nested(member, may_be_null)
+            return self._nested(member, may_be_null, is_bare)
         tag = scalar_tag(member)
         if tag is not None:
-            return _scalar(tag, member if is_bare or member is int else None, may_be_null)
+            return scalar(tag, member if is_bare else None, may_be_null)
         return self._container(member, may_be_null, is_bare)
 
-    def _nested(self, model: type[BaseModel], may_be_null: bool) -> _Value | None:
-        if model in self._open or issubclass(model, RootModel):
+    def _nested(self, model: type[BaseModel], may_be_null: bool, is_bare: bool) -> Value | None:
+        if (
+            model in self._open
+            or issubclass(model, RootModel)
+            or not _has_plain_names(model)
+            or model.__pydantic_decorators__.model_serializers
+        ):
             return None
-        if model not in self._made:
-            parts, function = self._parts(model), f"m{len(self._made)}"
-            struct = parts.struct(model.__name__, refuses_unknown=_looks_at_unknown(model))
-            self._made[model] = struct, function
-            self._function(function, parts)
-        struct, function = self._made[model]
-        return _tagged("M", struct, lambda content: f"{function}({content})", may_be_null)
+        if (model, is_bare) not in self._made:
+            parts, function = self._parts(model, is_bare=is_bare), f"m{len(self._made)}"
+            parts.refuse(lookalikes(model))
+            refuses_unknown = not is_bare or looks_at_unknown(model)
+            struct = parts.struct(model.__name__, refuses_unknown=refuses_unknown)
+            self._made[model, is_bare] = struct, function
+            self._code.append(parts.function(function))
+        struct, function = self._made[model, is_bare]
+        return tagged("M", struct, lambda content: f"{function}({content})", may_be_null)
 
-    def _container(self, member: Any, may_be_null: bool, is_bare: bool) -> _Value | None:
+    def _container(self, member: Any, may_be_null: bool, is_bare: bool) -> Value | None:
         kind, args = origin(member), typing.get_args(member)
         if not args or is_free(member):
             return None
         if kind in SETS:
-            return _set(args[0], may_be_null)
+            return set_of(args[0], may_be_null)
         is_long = kind in LISTS and (kind is not tuple or args[1:] == (Ellipsis,))
         inner = self._value(args[1] if kind in MAPS else args[0], is_bare)
         if inner is None or not (kind in MAPS or is_long):
@@ -265,50 +248,16 @@ class _Maker:
         got = inner.read("v")
         if kind in MAPS:
             pairs: Any = dict[str, inner.declared]  # type: ignore[name-defined]
-            return _tagged(
+            return tagged(
                 "M", pairs, lambda c: f"{{k: {got} for k, v in {c}.items()}}", may_be_null
             )
         values: Any = list[inner.declared]  # type: ignore[name-defined]
-        return _tagged("L", values, lambda content: f"[{got} for v in {content}]", may_be_null)
+        return tagged("L", values, lambda content: f"[{got} for v in {content}]", may_be_null)
 
-    def _general(self, read: Callable[[Any], Any]) -> _Value:
+    def _general(self, read: Callable[[Any], Any]) -> Value:
         name = f"r{len(self._known)}"
         self._known[name] = lambda value: read(with_bytes(value))
-        return _Value(dict[str, Any], lambda place: f"{name}({place})")
-
-
-def _scalar(tag: str, member: Any, may_be_null: bool) -> _Value:
-    def read(content: str) -> str:
-        if tag != "N":
-            return content
-        return f"{member.__name__ if member in (int, float, Decimal) else 'number'}({content})"
-
-    return _tagged(tag, CONTENT[tag], read, may_be_null)
-
-
-def _set(annotation: Any, may_be_null: bool) -> _Value | None:
-    members = alternatives(annotation)
-    tag = scalar_tag(members[0]) if len(members) == 1 else None
-    if tag not in ("S", "N", "B"):
-        return None
-
-    def read(content: str) -> str:
-        return f"{{number(v) for v in {content}}}" if tag == "N" else f"set({content})"
-
-    return _tagged(f"{tag}S", CONTENT[f"{tag}S"], read, may_be_null)
-
-
-def _tagged(tag: str, content: Any, read: Callable[[str], str], may_be_null: bool) -> _Value:
-    def read_value(place: str) -> str:
-        got = read(f"{place}.{tag}")
-        return f"({got} if {place}.{tag} is not UNSET else null({place}))" if may_be_null else got
-
-    return _Value(value_struct(tag, content, may_be_null), read_value)
-
-
-def _null(value: Any) -> None:
-    if value.NULL is UNSET:
-        raise UnexpectedError
+        return Value(dict[str, Any], lambda place: f"{name}({place})")
 
 
 def _ttl_text(value: Any) -> str | None:
@@ -327,32 +276,3 @@ def _key_part(name: str, value: Any) -> tuple[str, str, Any]:
         if content is not UNSET:
             return (name, *comparable({tag: content}))
     raise UnexpectedError
-
-
-def _looks_at_unknown(model: type[BaseModel]) -> bool:
-    """Tell whether attributes that are no fields make a difference to the model."""
-    attributes = {shape.attribute for shape in fields_of(model)}
-    return (
-        model.model_config.get("extra") not in (None, "ignore")
-        or bool(readable_names(model) - attributes)
-        or _has_validators(model)
-    )
-
-
-@lru_cache(maxsize=512)
-def _has_validators(model: type[BaseModel]) -> bool:
-    """Tell whether code of the user's sees values before pydantic has made them what they are."""
-    own = model.__pydantic_decorators__
-    later: list[Any] = [*own.field_validators.values(), *own.model_validators.values()]
-    if own.validators or own.root_validators or any(v.info.mode != "after" for v in later):
-        return True
-    users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
-    return any("__get_pydantic_core_schema__" in vars(cls) for cls in users)
-
-
-def _is_alias(annotation: Any) -> bool:
-    return hasattr(annotation, "__value__")
-
-
-def _is_constraint(marker: Any) -> bool:
-    return type(marker).__module__ == "annotated_types"

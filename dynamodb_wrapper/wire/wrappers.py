@@ -1,4 +1,8 @@
-"""msgspec structs for attribute values: what an annotation leads one to expect on the wire."""
+"""How attribute values are declared to msgspec, and the code that reads them.
+
+An annotation leads one to expect a type descriptor on the wire; what has another is read by the
+general walk.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import typing
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any, Callable, NamedTuple, Union
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dynamodb_wrapper.wire.shapes import is_class, origin, strip
+from dynamodb_wrapper.wire.attributes import decode_number, to_decimal
+from dynamodb_wrapper.wire.shapes import alternatives, is_class, origin, strip
 
 CONTENT: dict[str, Any] = {
     "S": str,
@@ -25,6 +30,23 @@ CONTENT: dict[str, Any] = {
     "BS": list[bytes],
 }
 """What a type descriptor of a scalar or a set is followed by."""
+
+
+class UnexpectedError(Exception):
+    """A stored value is not of the form its annotation leads one to expect."""
+
+
+class Value(NamedTuple):
+    """How an attribute value is read.
+
+    Attributes:
+        declared: Its type for msgspec.
+        read: Returns the code that reads it from an expression.
+    """
+
+    declared: Any
+    read: Callable[[str], str]
+
 
 _SCALARS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("BOOL", (bool,)),
@@ -49,6 +71,9 @@ def scalar_tag(annotation: Any) -> str | None:
     return None
 
 
+_NUMBERS = {int: "int", float: "float", Decimal: "decimal"}
+
+
 def _common_tag(values: Any) -> str | None:
     tags = {
         scalar_tag(type(value.value if isinstance(value, enum.Enum) else value)) for value in values
@@ -56,8 +81,60 @@ def _common_tag(values: Any) -> str | None:
     return tags.pop() if len(tags) == 1 else None
 
 
+def scalar(tag: str, member: Any, may_be_null: bool) -> Value:
+    """Return how a text, number, boolean or binary is read.
+
+    Args:
+        tag: Its type descriptor.
+        member: int, float or Decimal makes it that; else a number is what the general walk makes.
+        may_be_null: Whether it may be NULL.
+    """
+
+    def read(content: str) -> str:
+        return f"{_NUMBERS.get(member, 'number')}({content})" if tag == "N" else content
+
+    return tagged(tag, CONTENT[tag], read, may_be_null)
+
+
+def set_of(annotation: Any, may_be_null: bool) -> Value | None:
+    """Return how a set is read; None where its type descriptor varies."""
+    members = alternatives(annotation)
+    tag = scalar_tag(members[0]) if len(members) == 1 else None
+    if tag not in ("S", "N", "B"):
+        return None
+
+    def read(content: str) -> str:
+        return f"{{number(v) for v in {content}}}" if tag == "N" else f"set({content})"
+
+    return tagged(f"{tag}S", CONTENT[f"{tag}S"], read, may_be_null)
+
+
+def tagged(tag: str, content: Any, read: Callable[[str], str], may_be_null: bool) -> Value:
+    """Return how a value with one type descriptor is read, or NULL as well."""
+
+    def read_value(place: str) -> str:
+        got = read(f"{place}.{tag}")
+        return f"({got} if {place}.{tag} is not UNSET else null({place}))" if may_be_null else got
+
+    return Value(_struct(tag, content, may_be_null), read_value)
+
+
+def _null(value: Any) -> None:
+    if value.NULL is UNSET:
+        raise UnexpectedError
+
+
+NAMES: dict[str, Any] = {
+    "UNSET": UNSET,
+    "decimal": to_decimal,
+    "number": decode_number,
+    "null": _null,
+}
+"""What the code uses by name."""
+
+
 @lru_cache(maxsize=512)
-def value_struct(tag: str, content: Any, may_be_null: bool) -> Any:
+def _struct(tag: str, content: Any, may_be_null: bool) -> Any:
     """Return the struct of an attribute value with one type descriptor, or NULL as well."""
     if not may_be_null:
         return msgspec.defstruct(tag, [(tag, content)], forbid_unknown_fields=True, gc=False)

@@ -1,0 +1,106 @@
+"""Whose code sees stored values before pydantic has made them what they are.
+
+Such code would notice that a number came as a float where the general walk gives int or Decimal,
+that an attribute the model does not know is missing, or in which order attributes come.
+"""
+
+from __future__ import annotations
+
+import typing
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+from pydantic import AfterValidator, AliasChoices, PlainSerializer, PlainValidator, WrapSerializer
+from pydantic.fields import FieldInfo
+
+from dynamodb_wrapper.wire.shapes import UNIONS, fields_of, readable_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import BaseModel
+
+_HOOKS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
+_RESHAPING = (PlainSerializer, WrapSerializer, PlainValidator, pydantic.Json)
+
+
+def markers_of(annotation: Any) -> list[Any]:
+    """Return what ``Annotated`` says of a value, or of the value of an optional one."""
+    if hasattr(annotation, "__metadata__"):
+        found = []
+        for marker in annotation.__metadata__:
+            found += marker.metadata if isinstance(marker, FieldInfo) else [marker]
+        return [*found, *markers_of(annotation.__origin__)]
+    if typing.get_origin(annotation) in UNIONS:
+        return [m for member in typing.get_args(annotation) for m in markers_of(member)]
+    return []
+
+
+def are_blind(markers: Iterable[Any]) -> bool:
+    """Tell whether none of the markers sees a value before pydantic has checked it."""
+    return all(map(_is_blind, markers))
+
+
+def _is_blind(marker: Any) -> bool:
+    if marker is None or type(marker) is AfterValidator:
+        return True
+    module = type(marker).__module__
+    if module == "annotated_types":
+        return True
+    return module.startswith("pydantic.") and not any(hasattr(marker, hook) for hook in _HOOKS)
+
+
+def are_reshaping(markers: Iterable[Any]) -> bool:
+    """Tell whether a marker makes the stored type another than the annotation suggests."""
+    return any(isinstance(m, _RESHAPING) or m is pydantic.Json for m in markers)
+
+
+@lru_cache(maxsize=512)
+def is_watched(model: type[BaseModel]) -> bool:
+    """Tell whether code of the user's sees the values of a model as they come."""
+    own = model.__pydantic_decorators__
+    if own.root_validators or any(v.info.mode != "after" for v in own.model_validators.values()):
+        return True
+    if getattr(model, "__pydantic_custom_init__", False):
+        return True
+    users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
+    return any("__get_pydantic_core_schema__" in vars(cls) for cls in users)
+
+
+@lru_cache(maxsize=512)
+def watched_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields whose validators see values as they come."""
+    own = model.__pydantic_decorators__
+    early: list[Any] = [v for v in own.field_validators.values() if v.info.mode != "after"]
+    names = {name for v in [*early, *own.validators.values()] for name in v.info.fields}
+    return frozenset(model.model_fields if "*" in names else names)
+
+
+@lru_cache(maxsize=512)
+def reshaped_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields whose stored type is for a serializer of the model's to choose."""
+    own = model.__pydantic_decorators__
+    names = {name for s in own.field_serializers.values() for name in s.info.fields}
+    return frozenset(model.model_fields if "*" in names else names)
+
+
+@lru_cache(maxsize=512)
+def looks_at_unknown(model: type[BaseModel]) -> bool:
+    """Tell whether attributes that are no fields make a difference to the model."""
+    if model.model_config.get("extra") not in (None, "ignore") or is_watched(model):
+        return True
+    return any(map(_looks_inside, model.model_fields.values()))
+
+
+@lru_cache(maxsize=512)
+def lookalikes(model: type[BaseModel]) -> frozenset[str]:
+    """Return attributes that are no fields, but that pydantic would take for one."""
+    shapes = fields_of(model)
+    names = {shape.name for shape in shapes if shape.input_key == shape.name}
+    return (readable_names(model) | names) - {shape.attribute for shape in shapes}
+
+
+def _looks_inside(info: FieldInfo) -> bool:
+    alias = info.validation_alias
+    return isinstance(alias, AliasChoices) and any(not isinstance(c, str) for c in alias.choices)
