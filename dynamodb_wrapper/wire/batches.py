@@ -150,7 +150,7 @@ def _write_chunk(caller: Caller, left: list[Write]) -> None:
                 identity(_key_of(request, names))
                 for request in response.get("UnprocessedItems", {}).get(table, [])
             }
-            left[:] = [write for write in left if identity(write.key) in refused]
+            left[:] = [w for w in left if identity(w.key) in refused] if refused else []
             if len(left) < before:
                 break  # progress: the waits begin anew
         else:
