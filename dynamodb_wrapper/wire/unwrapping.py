@@ -19,8 +19,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from pydantic import BaseModel, RootModel
 
+from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.wire.attributes import decode_number
-from dynamodb_wrapper.wire.bodies import with_bytes
 from dynamodb_wrapper.wire.identity import comparable
 from dynamodb_wrapper.wire.shapes import (
     LISTS,
