@@ -1,6 +1,6 @@
 """pydynox: a model class per table. Numbers are floats, and what is nested stays untyped.
 
-Its exact `DecimalAttribute` takes 7 % more of a scan; the quicker `NumberAttribute` is measured.
+Its exact `DecimalAttribute` takes a little more; the quicker `NumberAttribute` is measured.
 """
 
 from __future__ import annotations
