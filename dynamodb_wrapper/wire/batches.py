@@ -151,7 +151,7 @@ def _write_chunk(caller: Caller, left: list[Write]) -> None:
                 identity(_key_of(request, names))
                 for request in part_of(part_of(response, "UnprocessedItems", dict), table, list)
             }
-            left[:] = [write for write in left if identity(write.key) in refused]
+            left[:] = [w for w in left if identity(w.key) in refused] if refused else []
             if len(left) < before:
                 break  # progress: the waits begin anew
         else:

@@ -6,9 +6,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dynamodb_wrapper.config import read_body, unreadable
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
 from dynamodb_wrapper.models import STORED, ModelT
-from dynamodb_wrapper.wire.bodies import Reply, part_of, read_body, unreadable
+from dynamodb_wrapper.wire.bodies import Reply, part_of
 from dynamodb_wrapper.wire.envelopes import RAW_BATCH, RAW_PAGE, decode, envelopes, part, validator
 from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
 from dynamodb_wrapper.wire.forms import is_item

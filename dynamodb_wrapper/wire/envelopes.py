@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 import msgspec
 from pydantic import TypeAdapter
 
-from dynamodb_wrapper.wire.bodies import read_body, unreadable
+from dynamodb_wrapper.config import read_body, unreadable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.wire.bodies import unreadable
+from dynamodb_wrapper.config import unreadable
 from dynamodb_wrapper.wire.forms import is_item
 
 if TYPE_CHECKING:

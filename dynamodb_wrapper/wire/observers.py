@@ -6,7 +6,6 @@ that an attribute the model does not know is missing, or in which order attribut
 
 from __future__ import annotations
 
-import typing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import pydantic
 from pydantic import AfterValidator, AliasChoices, PlainSerializer, PlainValidator, WrapSerializer
 from pydantic.fields import FieldInfo
 
-from dynamodb_wrapper.wire.shapes import UNIONS, fields_of, readable_names
+from dynamodb_wrapper.wire.shapes import fields_of, readable_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,24 +24,14 @@ _HOOKS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotation
 _RESHAPING = (PlainSerializer, WrapSerializer, PlainValidator, pydantic.Json)
 
 
-def markers_of(annotation: Any) -> list[Any]:
-    """Return what ``Annotated`` says of a value, or of the value of an optional one."""
-    if hasattr(annotation, "__metadata__"):
-        found = []
-        for marker in annotation.__metadata__:
-            found += marker.metadata if isinstance(marker, FieldInfo) else [marker]
-        return [*found, *markers_of(annotation.__origin__)]
-    if typing.get_origin(annotation) in UNIONS:
-        return [m for member in typing.get_args(annotation) for m in markers_of(member)]
-    return []
-
-
 def are_blind(markers: Iterable[Any]) -> bool:
     """Tell whether none of the markers sees a value before pydantic has checked it."""
     return all(map(_is_blind, markers))
 
 
 def _is_blind(marker: Any) -> bool:
+    if isinstance(marker, FieldInfo):
+        return are_blind(marker.metadata)
     if marker is None or type(marker) is AfterValidator:
         return True
     module = type(marker).__module__

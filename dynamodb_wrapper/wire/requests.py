@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
-from dynamodb_wrapper.config import raw_reply
+from dynamodb_wrapper.config import DATA_OPERATIONS, raw_reply
 from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     IndexNotFoundError,
@@ -30,29 +30,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OPERATIONS = (
-    "BatchGetItem",
-    "BatchWriteItem",
-    "CreateTable",
-    "DeleteItem",
-    "DescribeContinuousBackups",
-    "DescribeTable",
-    "DescribeTimeToLive",
-    "GetItem",
-    "PutItem",
-    "Query",
-    "Scan",
-    "TransactWriteItems",
-    "UpdateContinuousBackups",
-    "UpdateItem",
-    "UpdateTable",
-    "UpdateTimeToLive",
+OPERATIONS = tuple(
+    sorted(
+        {
+            *DATA_OPERATIONS,
+            "CreateTable",
+            "DescribeContinuousBackups",
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "UpdateContinuousBackups",
+            "UpdateTable",
+            "UpdateTimeToLive",
+        }
+    )
 )
 _METHODS = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
-_DATA = frozenset(
-    "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
-    "UpdateItem".split()
-)
 _WRITES = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"})
 _TOO_LONG_SECONDS = 20.0
 _MAX_BITS = 64
@@ -155,7 +147,7 @@ class Caller:
         A conflict with a transaction is resent with full jitter: the SDK resends throttles and
         server errors, but not these.
         """
-        if operation in _DATA:
+        if operation in DATA_OPERATIONS:
             request = {"ReturnConsumedCapacity": "TOTAL", **request}
         refused: DynamoDBWrapperError | None = None
         for _ in self.backoff().waits():
@@ -187,7 +179,7 @@ class Caller:
 
     def _exchange(self, operation: str, request: dict[str, Any]) -> Reply:
         method = getattr(self.client, _METHODS[operation])
-        if operation not in _DATA:
+        if operation not in DATA_OPERATIONS:
             return Reply(None, method(**request))
         with raw_reply():
             return reply_of(method(**request))

@@ -17,8 +17,7 @@ import msgspec
 from msgspec import UNSET
 from pydantic import BaseModel, RootModel
 
-from dynamodb_wrapper.models import StoredAs
-from dynamodb_wrapper.wire.bodies import with_bytes
+from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.wire.identity import comparable
 from dynamodb_wrapper.wire.observers import (
     are_blind,
@@ -26,7 +25,6 @@ from dynamodb_wrapper.wire.observers import (
     is_watched,
     lookalikes,
     looks_at_unknown,
-    markers_of,
     reshaped_fields,
     watched_fields,
 )
@@ -35,19 +33,19 @@ from dynamodb_wrapper.wire.shapes import (
     LISTS,
     MAPS,
     SETS,
+    UNIONS,
     FieldShape,
-    alternatives,
     fields_of,
     is_free,
     is_model,
     origin,
     readable_names,
-    union_members,
 )
 from dynamodb_wrapper.wire.wrappers import (
     NAMES,
     UnexpectedError,
     Value,
+    peel,
     scalar,
     scalar_tag,
     set_of,
@@ -179,35 +177,27 @@ class _Maker:
         return parts
 
     def _field(self, model: type[BaseModel], shape: FieldShape, is_bare: bool) -> Value:
-        info, value = model.model_fields[shape.name], None
+        value = None
         if shape.name not in reshaped_fields(model):
             is_bare = is_bare and shape.name not in watched_fields(model)
-            value = self._value(info.annotation, is_bare, info.metadata)
+            value = self._value(shape.marked, is_bare)
         return value or self._general(shape.read)
 
     # ---- values ----------------------------------------------------------------------------------
 
-    def _value(self, annotation: Any, is_bare: bool, markers: Iterable[Any] = ()) -> Value | None:
+    def _value(self, annotation: Any, is_bare: bool) -> Value | None:
         """Return how a value is read; None where only the general walk can.
 
         Args:
             annotation: Of a field, or of what is in a container.
             is_bare: Whether nobody sees the value before pydantic has made it what it is.
-            markers: What is said of it elsewhere.
         """
-        members = alternatives(annotation)
-        if (
-            hasattr(annotation, "__value__")
-            or len(members) != 1
-            or hasattr(members[0], "__value__")
-        ):
+        member, markers, may_be_null = peeled = peel(annotation)
+        if hasattr(member, "__value__") or origin(member) in UNIONS:
             return None
-        member, may_be_null = members[0], type(None) in union_members(annotation)
-        markers = [*markers, *markers_of(annotation)]
-        stored_as = next((m.tag for m in markers if isinstance(m, StoredAs)), None)
-        if stored_as is not None:
-            return scalar(stored_as, None, may_be_null) if stored_as in ("S", "N") else None
-        if are_reshaping(markers):
+        if peeled.stored_tag in ("S", "N"):
+            return scalar(peeled.stored_tag, None, may_be_null)
+        if peeled.stored_tag is not None or are_reshaping(markers):
             return None
         is_bare = is_bare and are_blind(markers)
         if is_model(member):

@@ -17,8 +17,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dynamodb_wrapper.models import StoredAs
 from dynamodb_wrapper.wire.attributes import decode_number, to_decimal
-from dynamodb_wrapper.wire.shapes import alternatives, is_class, origin, strip
+from dynamodb_wrapper.wire.shapes import UNIONS, is_class, origin, strip
 
 CONTENT: dict[str, Any] = {
     "S": str,
@@ -54,6 +55,41 @@ _SCALARS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("N", (int, float, Decimal)),
     ("B", (bytes,)),
 )
+
+
+class Peeled(NamedTuple):
+    """An annotation without what is around it.
+
+    Attributes:
+        member: What is left; still a union where there are several members besides None.
+        markers: What it was annotated with, inside of ``Optional`` as well.
+        may_be_null: Whether it takes None.
+    """
+
+    member: Any
+    markers: tuple[Any, ...]
+    may_be_null: bool
+
+    @property
+    def stored_tag(self) -> str | None:
+        """The type descriptor a marker says the values are stored with."""
+        return next((m.tag for m in self.markers if isinstance(m, StoredAs)), None)
+
+
+def peel(annotation: Any) -> Peeled:
+    """Take ``Annotated`` and ``Optional`` off an annotation."""
+    markers: tuple[Any, ...] = ()
+    may_be_null = False
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            markers += annotation.__metadata__
+            annotation = annotation.__origin__
+            continue
+        members = typing.get_args(annotation)
+        others = [member for member in members if member is not type(None)]
+        if typing.get_origin(annotation) not in UNIONS or len(others) != 1:
+            return Peeled(annotation, markers, may_be_null)
+        annotation, may_be_null = others[0], True
 
 
 def scalar_tag(annotation: Any) -> str | None:
@@ -98,9 +134,9 @@ def scalar(tag: str, member: Any, may_be_null: bool) -> Value:
 
 def set_of(annotation: Any, may_be_null: bool) -> Value | None:
     """Return how a set is read; None where its type descriptor varies."""
-    members = alternatives(annotation)
-    tag = scalar_tag(members[0]) if len(members) == 1 else None
-    if tag not in ("S", "N", "B"):
+    peeled = peel(annotation)
+    tag = peeled.stored_tag or scalar_tag(peeled.member)
+    if tag not in ("S", "N", "B") or hasattr(peeled.member, "__value__"):
         return None
 
     def read(content: str) -> str:
