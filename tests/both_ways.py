@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime, time
@@ -20,6 +21,11 @@ from dynamodb_wrapper.wire.decoding import ItemReader
 
 HIDDEN = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 KEY = {"id": {"S": "x"}}
+
+
+def name_of(value: Any) -> str:
+    """Return what a value is called in the name of a test: the same in every run."""
+    return re.sub(r"<function (\w+)[^>]*>", r"\1", str(value))[:80]
 
 
 def body_of(reply: Any) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from dynamodb_wrapper.config import read_body, unreadable
+from dynamodb_wrapper.wire.observers import validates_itself
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -78,6 +79,8 @@ def envelopes(struct: Any) -> Envelopes:
 @lru_cache(maxsize=512)
 def validator(model: type[BaseModel]) -> Any:
     """Return what validates a list of a model's values."""
+    if validates_itself(model):
+        return lambda values, **settings: [model.model_validate(v, **settings) for v in values]
     return TypeAdapter(list[model]).validate_python  # type: ignore[valid-type]
 
 

@@ -10,7 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pydantic
-from pydantic import AfterValidator, AliasChoices, PlainSerializer, PlainValidator, WrapSerializer
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    PlainSerializer,
+    PlainValidator,
+    WrapSerializer,
+)
 from pydantic.fields import FieldInfo
 
 from dynamodb_wrapper.wire.shapes import fields_of, readable_names
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _HOOKS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
+_OWN_WAYS = ("__get_pydantic_core_schema__", "model_validate")
 _RESHAPING = (PlainSerializer, WrapSerializer, PlainValidator, pydantic.Json)
 
 
@@ -53,8 +61,14 @@ def is_watched(model: type[BaseModel]) -> bool:
         return True
     if getattr(model, "__pydantic_custom_init__", False):
         return True
+    return validates_itself(model)
+
+
+@lru_cache(maxsize=512)
+def validates_itself(model: type[BaseModel]) -> bool:
+    """Tell whether a model has its own way to be validated, which pydantic may not go in a list."""
     users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
-    return any("__get_pydantic_core_schema__" in vars(cls) for cls in users)
+    return any(name in vars(cls) for cls in users for name in _OWN_WAYS)
 
 
 @lru_cache(maxsize=512)
@@ -77,9 +91,7 @@ def reshaped_fields(model: type[BaseModel]) -> frozenset[str]:
 @lru_cache(maxsize=512)
 def looks_at_unknown(model: type[BaseModel]) -> bool:
     """Tell whether attributes that are no fields make a difference to the model."""
-    if model.model_config.get("extra") not in (None, "ignore") or is_watched(model):
-        return True
-    return any(map(_looks_inside, model.model_fields.values()))
+    return model.model_config.get("extra") not in (None, "ignore") or is_watched(model)
 
 
 @lru_cache(maxsize=512)
@@ -87,9 +99,11 @@ def lookalikes(model: type[BaseModel]) -> frozenset[str]:
     """Return attributes that are no fields, but that pydantic would take for one."""
     shapes = fields_of(model)
     names = {shape.name for shape in shapes if shape.input_key == shape.name}
+    for info in model.model_fields.values():
+        names |= _starts_of_paths(info.validation_alias)
     return (readable_names(model) | names) - {shape.attribute for shape in shapes}
 
 
-def _looks_inside(info: FieldInfo) -> bool:
-    alias = info.validation_alias
-    return isinstance(alias, AliasChoices) and any(not isinstance(c, str) for c in alias.choices)
+def _starts_of_paths(alias: Any) -> set[str]:
+    choices = alias.choices if isinstance(alias, AliasChoices) else ()
+    return {str(choice.path[0]) for choice in choices if isinstance(choice, AliasPath)}

@@ -97,13 +97,9 @@ def unwrapping(
         or ignored & attributes
         or (beside - attributes) & readable_names(model)
         or not all(map(_is_plain, beside | ignored))
-        or getattr(model.model_validate, "__func__", None) is not _MODEL_VALIDATE
     ):
         return None
     return _Maker(model).make(refuses_unknown, ignored, keys, ttl)
-
-
-_MODEL_VALIDATE = BaseModel.model_validate.__func__  # type: ignore[attr-defined]
 
 
 def _has_plain_names(model: type[BaseModel]) -> bool:
