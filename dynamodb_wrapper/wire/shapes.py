@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import pydantic
@@ -163,8 +163,12 @@ def origin(annotation: Any) -> Any:
 
 def reader_for(annotation: Any) -> Reader:
     """Return the function that reads an attribute value for an annotation."""
-    if hasattr(annotation, "__value__"):  # an alias may name itself: look inside when reading
-        return partial(_read_alias, annotation)
+    if _leads_to_alias(annotation):  # which may name itself: look inside when reading
+        return _Later(annotation).read
+    return _reader_now(annotation)
+
+
+def _reader_now(annotation: Any) -> Reader:
     if annotation in _TIMEDELTAS:
         return _read_timedelta
     members = alternatives(annotation)
@@ -183,13 +187,26 @@ def _read_timedeltas(value: Mapping[str, Any]) -> Any:
     return {_read_timedelta({"N": text}) for text in value.get("NS", ())}
 
 
-def _read_alias(alias: Any, value: Mapping[str, Any]) -> Any:
-    return _alias_reader(alias)(value)
+def _leads_to_alias(annotation: Any) -> bool:
+    if hasattr(annotation, "__metadata__"):
+        return _leads_to_alias(annotation.__origin__)
+    if typing.get_origin(annotation) in UNIONS:
+        return any(map(_leads_to_alias, typing.get_args(annotation)))
+    return hasattr(annotation, "__value__")
 
 
-@lru_cache(maxsize=1024)
-def _alias_reader(alias: Any) -> Reader:
-    return reader_for(Any if alias is _JSON_VALUE else alias.__value__)
+@dataclass
+class _Later:
+    annotation: Any
+
+    def read(self, value: Mapping[str, Any]) -> Any:
+        return self._reader(value)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        if self.annotation is _JSON_VALUE or not hasattr(self.annotation, "__value__"):
+            return _reader_now(self.annotation)
+        return reader_for(self.annotation.__value__)
 
 
 def _field_reader(info: FieldInfo) -> Reader:

@@ -405,6 +405,5 @@ def test_a_supported_type_is_read_by_the_code_made_for_it(annotation: Any, value
 def test_a_type_that_names_itself_is_read_the_same_both_ways() -> None:
     names: dict[str, Any] = {}
     exec("type Tree = int | list[Tree]\ntype Rose = list[Rose | None]", names)
-    for value in (many(number("1"), many()), many(NULL, many())):
-        assert_equal(holder(names["Tree"]), {**KEY, "value": value})
-        assert_equal(holder(names["Rose"]), {**KEY, "value": value})
+    assert_compiled(holder(names["Tree"]), {**KEY, "value": many(number("1"), many())})
+    assert_compiled(holder(names["Rose"]), {**KEY, "value": many(NULL, many())})
