@@ -267,6 +267,24 @@ def test_a_model_sees_what_is_inside_it_as_it_is_stored() -> None:
         assert_equal(Watched, {**KEY, "inner": {"M": item}, "others": {"L": [{"M": item}]}})
 
 
+def test_a_model_sees_attributes_in_the_order_of_its_fields() -> None:
+    class Ordered(BaseModel):
+        id: str
+        maybe: int = 0
+        labels: set[str] = set()
+        rate: float
+        seen: str = ""
+
+        @model_validator(mode="before")
+        @classmethod
+        def note(cls, data: Any) -> Any:
+            return {**data, "seen": repr(data)}
+
+    item = {"rate": {"N": "1"}, "labels": {"SS": ["a"]}, "maybe": {"N": "2"}, **KEY}
+    found = assert_compiled(Ordered, item)
+    assert found.seen == "{'id': 'x', 'maybe': 2, 'labels': {'a'}, 'rate': 1}"
+
+
 def test_a_model_that_is_watched_in_one_place_is_compiled_in_the_other() -> None:
     class Outer(BaseModel):
         id: str
