@@ -119,7 +119,7 @@ class ItemRepository(Generic[ModelT]):
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
         response = self._caller.call("GetItem", request, key=plain(stored_key))
         item = response.get("Item")
-        if not item or self._requests.guards.is_expired(item):
+        if not item or self._is_absent(item):
             return None
         codec = self._requests.codec if into is None else Codec(self.table, into)
         return codec.decode(item)
@@ -153,15 +153,18 @@ class ItemRepository(Generic[ModelT]):
         found = batches.batch_get(self._caller, stored_keys, extra) if stored_keys else {}
         items = [found.get(batches.identity(key)) for key in stored_keys]
         return [
-            None if item is None or self._requests.guards.is_expired(item) else self._decode(item)
-            for item in items
+            None if item is None or self._is_absent(item) else self._decode(item) for item in items
         ]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
         item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
-        return bool(item) and not self._requests.guards.is_expired(item or {})
+        return bool(item) and not self._is_absent(item or {})
+
+    def _is_absent(self, item: Mapping[str, Any]) -> bool:
+        """Tell whether an item a read found counts as none."""
+        return self._requests.guards.is_expired(item)
 
     @overload
     def update(self, item: ModelT, /, *, condition: ConditionBase | None = ...) -> ModelT: ...

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineRunLog, utc_now
-from dynamodb_wrapper.redaction import redact_values, stored_text
+from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.queries import Reading
 from dynamodb_wrapper.repositories.run_chunks import RunChunks
 from dynamodb_wrapper.repositories.run_ends import RunEnds
 from dynamodb_wrapper.repositories.run_history import RunHistory
-from dynamodb_wrapper.repositories.run_items import read_slot, slot_key
+from dynamodb_wrapper.repositories.run_items import is_companion, read_slot, slot_key
 from dynamodb_wrapper.repositories.run_life import RunLife
+from dynamodb_wrapper.repositories.run_names import identity as name_of
 from dynamodb_wrapper.repositories.run_parts import RunParts
 from dynamodb_wrapper.repositories.run_reads import RunReads
 from dynamodb_wrapper.repositories.run_starts import RunStarts
@@ -24,7 +25,7 @@ from dynamodb_wrapper.repositories.run_transactions import Builder
 from dynamodb_wrapper.wire.batches import batch_get, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from dynamodb_wrapper.models import RunErrorInfo
@@ -97,8 +98,8 @@ class RunControl(RunHistory):
             ItemNotFoundError: There is no such run.
             InvalidTransitionError: The run has ended.
         """
-        if not by.strip():
-            raise ValidationError("A cancellation needs `by`: who asks for it.")
+        if not isinstance(by, str) or not by.strip():
+            raise ValidationError("A cancellation needs `by`: a text that says who asks for it.")
         return self._life.request_cancel(run_id, self._text(by), now or utc_now())
 
     def finish_run(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
@@ -113,7 +114,12 @@ class RunControl(RunHistory):
                 noted on the run as `late_outcome`.
             InvalidTransitionError: The run ended otherwise before.
         """
-        return self._ends.finish(run, replace(outcome, parts=self._parts.encoded(outcome.parts)))
+        storable = replace(
+            outcome,
+            parts=self._parts.encodable(outcome.parts),
+            error=self._clean_error(outcome.error),
+        )
+        return self._ends.finish(run, storable)
 
     def reap_run(self, run_id: str, *, now: datetime | None = None) -> PipelineRunLog | None:
         """End a run whose lease has run out as LOST, and return it; None where it is not dead.
@@ -137,8 +143,10 @@ class RunControl(RunHistory):
             reason: Stored with the run as `status_detail`.
             now: The present moment.
         """
-        if not reason.strip():
-            raise ValidationError("release needs a reason: it is what the next person will read.")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValidationError(
+                "release needs a reason: a text, which is what the next person will read."
+            )
         return self._ends.release(pipeline_id, self._text(reason), now or utc_now())
 
     def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
@@ -173,8 +181,11 @@ class RunControl(RunHistory):
         """Return a watermark of a pipeline; version 0 where there is none.
 
         Costs a read unit per 4 KB; the read is consistent. See: GetItem.
+
+        Raises:
+            ValidationError: The name cannot be stored, or holds a secret of the process.
         """
-        return self._reads.cursor(pipeline_id, name)
+        return self._reads.cursor(pipeline_id, self._watermark_name(name))
 
     def reset_watermark(
         self, pipeline_id: str, name: str, value: Any, *, now: datetime | None = None
@@ -185,9 +196,11 @@ class RunControl(RunHistory):
         Costs a write unit per KB and a read unit per 4 KB. See: UpdateItem.
 
         Raises:
-            ValidationError: The value is of no kind that is kept, or over 64 KB.
+            ValidationError: The value is of no kind that is kept, or over 64 KB; the name cannot
+                be stored, or holds a secret of the process.
         """
-        return self._life.reset_watermark(pipeline_id, name, value, now or utc_now())
+        known_as = self._watermark_name(name)
+        return self._life.reset_watermark(pipeline_id, known_as, value, now or utc_now())
 
     def put_chunk(
         self, run: PipelineRunLog, kind: str, number: int, text: str, now: datetime
@@ -207,7 +220,8 @@ class RunControl(RunHistory):
             ItemNotFoundError: There is no such run.
         """
         run = self.get_or_raise(run_id, consistent=True)
-        return "".join(self._chunks.read(run_id, "log", run.logs.chunks)).splitlines()
+        text = "".join(self._chunks.read(run_id, "log", run.logs.chunks))
+        return text.removesuffix("\n").split("\n") if text else []  # no other ends a line of ours
 
     def get_stack_trace(self, run_id: str) -> str | None:
         """Return the whole stack trace of a failed run; None where the run has no error.
@@ -223,6 +237,9 @@ class RunControl(RunHistory):
         whole = "".join(self._chunks.read(run_id, "err", run.error.chunks))
         return whole or f"{run.error.stack_head or ''}{run.error.stack_tail or ''}"
 
+    def _is_absent(self, item: Mapping[str, Any]) -> bool:
+        return super()._is_absent(item) or is_companion(item["run_id"]["S"])
+
     def _start_action(self, run: PipelineRunLog) -> Action:
         return self._requests.create(run).as_action()
 
@@ -236,6 +253,9 @@ class RunControl(RunHistory):
             run.environment = self._environment
         return run
 
+    def _watermark_name(self, name: str) -> str:
+        return name_of(name, "A watermark", self._secrets)
+
     def _text(self, text: str) -> str:
         return stored_text(text, self._secrets, 2000)
 
@@ -244,4 +264,5 @@ class RunControl(RunHistory):
             return None
         texts = {name: value for name, value in error if name != "type" and isinstance(value, str)}
         clean = {name: stored_text(text, self._secrets, 4096) for name, text in texts.items()}
-        return error.model_copy(update=clean)
+        kind = redact_known(error.type, self._secrets)
+        return error.model_copy(update={**clean, "type": kind})

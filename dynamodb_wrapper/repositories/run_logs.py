@@ -19,6 +19,7 @@ from dynamodb_wrapper.models import (
 )
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.run_control import RunControl
+from dynamodb_wrapper.repositories.run_items import is_companion
 from dynamodb_wrapper.wire.expressions import field_absent
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class PipelineRunLogsRepository(RunControl):
 def _refuse_companion(key: Any) -> None:
     """Refuse what run control keeps beside the runs: the lock and history of a pipeline."""
     run_id = key.get("run_id") if isinstance(key, Mapping) else key
-    if isinstance(run_id, str) and "#" in run_id:
+    if is_companion(run_id):
         raise ValidationError(
             f"{run_id!r} is no run but an item of run control; release() frees a pipeline."
         )

@@ -9,6 +9,7 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import WatermarkMove
 from dynamodb_wrapper.models.watermarks import is_behind, unpack
 from dynamodb_wrapper.repositories.run_life import cursor_move
+from dynamodb_wrapper.repositories.run_names import checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ class Progress:
 
     def value(self, name: str) -> Any:
         """Return where the pipeline stands: what this run set, else what is stored, else None."""
+        checked_name(name, "A watermark")
         with self._lock:
             move = self._moves.get(name)
             if move is not None:
@@ -83,5 +85,6 @@ def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
 
 
 def _short(value: Any) -> Any:
-    too_long = isinstance(value, (str, bytes)) and len(value) > _NOTED_BYTES
+    content = value.encode() if isinstance(value, str) else value
+    too_long = isinstance(content, bytes) and len(content) > _NOTED_BYTES
     return None if too_long else value
