@@ -60,8 +60,9 @@ class RunControl(RunHistory):
         """Store a run that begins; return it, and the dead runs it took over from.
 
         An exclusive run takes its pipeline's lock in the same transaction, a run with a run key
-        takes the key. Costs about 10 write units and a read unit; 4 write units more for the run
-        key and 6 for each run that is taken over. See: TransactWriteItems.
+        takes the key. Costs 8 to 12 write units and a read unit; two write units and a read unit
+        more for the run key, 8 to 14 and a read unit for a run that is taken over.
+        See: TransactWriteItems.
 
         Args:
             run: The run; its number, fence and attempt are filled in.
@@ -106,8 +107,8 @@ class RunControl(RunHistory):
         """Store how a run ended, free its lock and move the history on; safe to repeat.
 
         A run that was taken for lost ends as what it came to, if nobody has taken over. Costs
-        about 18 write units and a read unit, 2 write units more for each watermark.
-        See: TransactWriteItems.
+        10 to 16 write units and a read unit, two write units more for the run key and for each
+        watermark. See: TransactWriteItems.
 
         Raises:
             RunFinishError: Another run took over, or the pipeline was released; the outcome is
@@ -125,7 +126,7 @@ class RunControl(RunHistory):
         """End a run whose lease has run out as LOST, and return it; None where it is not dead.
 
         Its lock and its run key are freed in the same transaction. Safe to repeat. Costs two to
-        three read units, and about 12 write units for a dead run. See: TransactWriteItems.
+        three read units, and 10 to 16 write units for a dead run. See: TransactWriteItems.
         """
         return self._ends.reap(run_id, now or utc_now())
 
@@ -136,7 +137,7 @@ class RunControl(RunHistory):
 
         For a run that is dead and whose lease you do not want to wait for: a run that is still at
         work goes on working, and can then not store its success. None when nobody holds the
-        pipeline. Costs about 12 write units and three read units. See: TransactWriteItems.
+        pipeline. Costs 10 to 16 write units and three read units. See: TransactWriteItems.
 
         Args:
             pipeline_id: The pipeline.

@@ -77,7 +77,7 @@ class PipelineRunLogsRepository(RunControl):
 
         A run of run control ends with its lock freed and its pipeline's history moved on, in one
         transaction; a record of `create_run_log` is changed alone. Costs one or two read units
-        and 2 to 18 write units. See: GetItem, TransactWriteItems or UpdateItem.
+        and 2 to 16 write units. See: GetItem, TransactWriteItems or UpdateItem.
 
         Args:
             run_id: The run.

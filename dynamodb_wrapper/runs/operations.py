@@ -42,8 +42,8 @@ class RunOperations:
         """End the runs whose drivers are gone as LOST, free their locks, and return them.
 
         A driver is gone when its lease and the grace after it have run out. Safe to repeat and to
-        run anywhere at any time. Costs as `get_running_pipelines`, and about 12 write units for
-        each dead run. See: Query, BatchGetItem, TransactWriteItems.
+        run anywhere at any time. Costs as `get_running_pipelines`, and 10 to 16 write units
+        and three read units for each dead run. See: Query, BatchGetItem, TransactWriteItems.
 
         Args:
             environment: Environment of the pipelines; the config's unless given.

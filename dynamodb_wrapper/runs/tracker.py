@@ -91,8 +91,9 @@ class RunTracker(RunOperations):
 
         An exception leaves the block as the same object. In the main thread SIGTERM becomes
         `SystemExit` in the block, unless the program has a handler of its own. Entering costs
-        about 11 write units and two read units, each beat a write unit per KB of the run, leaving
-        about 18 write units and a read unit. See: TransactWriteItems.
+        8 to 12 write units and two read units, each beat a write unit per KB of the run, leaving
+        10 to 16 write units and a read unit. A run key costs two write units of each and a read
+        unit more, a watermark two write units on leaving. See: TransactWriteItems.
 
         Args:
             pipeline_id: The pipeline.
