@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def tables(config: DynamoDBConfig) -> DynamoDBConfig:
+def every(config: DynamoDBConfig) -> DynamoDBConfig:
+    """Tables and pipelines on every engine."""
+    return prepared(config)
+
+
+@pytest.fixture
+def tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
+    """The same on the embedded engine only."""
+    return prepared(local_config)
+
+
+def prepared(config: DynamoDBConfig) -> DynamoDBConfig:
     create_tables(config)
     pipelines = PipelineConfigRepository(config)
     pipelines.create(PipelineConfig(pipeline_id="exclusive"))
@@ -31,14 +42,14 @@ def tables(config: DynamoDBConfig) -> DynamoDBConfig:
 
 
 def test_watermarks_with_long_texts_move_however_many_bytes_a_character_has(
-    tables: DynamoDBConfig,
+    every: DynamoDBConfig,
 ) -> None:
-    tracker = RunTracker(tables)
+    tracker = RunTracker(every)
     for letter in "ab":
         with tracker.run("exclusive") as run:
             for number in range(MAX_WATERMARKS):
                 run.advance_watermark(f"w{number:02}", letter + "\U0001f600" * 1019)
-    record = stored(tables, run.run_id)
+    record = stored(every, run.run_id)
     assert record.status is RunStatus.SUCCESS
     assert len(record.watermarks) == MAX_WATERMARKS
     assert record.watermarks["w00"].after is None, "over 1 KB"
