@@ -9,6 +9,7 @@ import pytest
 
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, StageStatus
 from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.repositories.run_life import MAX_WATERMARK_BYTES
 from dynamodb_wrapper.runs import RunTracker
 from dynamodb_wrapper.runs.progress import MAX_WATERMARKS
 from dynamodb_wrapper.wire.attributes import MAX_ITEM_BYTES, item_size
@@ -54,6 +55,18 @@ def test_watermarks_with_long_texts_move_however_many_bytes_a_character_has(
     assert len(record.watermarks) == MAX_WATERMARKS
     assert record.watermarks["w00"].after is None, "over 1 KB"
     assert tracker.watermark("exclusive", "w49") == "b" + "\U0001f600" * 1019
+
+
+def test_as_many_watermarks_as_there_may_be_move_with_values_as_large_as_they_may_be(
+    tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(tables)
+    for letter in "ab":
+        with tracker.run("exclusive") as run:
+            for number in range(MAX_WATERMARKS):
+                run.advance_watermark(f"w{number:02}", letter * MAX_WATERMARK_BYTES)
+    assert stored(tables, run.run_id).status is RunStatus.SUCCESS
+    assert tracker.watermark("exclusive", "w49") == "b" * MAX_WATERMARK_BYTES
 
 
 def test_a_run_too_large_to_note_its_watermarks_moves_them_and_says_so(
