@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.wire.attributes import Item
     from dynamodb_wrapper.wire.paths import Path
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -118,6 +119,8 @@ class ItemRepository(Generic[ModelT]):
             IncompatibleItemError: The stored item does not fit the model.
         """
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
+        if not self._is_own(stored_key):
+            return None
         reply = self._caller.fetch("GetItem", request, key=plain(stored_key))
         found = self._requests.reader_of(into or self.table.model).one(reply)
         self._caller.measure("GetItem", found.capacity)
@@ -150,14 +153,21 @@ class ItemRepository(Generic[ModelT]):
         stored_keys = [self._requests.key(key) for key in keys]
         extra = {"ConsistentRead": True} if consistent else {}
         read = self._requests.reader.batch
-        found = batches.batch_get(self._caller, stored_keys, extra, read) if stored_keys else {}
+        own = [key for key in stored_keys if self._is_own(key)]
+        found = batches.batch_get(self._caller, own, extra, read) if own else {}
         return [found.get(identity(key)) for key in stored_keys]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
+        if not self._is_own(stored_key):
+            return False
         item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
         return bool(item) and not self._requests.guards.is_expired(item or {})
+
+    def _is_own(self, key: Item) -> bool:  # noqa: ARG002
+        """Tell whether a key can hold an item of the model; other kinds live beside some."""
+        return True
 
     @overload
     def update(self, item: ModelT, /, *, condition: ConditionBase | None = ...) -> ModelT: ...

@@ -19,6 +19,7 @@ from dynamodb_wrapper.models import (
 )
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.run_control import RunControl
+from dynamodb_wrapper.repositories.run_items import is_companion
 from dynamodb_wrapper.wire.expressions import field_absent
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class PipelineRunLogsRepository(RunControl):
 
         A run of run control ends with its lock freed and its pipeline's history moved on, in one
         transaction; a record of `create_run_log` is changed alone. Costs one or two read units
-        and 2 to 18 write units. See: GetItem, TransactWriteItems or UpdateItem.
+        and 2 to 16 write units. See: GetItem, TransactWriteItems or UpdateItem.
 
         Args:
             run_id: The run.
@@ -252,7 +253,7 @@ class PipelineRunLogsRepository(RunControl):
 def _refuse_companion(key: Any) -> None:
     """Refuse what run control keeps beside the runs: the lock and history of a pipeline."""
     run_id = key.get("run_id") if isinstance(key, Mapping) else key
-    if isinstance(run_id, str) and "#" in run_id:
+    if is_companion(run_id):
         raise ValidationError(
             f"{run_id!r} is no run but an item of run control; release() frees a pipeline."
         )

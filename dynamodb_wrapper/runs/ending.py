@@ -18,12 +18,14 @@ from dynamodb_wrapper.exceptions import (
     RunFinishError,
 )
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
+from dynamodb_wrapper.redaction import redact_known
 from dynamodb_wrapper.repositories.run_endings import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.cancelling import start_cancelling
 from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
 from dynamodb_wrapper.runs.outcomes import (
     Circumstances,
+    ProcessEndedError,
     outcome_of,
     stack_chunks,
     stack_text,
@@ -99,7 +101,7 @@ class Ending:
     def end_of_process(self, run: Run, within_seconds: float) -> None:
         """End a run that nobody ended before the process does: it did not succeed."""
         try:
-            left = SystemExit("The process ended before the run did.")
+            left = ProcessEndedError("The process ended before the run did.")
             self.end(run, left, within_seconds=within_seconds)
         except DynamoDBWrapperError as error:
             logger.error("%s", error)
@@ -148,7 +150,8 @@ class Ending:
         outcome = replace(outcome_of(error, around), end_time=self._services.clock())
         stage = None if error is None else run.stage_that_raised(error)
         if outcome.error is not None and stage is not None:
-            info = outcome.error.model_copy(update={"stage": stage})
+            named = redact_known(stage, self._services.secrets)
+            info = outcome.error.model_copy(update={"stage": named})
             outcome = replace(outcome, error=info)
         if outcome.status is not RunStatus.SUCCESS:
             return outcome

@@ -15,13 +15,17 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import RunErrorInfo, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.redaction import head, presentable, stored_text, tail
+from dynamodb_wrapper.redaction import head, presentable, redact_known, stored_text, tail
 from dynamodb_wrapper.repositories.run_chunks import chunks_of
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
 _WHOLE_STACK_CHARACTERS = 60_000  # at most 240 KB, however many bytes a character has
 _FRAMES = 12
+
+
+class ProcessEndedError(SystemExit):
+    """The process ended before its run did; with which code is not known."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome
     try:
         return _classified(error, around)
     except Exception:  # noqa: BLE001 - describing the error must not replace it
-        info = RunErrorInfo(type=type(error).__qualname__, message="<could not be described>")
+        kind = redact_known(type(error).__qualname__, around.secrets)
+        info = RunErrorInfo(type=kind, message="<could not be described>")
         return RunOutcome(RunStatus.FAILED, "exception", info)
 
 
@@ -87,7 +92,7 @@ def _classified(error: BaseException, around: Circumstances) -> RunOutcome:
 
 
 def _of_exit(error: SystemExit, around: Circumstances) -> RunOutcome:
-    code = _exit_code(error)
+    code = None if isinstance(error, ProcessEndedError) else _exit_code(error)
     if code == 0 and around.exit_zero == "success":
         return RunOutcome(RunStatus.SUCCESS)
     info = error_info(error, around.secrets)
@@ -104,7 +109,7 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     stack = stack_text(error, secrets)
     return RunErrorInfo(
-        type=_type_name(error),
+        type=redact_known(_type_name(error), secrets),
         message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
         fingerprint=fingerprint(error),
         stack_head=head(stack, _STACK_BYTES),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import WatermarkMove
-from dynamodb_wrapper.models.watermarks import is_behind, unpack
+from dynamodb_wrapper.models.watermarks import if_short, is_behind, unpack
 from dynamodb_wrapper.repositories.run_life import cursor_move
+from dynamodb_wrapper.repositories.run_names import checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.run_state import Cursor, CursorMove
 
 MAX_WATERMARKS = 50
-_NOTED_BYTES = 1024
 
 
 class Progress:
@@ -36,6 +36,7 @@ class Progress:
 
     def value(self, name: str) -> Any:
         """Return where the pipeline stands: what this run set, else what is stored, else None."""
+        checked_name(name, "A watermark")
         with self._lock:
             move = self._moves.get(name)
             if move is not None:
@@ -64,6 +65,7 @@ class Progress:
             return tuple(self._moves.values())
 
     def _cursor(self, name: str) -> Cursor:
+        checked_name(name, "A watermark")
         if name not in self._seen:
             self._seen[name] = self._read(name)
         return self._seen[name]
@@ -74,14 +76,9 @@ def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
     return {
         move.seen.name: WatermarkMove(
             value_type=move.value_type,
-            before=_short(move.seen.value),
+            before=if_short(move.seen.value),
             before_type=move.seen.value_type,
-            after=_short(move.value),
+            after=if_short(move.value),
         )
         for move in moves
     }
-
-
-def _short(value: Any) -> Any:
-    too_long = isinstance(value, (str, bytes)) and len(value) > _NOTED_BYTES
-    return None if too_long else value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import DataQualityResult, Metric, TableOutput
+from dynamodb_wrapper.runs import arguments
 from dynamodb_wrapper.runs.stages import checked, storable
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class RunRecords:
 
     def log_metrics(self, metrics: Mapping[str, Metric | float]) -> None:
         """Record metrics in one write; as `log_metric`."""
-        self._record_parts({("metrics", name): storable(value) for name, value in metrics.items()})
+        given = arguments.mapping(metrics, "metrics")
+        self._record_parts({("metrics", name): storable(value) for name, value in given.items()})
 
     def rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None

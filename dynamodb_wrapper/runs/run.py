@@ -279,7 +279,7 @@ class Run(RunRecords):
     def finish(self) -> None:
         """End a run of `RunTracker.start` as SUCCESS; repeating it says the same again.
 
-        Costs about 18 write units and a read unit. See: TransactWriteItems.
+        Costs as leaving the block of `RunTracker.run`. See: TransactWriteItems.
 
         Raises:
             RunFinishError: The end could not be stored, and had to be.

@@ -560,8 +560,7 @@ def test_runs_nobody_ended_fail_when_the_process_ends(
     runs = driver.hear()
     assert driver.exit_code() == code
     for run_id in runs:
-        status, reason, _ = end_of(tables, run_id)
-        assert (status, reason) == ("failed", "process_exit")
+        assert end_of(tables, run_id) == ("failed", "process_exit", None)
     assert "holder" not in state(tables, "exclusive")
 
 
