@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -160,6 +161,47 @@ def test_a_signal_during_a_blocking_spark_action_ends_run_body_jobs_and_process(
     assert driver.hear() == 0, "jobs go on"
     assert driver.exit_code() == code
     assert end_of(tables, run_id) == end
+    assert "holder" not in state(tables, "spark")
+
+
+def block_in_spark_by_default(config: DynamoDBConfig, pipe: Any, is_recorded: bool) -> None:
+    """As `block_in_spark`, without any option, and without a run where none is wanted."""
+    integration = SparkDynamoDBIntegration(config)
+    block: Any = integration.pipeline_run_context("spark") if is_recorded else nullcontext("")
+    session: Any = None
+    try:
+        with block as run_id:
+            session = integration.create_spark_session("spark")
+            tell_when_at_work(session, pipe, run_id)
+            session.range(1).selectExpr(SLEEP_FOR_EVER).collect()
+    except BaseException as error:
+        jobs: list[int] = []
+        elsewhere(lambda: jobs.extend(session.sparkContext.statusTracker().getActiveJobsIds()))
+        handler = signal.getsignal(signal.SIGINT)
+        pipe.send((type(error).__name__, getattr(handler, "__module__", None), len(jobs)))
+        raise
+
+
+AFTER_CTRL_C = {
+    "KeyboardInterrupt": ("cancelled", "user_cancel", None),
+    "Py4JError": ("failed", "exception", None),  # PySpark before 4
+}
+
+
+def test_ctrl_c_during_a_blocking_spark_action_does_what_it_does_without_a_run(
+    spark_installation: None, tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    bare = drivers.launch(block_in_spark_by_default, tables, is_recorded=False)
+    recorded = drivers.launch(block_in_spark_by_default, tables, is_recorded=True)
+    _, run_id = bare.hear(), recorded.hear()
+    for driver in (bare, recorded):
+        driver.signal(signal.SIGINT)
+    raised, handler, jobs = recorded.hear()
+    assert (raised, handler, jobs) == bare.hear()
+    assert str(handler).startswith("pyspark")
+    assert jobs == 1, "PySpark has learnt to cancel its jobs: say so in docs/runs.md"
+    assert recorded.exit_code() == bare.exit_code()
+    assert end_of(tables, run_id) == AFTER_CTRL_C[raised]
     assert "holder" not in state(tables, "spark")
 
 
