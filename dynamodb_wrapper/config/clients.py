@@ -31,7 +31,7 @@ class _Cache:
     """Clients of this process; a fork starts empty because sockets must not be shared."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
         self.clients: dict[DynamoDBConfig, Any] = {}
         self.loader: Any = None

@@ -58,17 +58,25 @@ def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome
         error: What left the body; None for a normal end.
         around: What else decides.
     """
-    if error is None:
-        if around.skip_reason is None:
-            return RunOutcome(RunStatus.SUCCESS)
-        detail = stored_text(around.skip_reason, around.secrets, _MESSAGE_BYTES)
-        return RunOutcome(RunStatus.SKIPPED, "nothing_to_do", fields={"status_detail": detail})
     try:
-        return _classified(error, around)
-    except Exception:  # noqa: BLE001 - describing the error must not replace it
-        kind = redact_known(type(error).__qualname__, around.secrets)
-        info = RunErrorInfo(type=kind, message="<could not be described>")
-        return RunOutcome(RunStatus.FAILED, "exception", info)
+        return _of_return(around) if error is None else _classified(error, around)
+    except Exception:  # noqa: BLE001 - describing the end must not replace it
+        return _undescribed(error, around)
+
+
+def _undescribed(error: BaseException | None, around: Circumstances) -> RunOutcome:
+    if error is None:  # only the reason of a skip is described
+        return RunOutcome(RunStatus.SKIPPED, "nothing_to_do")
+    kind = redact_known(type(error).__qualname__, around.secrets)
+    info = RunErrorInfo(type=kind, message="<could not be described>")
+    return RunOutcome(RunStatus.FAILED, "exception", info)
+
+
+def _of_return(around: Circumstances) -> RunOutcome:
+    if around.skip_reason is None:
+        return RunOutcome(RunStatus.SUCCESS)
+    detail = stored_text(around.skip_reason, around.secrets, _MESSAGE_BYTES)
+    return RunOutcome(RunStatus.SKIPPED, "nothing_to_do", fields={"status_detail": detail})
 
 
 def _classified(error: BaseException, around: Circumstances) -> RunOutcome:

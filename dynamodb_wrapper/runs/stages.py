@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.runs.run import Run
 
+logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
@@ -40,24 +42,47 @@ class Stage:
     def rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None
     ) -> None:
-        """Note how many rows the stage read, wrote and could not process."""
+        """Note how many rows the stage read, wrote and could not process; totals, not additions.
+
+        Sends nothing by itself.
+
+        Args:
+            read: Number of rows read.
+            written: Number of rows written.
+            failed: Number of rows that could not be processed.
+
+        Raises:
+            ValidationError: A count is negative or no whole number.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
         counts = {"records_read": read, "records_written": written, "records_failed": failed}
         self._note({name: value for name, value in counts.items() if value is not None})
 
     def metric(self, name: str, value: Metric | float) -> None:
-        """Note a metric of the stage; as `Run.log_metric`."""
+        """Note a metric of the stage; the same name again replaces it. Sends nothing by itself.
+
+        Args:
+            name: Name of the metric.
+            value: A number or a text; NaN and the infinities are stored as text.
+
+        Raises:
+            ValidationError: The value is no number and no text.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
         checked_name(name, "A metric")
         self._note({"metrics": {**self._info.metrics, name: storable(value)}})
 
     def skip(self) -> None:
-        """Note that there was nothing to do: the stage ends as SKIPPED."""
-        self._change({"status": StageStatus.SKIPPED})
+        """Note that there was nothing to do: the stage ends as SKIPPED. Sends nothing by itself.
+
+        Raises:
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
+        self._note({"status": StageStatus.SKIPPED})
 
     def __enter__(self) -> Stage:
         self._change({"start_time": self._run.clock()})
-        parts = {("stages", self.name): self._info, ("current_stage",): self.name}
-        self._run.check_parts(parts)
-        self._run.recorder.record(parts)
+        self._run.record_parts({("stages", self.name): self._info, ("current_stage",): self.name})
         return self
 
     def __exit__(
@@ -66,6 +91,9 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self._run.is_open:
+            logger.debug("Stage %s outlived run %s.", self.name, self._run.run_id)
+            return  # what leaves the stage goes on
         end = not_before(self._info.start_time, self._run.clock())
         values: dict[str, Any] = {
             "end_time": end,
@@ -82,6 +110,7 @@ class Stage:
 
     def _note(self, values: dict[str, Any]) -> None:
         """Refuse what cannot be stored here, where its caller sees it, and not at the end."""
+        self._run.require_open()
         self._run.check_parts({("stages", self.name): self._changed(values)})
         self._change(values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from dynamodb_wrapper.exceptions import (
     AlreadyRunningError,
@@ -77,6 +77,13 @@ class RunTracker(RunOperations):
         super().__init__(services, Reaping(services))
         self._opening = Opening(services, Ending(services), self._reaping)
 
+    def __reduce__(self) -> NoReturn:
+        raise ValidationError(
+            "A RunTracker cannot be pickled or copied: it holds connections, hooks and the runs of "
+            "this process. Pass its config, which leaves credentials out when it is pickled, and "
+            "make a RunTracker there."
+        )
+
     def run(
         self,
         pipeline_id: str,
@@ -90,10 +97,13 @@ class RunTracker(RunOperations):
         """Return a context manager that records its block as a run and yields the `Run`.
 
         An exception leaves the block as the same object. In the main thread SIGTERM becomes
-        `SystemExit` in the block, unless the program has a handler of its own. Entering costs
-        8 to 12 write units and two read units, each beat a write unit per KB of the run, leaving
-        10 to 16 write units and a read unit. A run key costs two write units of each and a read
-        unit more, a watermark two write units on leaving. See: TransactWriteItems.
+        `SystemExit` in the block, unless the program has a handler of its own. Once the block has
+        been left it may be entered again, which is another run.
+
+        The call sends nothing. Entering costs 8 to 12 write units and two read units, each beat a
+        write unit per KB of the run, leaving 10 to 16 write units and a read unit. A run key costs
+        two write units of each and a read unit more, a watermark two write units on leaving.
+        See: TransactWriteItems.
 
         Args:
             pipeline_id: The pipeline.
@@ -110,6 +120,8 @@ class RunTracker(RunOperations):
             AlreadyRunningError: A live run holds the pipeline, or works at the run key.
             AlreadySucceededError: The run key has succeeded.
             RunStartError: The start could not be stored; the block is not entered.
+            ValidationError: The run key, a parameter or a tag cannot be stored, or the block has
+                been entered and not left.
             RunFinishError: On leaving: the block raised nothing, and the end of its run could not
                 be stored although a lock, a run key or a watermark depends on it.
         """
