@@ -20,12 +20,13 @@ from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import plain
+from dynamodb_wrapper.wire.flow import WORKERS, Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from boto3.dynamodb.conditions import ConditionBase
 
@@ -145,16 +146,32 @@ class ItemRepository(Generic[ModelT]):
             raise self._not_found(self._requests.key(key), "GetItem")
         return found
 
-    def get_many(self, keys: Iterable[Any], *, consistent: bool = False) -> list[ModelT | None]:
+    def get_many(
+        self,
+        keys: Iterable[Any],
+        *,
+        consistent: bool = False,
+        workers: int = WORKERS,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> list[ModelT | None]:
         """Return the items of keys, in the order and number of the keys; None where there is none.
 
         Costs as `get` per distinct key; 100 keys per request. See: BatchGetItem.
+
+        Args:
+            keys: Keys, or models.
+            consistent: Reads the newest state.
+            workers: Requests under way at once, at most 256.
+            rate: Read units per second, on average over seconds; none is lost.
+            on_progress: Called with a `Progress` after each reply, in this thread.
         """
+        flow = Flow(workers, limiter_of(rate), on_progress)
         stored_keys = [self._requests.key(key) for key in keys]
         extra = {"ConsistentRead": True} if consistent else {}
         read = self._requests.reader.batch
         own = [key for key in stored_keys if self._is_own(key)]
-        found = batches.batch_get(self._caller, own, extra, read) if own else {}
+        found = batches.batch_get(self._caller, own, extra, read, flow)
         return [found.get(identity(key)) for key in stored_keys]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
