@@ -5,8 +5,9 @@ Importing the package loads neither boto3 nor pyspark nor pyarrow; names are loa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.lazy import loader
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import Attr, Key
@@ -91,6 +92,8 @@ if TYPE_CHECKING:
         Page,
         PipelineConfigRepository,
         PipelineRunLogsRepository,
+        Progress,
+        RateLimiter,
         Results,
         TableConfigRepository,
         Transaction,
@@ -187,6 +190,8 @@ _HOMES = {
         "Page",
         "PipelineConfigRepository",
         "PipelineRunLogsRepository",
+        "Progress",
+        "RateLimiter",
         "Results",
         "TableConfigRepository",
         "Transaction",
@@ -201,16 +206,8 @@ _HOMES = {
     ),
     "dynamodb_wrapper.spark": ("SparkDynamoDBIntegration",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
 if not TYPE_CHECKING:  # type checkers see the imports above, and refuse a misspelled name
-
-    def __getattr__(name: str) -> Any:
-        home = _HOME_OF.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(home), name)
+    __getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
@@ -263,6 +260,8 @@ __all__ = [
     "PipelineRunLog",
     "PipelineRunLogsRepository",
     "PipelineType",
+    "Progress",
+    "RateLimiter",
     "Resources",
     "Results",
     "Run",

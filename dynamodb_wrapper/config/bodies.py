@@ -106,7 +106,8 @@ class RawResponse(dict[str, Any]):
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         """Return an entry, set where it was missing."""
-        self.parse()
+        if not super().__contains__(name):
+            self.parse()
         return super().setdefault(name, default)
 
     def pop(self, name: str, *default: Any) -> Any:

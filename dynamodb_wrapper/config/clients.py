@@ -31,7 +31,7 @@ class _Cache:
     """Clients of this process; a fork starts empty because sockets must not be shared."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
         self.clients: dict[DynamoDBConfig, Any] = {}
         self.loader: Any = None
@@ -114,7 +114,8 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
     longest = config.operation_timeout_seconds
     try:
         session = _create_session(config, cache)
-        client = session.client(
+        # What `boto3.client` returns as well; importing boto3 takes longer than making it.
+        client = session.create_client(
             "dynamodb",
             region_name=config.region_name,
             endpoint_url=config.endpoint_url,
@@ -146,11 +147,7 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
 
 
 def _create_session(config: DynamoDBConfig, cache: _Cache) -> Any:
-    import boto3.session
-    import botocore.session
-
-    core = botocore.session.Session(profile=config.profile_name)
-    keep_bodies(core)
+    core = _new_session(config)
     if cache.loader is None:
         cache.loader = core.get_component("data_loader")
     else:
@@ -162,23 +159,29 @@ def _create_session(config: DynamoDBConfig, cache: _Cache) -> Any:
             config.aws_secret_access_key.get_secret_value(),
             token.get_secret_value() if token is not None else None,
         )
-    session = boto3.session.Session(botocore_session=core, region_name=config.region_name)
-    return _assume_role(session, core, config, config.role_arn) if config.role_arn else session
+    return _assume_role(core, config, config.role_arn) if config.role_arn else core
 
 
-def _assume_role(source: Any, core: Any, config: DynamoDBConfig, role_arn: str) -> Any:
-    import boto3.session
+def _new_session(config: DynamoDBConfig) -> Any:
     import botocore.session
+
+    session = botocore.session.Session(profile=config.profile_name)
+    keep_bodies(session)
+    if config.region_name is not None:
+        session.set_config_variable("region", config.region_name)
+    return session
+
+
+def _assume_role(core: Any, config: DynamoDBConfig, role_arn: str) -> Any:
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=core.create_client,
-        source_credentials=source.get_credentials(),
+        source_credentials=core.get_credentials(),
         role_arn=role_arn,
         extra_args={"RoleSessionName": "dynamodb-wrapper"},
     )
-    target = botocore.session.Session(profile=config.profile_name)
-    keep_bodies(target)
+    target = _new_session(config)
     target.register_component("data_loader", core.get_component("data_loader"))
     # botocore offers no public setter for renewable credentials; its own provider chain does:
     # a provider placed first in the chain is asked first and renews them by itself.
@@ -186,7 +189,7 @@ def _assume_role(source: Any, core: Any, config: DynamoDBConfig, role_arn: str) 
         refresh_using=fetcher.fetch_credentials, method="assume-role"
     )
     target.get_component("credential_provider").providers.insert(0, _RoleProvider(credentials))
-    return boto3.session.Session(botocore_session=target, region_name=config.region_name)
+    return target
 
 
 class _RoleProvider:

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.exceptions import BatchWriteError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
 from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
 from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
-from dynamodb_wrapper.wire import batches
+from dynamodb_wrapper.wire.batch_writes import Write, batch_write
 from dynamodb_wrapper.wire.decoding import stored_items
+from dynamodb_wrapper.wire.flow import WORKERS, Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.paging import raw_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from boto3.dynamodb.conditions import ConditionBase
@@ -45,43 +45,70 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
     # ---- many items ----------------------------------------------------------------------------
 
-    def put_many(self, items: Iterable[ModelT]) -> int:
+    def put_many(
+        self,
+        items: Iterable[ModelT],
+        *,
+        workers: int = WORKERS,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> int:
         """Store items, replacing what their keys hold; return how many DynamoDB accepted.
 
-        All are checked before the first is sent, and refreshed in place once stored. Items of
-        one key are written in their order; of several that share a request only the last is sent
-        and counted. 25 per request; what DynamoDB leaves unprocessed is resent. Costs as `put` for
-        each. See: BatchWriteItem.
+        A list or tuple is checked whole before the first request is sent. Anything else is taken
+        as it is written, so that no more than the requests under way are in memory. Items are
+        refreshed in place once stored. Those of one key are written in their order; of several that
+        share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
+        unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
+
+        Args:
+            items: Models.
+            workers: Requests under way at once, at most 256.
+            rate: Write units per second, on average over seconds.
+            on_progress: Called with a `Progress` after each request, in this thread.
 
         Raises:
-            BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
+            BatchWriteError: It stopped half way; what was taken and not written is in
+                `unprocessed`. Safe to repeat.
             ValidationError: An item cannot be stored; nothing was sent.
         """
-        writes, stamped = [], []
-        for item in items:
-            write = self._put_write(item, None)
-            writes.append(batches.Write(write.key, write.request["Item"], item, write.size_bytes))
-            stamped.append((item, write.values))
-        try:
-            written = batches.batch_write(self._caller, writes)
-        except BatchWriteError as error:
-            left = {id(item) for item in error.unprocessed}
-            _refresh([(item, values) for item, values in stamped if id(item) not in left])
-            raise
-        _refresh(stamped)
-        return written
+        flow = Flow(workers, limiter_of(rate), on_progress)
+        values: dict[int, dict[str, Any]] = {}
 
-    def delete_many(self, keys: Iterable[Any]) -> int:
+        def write_of(item: ModelT) -> Write:
+            write = self._put_write(item, None)
+            batched = Write(write.key, write.request["Item"], item, write.size_bytes)
+            values[id(batched)] = write.values
+            return batched
+
+        def note(written: list[Write]) -> None:
+            for write in written:
+                refreshed(write.given, values.pop(id(write)))
+
+        writes = _all_or_lazily(map(write_of, items), items)
+        return batch_write(self._caller, writes, flow, note)
+
+    def delete_many(
+        self,
+        keys: Iterable[Any],
+        *,
+        workers: int = WORKERS,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> int:
         """Delete the items of keys; return how many requests DynamoDB accepted.
 
-        A key without an item counts as well. 25 per request. Costs as `delete` for each.
-        See: BatchWriteItem.
+        A key without an item counts as well. 25 per request. Costs as `delete` for each; checked
+        and sent as by `put_many`. See: BatchWriteItem.
 
         Raises:
-            BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
+            BatchWriteError: It stopped half way; what was taken and not deleted is in
+                `unprocessed`. Safe to repeat.
         """
-        writes = [batches.Write(self._requests.key(key), None, key) for key in keys]
-        return batches.batch_write(self._caller, writes)
+        flow = Flow(workers, limiter_of(rate), on_progress)
+        deletions = (Write(self._requests.key(key), None, key) for key in keys)
+        writes = _all_or_lazily(deletions, keys)
+        return batch_write(self._caller, writes, flow, lambda _: None)
 
     @overload
     def query(
@@ -95,6 +122,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         descending: bool = ...,
         consistent: bool = ...,
         into: None = ...,
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[ModelT]: ...
     @overload
     def query(
@@ -108,6 +137,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         descending: bool = ...,
         consistent: bool = ...,
         into: type[SmallerT],
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[SmallerT]: ...
     def query(
         self,
@@ -120,6 +151,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         descending: bool = False,
         consistent: bool = False,
         into: type[BaseModel] | None = None,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> Any:
         """Return the items of one partition, lazily and in the order of the sort key.
 
@@ -137,6 +170,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             descending: Whether the order is reversed.
             consistent: Reads the newest state; not possible on an index.
             into: A smaller model; only its attributes are transferred.
+            rate: Read units per second, on average over seconds.
+            on_progress: Called with a `Progress` after each reply, in the thread that iterates.
 
         Raises:
             IndexNotFoundError: The table lacks the index.
@@ -149,6 +184,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             descending=descending,
             consistent=consistent,
             into=into,
+            rate=rate,
+            on_progress=on_progress,
         )
         return self._results(partition, sort, reading)
 
@@ -162,6 +199,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = ...,
         consistent: bool = ...,
         into: None = ...,
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[ModelT]: ...
     @overload
     def scan(
@@ -173,6 +212,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = ...,
         consistent: bool = ...,
         into: type[SmallerT],
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[SmallerT]: ...
     def scan(
         self,
@@ -183,6 +224,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = 1,
         consistent: bool = False,
         into: type[BaseModel] | None = None,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> Any:
         """Return the items of the whole table, lazily and in no order.
 
@@ -192,9 +235,11 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             where: Filter.
             index: Scans an index instead.
             limit: Items returned at most.
-            segments: Parts that are read side by side, in as many threads.
+            segments: Parts that are read side by side, in as many threads; at most 256.
             consistent: Reads the newest state; not possible on an index.
             into: A smaller model; only its attributes are transferred.
+            rate: Read units per second, on average over seconds.
+            on_progress: Called with a `Progress` after each reply, in the thread that iterates.
 
         See: Scan
         """
@@ -205,6 +250,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             segments=segments,
             consistent=consistent,
             into=into,
+            rate=rate,
+            on_progress=on_progress,
         )
         return Results(self._caller, self.table, Queries(self._requests).scan(reading))
 
@@ -277,6 +324,6 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         return Results(self._caller, self.table, plan)
 
 
-def _refresh(stamped: list[tuple[Any, dict[str, Any]]]) -> None:
-    for item, values in stamped:
-        refreshed(item, values)
+def _all_or_lazily(writes: Iterable[Write], given: Iterable[Any]) -> Iterable[Write]:
+    """Return all writes of a list or tuple, so that a wrong one is found before any is sent."""
+    return list(writes) if isinstance(given, (list, tuple)) else writes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,9 @@ _TOO_LONG_SECONDS = 20.0
 _MAX_BITS = 64
 
 
+_adding = threading.Lock()
+
+
 @dataclass
 class Consumed:
     """Capacity that requests consumed, as DynamoDB reported it.
@@ -65,10 +69,11 @@ class Consumed:
     requests: int = 0
 
     def add(self, other: Consumed) -> None:
-        """Add what other requests consumed."""
-        self.read_units += other.read_units
-        self.write_units += other.write_units
-        self.requests += other.requests
+        """Add what other requests consumed; safe from several threads."""
+        with _adding:
+            self.read_units += other.read_units
+            self.write_units += other.write_units
+            self.requests += other.requests
 
 
 _meters: ContextVar[tuple[tuple[object, Consumed], ...]] = ContextVar("meters", default=())
