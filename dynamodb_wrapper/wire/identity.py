@@ -31,7 +31,7 @@ def key_in(item: Item, names: Iterable[str]) -> Item:
     Raises:
         ServiceError: It has not.
     """
-    names = list(names)
+    names = dict.fromkeys(names)
     key = {name: item[name] for name in names if name in item} if isinstance(item, dict) else {}
     if len(key) < len(names) or not is_item(key):
         raise unreadable(f"an item is without its key {', '.join(names)}")
