@@ -103,7 +103,7 @@ class RunEnds:
             ) from error
         mine = stored.writer == run.writer
         if mine and stored.status is outcome.status:
-            if outcome.moves and stored.end_time != outcome.end_time:
+            if outcome.moves and not _is_the_same_end(stored, outcome):
                 raise self._not_moved(run, outcome) from error
             return stored
         if mine and may_finish_late(stored.status, stored.superseded_by):
@@ -217,6 +217,12 @@ def _refused_kinds(actions: list[Action], error: TransactionCanceledError) -> se
             key = action.key["run_id"]["S"]
             refused.add(next((v for mark, v in marks.items() if key.startswith(mark)), "RUN"))
     return refused
+
+
+def _is_the_same_end(stored: PipelineRunLog, outcome: RunOutcome) -> bool:
+    """Tell whether a run was ended by this very outcome; by hand it is without watermarks."""
+    noted = stored.watermarks or stored.watermark_conflict or "watermarks" not in outcome.fields
+    return bool(noted) and stored.end_time == outcome.end_time
 
 
 def _without_moves(outcome: RunOutcome) -> RunOutcome:

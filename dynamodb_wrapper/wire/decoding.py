@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_AT_ONCE = 64
+"""Items taken apart before they are validated; more keep the garbage collector busy."""
+
 
 @dataclass
 class Counts:
@@ -185,8 +188,11 @@ class ItemReader(Generic[ModelT]):
                 places = None
             else:
                 items = [items[place] for place in places]
-        # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
-        models = self._validate(made.unwrap(items), strict=False, context=STORED)
+        models: list[ModelT] = []
+        for begin in range(0, len(items), _AT_ONCE):
+            # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
+            values = made.unwrap(items[begin : begin + _AT_ONCE])
+            models += self._validate(values, strict=False, context=STORED)
         self.counts.add(len(models), 0)
         return models, places
 

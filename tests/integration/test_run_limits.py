@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dynamodb_wrapper.exceptions import RunFinishError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, StageStatus
 from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.repositories.run_life import MAX_WATERMARK_BYTES
@@ -142,6 +143,21 @@ def test_its_watermarks_move_and_repeating_the_end_says_the_same(tables: DynamoD
     again = tracker.runs.finish_run(run.record, run.outcome)
     assert again.end_time == again.start_time
     assert tracker.watermark("exclusive", "position") == 7
+
+
+def test_an_end_by_hand_at_the_very_same_moment_is_not_taken_for_the_runs_own(
+    tables: DynamoDBConfig,
+) -> None:
+    ahead = Clock()
+    ahead.now += timedelta(hours=1)
+    tracker = RunTracker(tables, clock=ahead)
+    run = tracker.start("exclusive")
+    run.advance_watermark("position", 7)
+    by_hand = tracker.runs.update_run_status(run.run_id, RunStatus.SUCCESS)
+    assert by_hand.end_time == ahead.now  # no end is before its start
+    with pytest.raises(RunFinishError, match="without its watermarks"):
+        run.finish()
+    assert tracker.watermark("exclusive", "position") is None
 
 
 def test_a_holder_released_by_a_clock_behind_its_own_ends_when_it_began(
