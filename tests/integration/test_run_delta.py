@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
     from tests.engines import Engine
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 
 
