@@ -59,7 +59,7 @@ def read_answer(connection: socket.socket) -> Answer:
     while end < 0:
         more = connection.recv(_FIRST_BYTES)
         if not more:
-            raise ConnectionResetError("the connection was closed within the head of a reply")
+            return _by_http_client(received, connection)
         received += more
         if len(received) > _LONGEST_HEAD:
             raise HTTPException("the head of a reply does not end")
