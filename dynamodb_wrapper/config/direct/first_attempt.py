@@ -58,6 +58,11 @@ def begun() -> float | None:
     return _call.begun
 
 
+def is_prepared_only() -> bool:
+    """Whether this thread's call only prepares a request."""
+    return _call.is_prepared_only
+
+
 @contextmanager
 def prepared_only() -> Iterator[None]:
     """Have the call inside the block raise `PreparedOnly` instead of sending."""

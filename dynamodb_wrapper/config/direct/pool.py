@@ -14,6 +14,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    HTTPClientError,
     ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
@@ -112,6 +113,8 @@ class Road:
             return ReadTimeoutError(endpoint_url=self.url, error=error)
         if isinstance(error, ssl.SSLError):
             return SSLError(endpoint_url=self.url, error=error)
+        if isinstance(error, ValueError):
+            return HTTPClientError(error=error)
         return ConnectionClosedError(endpoint_url=self.url, error=error)
 
 
@@ -139,7 +142,7 @@ class Pool:
             with suppress(BrokenPipeError):  # the reply may say why
                 connection.sendall(request)
             answer = read_answer(connection)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             connection.close()
             raise self.road.failure(error) from error
         except BaseException:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FIRST_BYTES = 65_536
 _LONGEST_HEAD = 262_144
+_LONGEST_LENGTH = 8  # digits; DynamoDB's replies end at 16 MB
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -51,6 +52,7 @@ def read_answer(connection: socket.socket) -> Answer:
     Raises:
         OSError: The connection broke or nothing came in time.
         HTTPException: What came is no HTTP.
+        ValueError: As well.
     """
     received = connection.recv(_FIRST_BYTES)
     if not received:
@@ -69,8 +71,9 @@ def read_answer(connection: socket.socket) -> Answer:
     status, length = head[0][9:12], headers.get("content-length", "")
     if (
         not head[0].startswith("HTTP/1.1 ")
-        or not status.isdigit()
-        or not length.isdigit()
+        or not status.isdecimal()
+        or not length.isdecimal()
+        or len(length) > _LONGEST_LENGTH
         or "transfer-encoding" in headers
         or int(status) < 200
         or int(status) in _WITHOUT_BODY

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dynamodb_wrapper.config.direct.skew import Skew
+
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, "
     r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
@@ -40,12 +42,13 @@ class Signer:
     Args:
         prepared: What botocore would send.
         credentials: What it was signed with, frozen.
+        skew: Corrects the clock.
 
     Raises:
         UnknownSignatureError: It is signed in another way or with other credentials.
     """
 
-    def __init__(self, prepared: Any, credentials: Any) -> None:
+    def __init__(self, prepared: Any, credentials: Any, skew: Skew) -> None:
         headers = {name.lower(): _text(value) for name, value in prepared.headers.items()}
         match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
         if match is None or _DATE not in headers or _TARGET not in headers:
@@ -56,6 +59,7 @@ class Signer:
         parts = urlsplit(prepared.url)
         self.url = prepared.url
         self._secret = credentials.secret_key
+        self._skew = skew
         self._prefix = headers[_TARGET].partition(".")[0]
         self._canonical = _canonical_parts(parts, headers, signed)
         self._authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/"
@@ -81,17 +85,30 @@ class Signer:
         return (
             f"POST {target or self._path} HTTP/1.1\r\n{self._fixed}"
             f"X-Amz-Target: {wanted}\r\nX-Amz-Date: {now}\r\n"
-            f"Authorization: {self._authorization}{now[:8]}/{self._scope}{self._rest}"
-            f"{self._signature(wanted, now, body)}\r\n"
+            f"Authorization: {self._authorized(wanted, now, body)}\r\n"
             f"amz-sdk-invocation-id: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode("latin-1")
+
+    def sign_again(self, request: Any) -> None:
+        """Sign a request of botocore's by the corrected clock, if it has the same credentials."""
+        now, headers = self._now(), request.headers
+        if not _text(headers["Authorization"]).startswith(self._authorization):
+            return
+        signed = self._authorized(_text(headers["X-Amz-Target"]), now, request.data)
+        for name, value in (("X-Amz-Date", now), ("Authorization", signed)):
+            del headers[name]
+            headers[name] = value
+
+    def _authorized(self, target: str, now: str, body: bytes) -> str:
+        signature = self._signature(target, now, body)
+        return f"{self._authorization}{now[:8]}/{self._scope}{self._rest}{signature}"
 
     @property
     def _scope(self) -> str:
         return f"{self._region}/{self._service}/aws4_request"
 
     def _now(self) -> str:
-        second = int(time.time())
+        second = int(time.time() + self._skew.seconds)
         known, text = self._of_second
         if second != known:
             text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))

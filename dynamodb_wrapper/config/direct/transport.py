@@ -18,6 +18,7 @@ from dynamodb_wrapper.config.bodies import RAW, raw_reply, write_body
 from dynamodb_wrapper.config.direct import first_attempt
 from dynamodb_wrapper.config.direct.pool import Pool
 from dynamodb_wrapper.config.direct.signing import Signer, UnknownSignatureError
+from dynamodb_wrapper.config.direct.skew import Skew
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.config.clock import Clock
     from dynamodb_wrapper.config.direct.listeners import Listeners
+    from dynamodb_wrapper.config.direct.replies import Answer
     from dynamodb_wrapper.config.direct.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ class _Way:
     signer: Signer
     pool: Pool
     target: str | None
+
+    def exchange(self, operation: str, body: bytes) -> Answer:
+        return self.pool.exchange(self.signer.head(operation, body, self.target) + body)
 
 
 class DirectTransport:
@@ -70,11 +75,14 @@ class DirectTransport:
         self._clock = clock
         self._is_demanded = is_demanded
         self._way: _Way | None = None
+        self._unknown: Any = None  # credentials that make signatures nobody here knows
         self._why_not: str | None = None
         self._quota_used = 0
+        self._skew = Skew()
         self.requests = 0
         """Requests answered at the first attempt, past the client."""
         first_attempt.register(client)
+        client.meta.events.register_last("request-created.dynamodb", self._correct_date)
 
     def send(self, operation: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
         """Return the response to a request, its body under `RAW`.
@@ -94,7 +102,9 @@ class DirectTransport:
         begun = time.monotonic()
         body = write_body(request)
         try:
-            answer = way.pool.exchange(way.signer.head(operation, body, way.target) + body)
+            answer = way.exchange(operation, body)
+            if self._skew.explains(answer):
+                answer = way.exchange(operation, body)
         except HTTPClientError as error:
             return self._after(error, begun, method, request)
         if not answer.is_clean:
@@ -126,25 +136,23 @@ class DirectTransport:
             return None
         credentials = self._credentials.get_frozen_credentials()
         way = self._way
-        if way is None or way.credentials != credentials:
-            way = self._way = self._prepared(credentials, method, request)
-        return way
+        if way is not None and way.credentials == credentials:
+            return way
+        if credentials == self._unknown and not self._is_demanded:
+            return None
+        self._way = self._way_like_the_clients(credentials, method, request)
+        return self._way
 
-    def _prepared(self, credentials: Any, method: str, request: Mapping[str, Any]) -> _Way | None:
+    def _way_like_the_clients(
+        self, credentials: Any, method: str, request: Mapping[str, Any]
+    ) -> _Way | None:
         """Learn from the client how it would send a request."""
+        prepared = self._prepared(method, request)
         try:
-            with first_attempt.prepared_only():
-                self._by_client(method, request)
-        except first_attempt.PreparedOnly as found:
-            prepared = found.request
-        try:
-            signer = Signer(prepared, credentials)
+            signer = Signer(prepared, credentials, self._skew)
         except UnknownSignatureError as error:
-            if self._is_demanded and credentials == self._credentials.get_frozen_credentials():
-                raise ConfigurationError(
-                    f"transport='direct' cannot be used: a request was prepared and {error}. "
-                    "Leave the signature to its default, or choose transport='auto'."
-                ) from error
+            if credentials == self._credentials.get_frozen_credentials():
+                self._remember_unknown(credentials, error)
             self._tell(f"a request was prepared and {error}")
             return None
         road = self._settings.road_to(prepared.url)
@@ -152,6 +160,22 @@ class DirectTransport:
         pool = before.pool if before is not None and before.pool.road == road else None
         target = prepared.url if road.proxy is not None and road.tls is None else None
         return _Way(credentials, signer, pool or Pool(road, self._settings.pool_size), target)
+
+    def _remember_unknown(self, credentials: Any, error: Exception) -> None:
+        self._unknown = credentials
+        if self._is_demanded:
+            raise ConfigurationError(
+                f"transport='direct' cannot be used: a request was prepared and {error}. Leave the "
+                "signature to its default, or choose transport='auto'."
+            ) from error
+
+    def _prepared(self, method: str, request: Mapping[str, Any]) -> Any:
+        try:
+            with first_attempt.prepared_only():
+                self._by_client(method, request)
+        except first_attempt.PreparedOnly as found:
+            return found.request
+        raise RuntimeError("The boto3 client answered a request without sending it.")
 
     def _by_client(self, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
         with raw_reply():
@@ -176,6 +200,12 @@ class DirectTransport:
             model=self._client.meta.service_model.operation_model(operation),
             context={},
         )
+
+    def _correct_date(self, request: Any, **_: Any) -> None:
+        """Sign what the client sends by DynamoDB's clock, if this machine's is wrong."""
+        way = self._way
+        if self._skew.seconds and way is not None and not first_attempt.is_prepared_only():
+            way.signer.sign_again(request)
 
     def _tell(self, why_not: str) -> None:
         if why_not != self._why_not:
