@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import gzip
 import json
 import socket
@@ -9,6 +10,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
@@ -51,10 +53,18 @@ class MisbehavingServer:
 
     Args:
         tls: Certificates, for https.
-        proxies: Answers CONNECT as a proxy would.
+        is_proxy: Answers CONNECT as a proxy would, then the request itself.
+        host: Address of this machine.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, is_proxy: bool = False) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        *,
+        is_proxy: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._host = host
         self._tls = tls
         self._is_proxy = is_proxy
         self._script: list[Behaviour] = [found]
@@ -66,7 +76,7 @@ class MisbehavingServer:
         self.tunnels: list[dict[str, str]] = []
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+        self._listener = socket.create_server((self._host, 0), backlog=50)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -80,7 +90,7 @@ class MisbehavingServer:
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://{self._host}:{self.port}"
 
     def does(self, *script: Behaviour) -> None:
         """Behave like this from the next request on; forget what was."""
@@ -274,6 +284,11 @@ def says_more_than_it_announced(request: Request) -> bool:
 def no_http(request: Request) -> bool:
     request.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
     return False
+
+
+def seconds_of(moment: time.struct_time) -> float:
+    """Return a moment of UTC in seconds."""
+    return calendar.timegm(moment)
 
 
 # ---- certificates --------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ class Connection:
                     "connection must not be shared: make the repository anew in this process."
                 )
             self._made, self._pid = _made_for(self._config), os.getpid()
+        if self._made.direct is not None:
+            self._made.direct.listeners.adopt()
         return self._made
 
 

@@ -2,98 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
-import botocore.handlers
 import pytest
-from pydantic import BaseModel
 
 from dynamodb_wrapper.config import Connection, DynamoDBConfig
-from dynamodb_wrapper.exceptions import DynamoDBWrapperError
-from dynamodb_wrapper.models import Table
+from dynamodb_wrapper.exceptions import (
+    DynamoDBWrapperError,
+    ItemAlreadyExistsError,
+    ItemNotFoundError,
+    TableNotFoundError,
+)
 from dynamodb_wrapper.repositories import BaseDynamoRepository
 from tests import misbehaving
-from tests.misbehaving import Authority, MisbehavingServer
+from tests.transports import ORDERS, TRANSPORTS, Order, orders, outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.misbehaving import MisbehavingServer
 
-TRANSPORTS = ("boto3", "direct")
+Chosen = BaseDynamoRepository[Order]
 
-
-class Order(BaseModel):
-    customer_id: str
-    order_id: str
-    note: str = ""
-
-
-ORDERS = Table("orders", Order, partition_key="customer_id", sort_key="order_id")
-
-
-@pytest.fixture(autouse=True)
-def _only_own_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what other tests have given all clients: moto, once imported, is in each."""
-    own = [entry for entry in botocore.handlers.BUILTIN_HANDLERS if "moto" not in repr(entry[1])]
-    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", own)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    if shutil.which("openssl") is None:
-        pytest.skip("NOT TESTED: TLS. There is no openssl to make certificates with.")
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(params=["http", "https"])
-def server(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MisbehavingServer]:
-    """An endpoint, plainly and behind TLS with a private authority."""
-    tls = None
-    if request.param == "https":
-        authority = request.getfixturevalue("authority")
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
-        tls = authority.server_context()
-    with MisbehavingServer(tls) as running:
-        yield running
-
-
-def config_of(url: str, transport: str, **settings: Any) -> DynamoDBConfig:
-    given = {"max_attempts": 3, "read_timeout_seconds": 0.4, "connect_timeout_seconds": 2}
-    return DynamoDBConfig.for_local_development(url, transport=transport, **{**given, **settings})
-
-
-def orders(url: str, transport: str, **settings: Any) -> BaseDynamoRepository[Order]:
-    return BaseDynamoRepository(config_of(url, transport, **settings), ORDERS)
-
-
-def told(error: DynamoDBWrapperError) -> dict[str, Any]:
-    """Return everything an error says, but what no two requests have in common."""
-    response = getattr(error.__cause__, "response", None) or {}
-    metadata = response.get("ResponseMetadata", {})
-    return {
-        "error": type(error),
-        "code": error.error_code,
-        "retryable": error.retryable,
-        "request": error.request_id,
-        "cause": [cls.__name__ for cls in type(error.__cause__).__mro__],  # made per client
-        "text": str(error),
-        **{name: value for name, value in response.items() if name != "ResponseMetadata"},
-        "status": metadata.get("HTTPStatusCode"),
-        "retries": metadata.get("RetryAttempts"),
-        "headers": metadata.get("HTTPHeaders"),
-        "exhausted": metadata.get("MaxAttemptsReached"),
-    }
-
-
-def outcome(repository: BaseDynamoRepository[Order]) -> Any:
-    try:
-        return repository.get(("c", "o"))
-    except DynamoDBWrapperError as error:
-        return told(error)
+pytestmark = pytest.mark.usefixtures("only_own_handlers")
 
 
 @pytest.mark.parametrize("name", misbehaving.EVERY)
@@ -121,3 +50,73 @@ def test_a_clean_answer_comes_by_the_transport_that_was_chosen(
         assert repository.get(("c", "o")) == Order(customer_id="c", order_id="o", note="x" * 100)
     assert server.connections == 1
     assert (direct.requests if direct else 0) == (3 if transport == "direct" else 0)
+
+
+# ---- real engines --------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=TRANSPORTS)
+def chosen(request: pytest.FixtureRequest, config: DynamoDBConfig) -> Chosen:
+    """A table on each engine in turn, by each transport."""
+    repository = BaseDynamoRepository(
+        config.model_copy(update={"transport": request.param}), ORDERS
+    )
+    repository.create_table()
+    return repository
+
+
+def named(*numbers: int) -> list[Order]:
+    return [Order(customer_id="c", order_id=f"o{number}") for number in numbers]
+
+
+def test_items_are_written_read_changed_and_deleted(chosen: Chosen) -> None:
+    (order,) = named(1)
+    chosen.create(order)
+    assert chosen.get(("c", "o1")) == order
+    assert chosen.update(("c", "o1"), set={"note": "changed"}).note == "changed"
+    chosen.put(order)
+    chosen.delete(("c", "o1"))
+    assert chosen.get(("c", "o1")) is None
+
+
+def test_batches_queries_and_scans_see_the_same(chosen: Chosen) -> None:
+    written = named(*range(60))
+    chosen.put_many(written)
+    keys = [("c", order.order_id) for order in written]
+    assert chosen.get_many(keys) == written
+    by_key = sorted(written, key=lambda order: order.order_id)
+    assert list(chosen.query("c")) == by_key
+    assert sorted(chosen.scan(), key=lambda order: order.order_id) == by_key
+
+
+def test_a_refusal_of_a_real_engine_is_the_same_error(chosen: Chosen) -> None:
+    (order,) = named(1)
+    chosen.create(order)
+    with pytest.raises(ItemAlreadyExistsError) as refused:
+        chosen.create(order.model_copy(update={"note": "another"}))
+    assert refused.value.error_code == "ConditionalCheckFailedException"
+    with pytest.raises(ItemNotFoundError):
+        chosen.update(("c", "o2"), set={"note": "x"})
+
+
+def test_a_transaction_is_all_or_nothing(chosen: Chosen) -> None:
+    first, second = named(1, 2)
+    with chosen.transaction() as transaction:
+        transaction.create(chosen, first)
+    with pytest.raises(DynamoDBWrapperError) as refused:
+        with chosen.transaction() as transaction:
+            transaction.put(chosen, second)
+            transaction.create(chosen, first)
+    assert chosen.get(("c", "o2")) is None
+    assert refused.value.operation == "TransactWriteItems"
+
+
+def test_a_missing_table_is_named(config: DynamoDBConfig) -> None:
+    ends = {t: outcome_of(config.model_copy(update={"transport": t})) for t in TRANSPORTS}
+    assert ends["direct"]["error"] is TableNotFoundError
+    same = ("error", "code", "cause", "text", "Error", "status", "retries")
+    assert {n: ends["direct"][n] for n in same} == {n: ends["boto3"][n] for n in same}
+
+
+def outcome_of(config: DynamoDBConfig) -> Any:
+    return outcome(BaseDynamoRepository(config, ORDERS))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PARTS_OF_BOTOCORE = {
-    "botocore.discovery": "endpoint discovery (AWS_ENABLE_ENDPOINT_DISCOVERY) is on",
+    "botocore.discovery": "endpoint discovery (AWS_ENDPOINT_DISCOVERY_ENABLED) is on",
     "botocore.monitoring": "client-side monitoring (AWS_CSM_ENABLED) is on",
 }
 

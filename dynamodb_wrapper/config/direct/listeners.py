@@ -6,6 +6,7 @@ botocore's. All of that is looked for before each request, so it has to be cheap
 
 from __future__ import annotations
 
+import copy
 import types
 from functools import partial
 from pathlib import Path
@@ -135,25 +136,31 @@ class Listeners:
 
     def found(self) -> str | None:
         """Return who else takes part in the next request, None when nobody does."""
-        if len(BUILTIN_HANDLERS) != self._builtin:
-            self._adopt()
         if self._events.others:
             other = self._events.others[0]
             return f"{other.handler!r} is registered for {other.event_name}"
         if self._replaced is not None:
             return f"{self._replaced} is not botocore's own"
-        if vars(self._recorder) != self._silent:
+        if vars(self._recorder) != self._silent and _is_on(self._recorder):
             return "botocore's history is being recorded"
         for place, as_made in zip(self._places, self._as_made):
             if tuple(place.values()) != as_made:
                 return "a function of botocore's client was replaced"
         return None
 
-    def _adopt(self) -> None:
-        """Register handlers every client made from now on has: moto's, if it was just imported."""
+    def adopt(self) -> None:
+        """Give the client what every client made from now on has: moto, if it was just imported."""
+        if len(BUILTIN_HANDLERS) == self._builtin:
+            return
         new, self._builtin = BUILTIN_HANDLERS[self._builtin :], len(BUILTIN_HANDLERS)
         for event_name, handler, *_ in new:
             self._client.meta.events.register(event_name, handler)
+
+
+def _is_on(recorder: Any) -> bool:
+    off = copy.copy(recorder)
+    off.disable()
+    return bool(vars(off) != vars(recorder))
 
 
 def _replaced(*owners: type) -> Iterator[str]:

@@ -69,6 +69,14 @@ class Road:
     read_timeout: float
     keeps_alive: bool = False
 
+    @property
+    def begin(self) -> str | None:
+        """First lines of a request a proxy forwards; None where the endpoint itself reads them."""
+        if self.proxy is None or self.tls is not None:
+            return None
+        lines = [f"POST {self.url} HTTP/1.1", *map(": ".join, self.proxy.headers.items()), ""]
+        return "\r\n".join(lines)
+
     def connect(self) -> socket.socket:
         """Return a connection to the endpoint.
 

@@ -7,6 +7,7 @@ many bytes as the head says. Anything else is left to http.client.
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _FIRST_BYTES = 65_536
 _LONGEST_HEAD = 262_144
 _LONGEST_LENGTH = 8  # digits; DynamoDB's replies end at 16 MB
+_USUAL = re.compile(rb"HTTP/1\.1 [2-9]\d\d [\t -~]*(?:\r\n[A-Za-z0-9_.-]+:[\t -~]*)*")
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -66,35 +68,31 @@ def read_answer(connection: socket.socket) -> Answer:
         if len(received) > _LONGEST_HEAD:
             raise HTTPException("the head of a reply does not end")
         end = received.find(b"\r\n\r\n")
-    head = received[:end].decode("latin-1").split("\r\n")
-    headers = _headers(head)
-    status, length = head[0][9:12], headers.get("content-length", "")
+    if not _USUAL.fullmatch(received, 0, end):
+        return _by_http_client(received, connection)
+    first, *lines = received[:end].decode("ascii").split("\r\n")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        _add(headers, name, value)
+    status, length = int(first[9:12]), headers.get("content-length", "")
     if (
-        not head[0].startswith("HTTP/1.1 ")
-        or not status.isdecimal()
-        or not length.isdecimal()
+        not length.isdecimal()
         or len(length) > _LONGEST_LENGTH
         or "transfer-encoding" in headers
-        or int(status) < 200
-        or int(status) in _WITHOUT_BODY
+        or status in _WITHOUT_BODY
     ):
         return _by_http_client(received, connection)
     body = _body(received, end + 4, int(length), connection)
     whole = len(body) == int(length)
     stays = whole and len(received) <= end + 4 + len(body)
     keeps = "close" not in headers.get("connection", "").lower()
-    return Answer(int(status), headers, body, whole, stays and keeps)
+    return Answer(status, headers, body, whole, stays and keeps)
 
 
-def _headers(head: list[str]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for line in head[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or name != name.strip():
-            return {}  # for http.client to judge
-        name, value = name.lower(), value.strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _add(headers: dict[str, str], name: str, value: str) -> None:
+    name, value = name.lower(), value.strip()
+    headers[name] = f"{headers[name]}, {value}" if name in headers else value
 
 
 def _body(received: bytes, begin: int, length: int, connection: socket.socket) -> bytes:
@@ -116,9 +114,8 @@ def _by_http_client(received: bytes, connection: socket.socket) -> Answer:
     response = HTTPResponse(_Begun(received, connection), method="POST")  # type: ignore[arg-type]
     response.begin()
     headers: dict[str, str] = {}
-    for given, value in response.getheaders():
-        name = given.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    for name, value in response.getheaders():
+        _add(headers, name, value)
     body = b"".join(iter(lambda: response.read(_FIRST_BYTES), b""))
     return Answer(response.status, headers, body, is_whole=not response.length, leaves_open=False)
 

@@ -65,7 +65,8 @@ class Signer:
         self._authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/"
         self._rest = f", SignedHeaders={signed}, Signature="
         self._fixed = _fixed_part(parts, headers)
-        self._path = _path(parts)
+        query = f"?{parts.query}" if parts.query else ""
+        self._begin = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
         self._of_day = ("", b"")
         self._of_second = (0, "")
         if not hmac.compare_digest(
@@ -73,17 +74,17 @@ class Signer:
         ):
             raise UnknownSignatureError("its signature is computed in a way that is not known")
 
-    def head(self, operation: str, body: bytes, target: str | None = None) -> bytes:
+    def head(self, operation: str, body: bytes, begin: str | None = None) -> bytes:
         """Return the head of a request, signed now.
 
         Args:
             operation: ``GetItem`` …
             body: What follows.
-            target: What is asked for, instead of the path.
+            begin: Its first lines, if they are not the usual one.
         """
         now, wanted = self._now(), f"{self._prefix}.{operation}"
         return (
-            f"POST {target or self._path} HTTP/1.1\r\n{self._fixed}"
+            f"{begin or self._begin}{self._fixed}"
             f"X-Amz-Target: {wanted}\r\nX-Amz-Date: {now}\r\n"
             f"Authorization: {self._authorized(wanted, now, body)}\r\n"
             f"amz-sdk-invocation-id: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -156,10 +157,6 @@ def _host(parts: Any) -> str:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else str(parts.hostname)
     usual = parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme]
     return host if usual else f"{host}:{parts.port}"
-
-
-def _path(parts: Any) -> str:
-    return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
 
 
 def _text(value: Any) -> str:

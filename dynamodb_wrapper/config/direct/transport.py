@@ -41,10 +41,9 @@ class _Way:
     credentials: Any
     signer: Signer
     pool: Pool
-    target: str | None
 
     def exchange(self, operation: str, body: bytes) -> Answer:
-        return self.pool.exchange(self.signer.head(operation, body, self.target) + body)
+        return self.pool.exchange(self.signer.head(operation, body, self.pool.road.begin) + body)
 
 
 class DirectTransport:
@@ -53,7 +52,7 @@ class DirectTransport:
     Args:
         client: Prepares the first request, and takes over after a failure.
         credentials: The client's; renewed by botocore when it is time.
-        listeners: Who else may take part.
+        listeners: Know who else takes part.
         settings: How endpoints are reached.
         clock: Sees the dates of replies.
         is_demanded: Whether a signature that is not known is an error.
@@ -70,7 +69,7 @@ class DirectTransport:
     ) -> None:
         self._client = client
         self._credentials = credentials
-        self._listeners = listeners
+        self.listeners = listeners
         self._settings = settings
         self._clock = clock
         self._is_demanded = is_demanded
@@ -126,7 +125,7 @@ class DirectTransport:
 
     def _way_now(self, method: str, request: Mapping[str, Any]) -> _Way | None:
         """Return how to send a request; None where only the client can."""
-        why_not = self._listeners.found()
+        why_not = self.listeners.found()
         if why_not is None and _names_an_account(request):
             why_not = "a table is named by its ARN, which may choose another endpoint"
         if why_not is None and self._credentials is None:
@@ -158,8 +157,7 @@ class DirectTransport:
         road = self._settings.road_to(prepared.url)
         before = self._way
         pool = before.pool if before is not None and before.pool.road == road else None
-        target = prepared.url if road.proxy is not None and road.tls is None else None
-        return _Way(credentials, signer, pool or Pool(road, self._settings.pool_size), target)
+        return _Way(credentials, signer, pool or Pool(road, self._settings.pool_size))
 
     def _remember_unknown(self, credentials: Any, error: Exception) -> None:
         self._unknown = credentials
