@@ -7,6 +7,7 @@ botocore's. All of that is looked for before each request, so it has to be cheap
 from __future__ import annotations
 
 import copy
+import threading
 import types
 from functools import partial
 from pathlib import Path
@@ -127,6 +128,7 @@ class Listeners:
         _ = client.exceptions  # made when first used, and kept
         self._client = client
         self._events = events
+        self._lock = threading.Lock()
         self._builtin = len(BUILTIN_HANDLERS)
         self._places = tuple(vars(owner) for owner in (client, type(client), *_WATCHED))
         self._as_made = tuple(tuple(place.values()) for place in self._places)
@@ -152,9 +154,11 @@ class Listeners:
         """Give the client what every client made from now on has: moto, if it was just imported."""
         if len(BUILTIN_HANDLERS) == self._builtin:
             return
-        new, self._builtin = BUILTIN_HANDLERS[self._builtin :], len(BUILTIN_HANDLERS)
-        for event_name, handler, *_ in new:
-            self._client.meta.events.register(event_name, handler)
+        with self._lock:
+            new = BUILTIN_HANDLERS[self._builtin :]
+            for event_name, handler, *_ in new:
+                self._client.meta.events.register(event_name, handler)
+            self._builtin += len(new)
 
 
 def _is_on(recorder: Any) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -36,7 +37,7 @@ class Settings:
         pool_size: Idle connections that are kept.
         keeps_alive: Whether TCP looks after idle connections.
         proxies: Scheme to address.
-        tls: Trusted authorities and the rest of TLS.
+        authorities: Certificates that are trusted, a file or a directory.
     """
 
     connect_timeout: float
@@ -44,16 +45,20 @@ class Settings:
     pool_size: int
     keeps_alive: bool
     proxies: Mapping[str, str]
-    tls: ssl.SSLContext | None = field(compare=False)
+    authorities: str
 
     def road_to(self, url: str) -> Road:
-        """Return how the endpoint of a request is reached."""
+        """Return how the endpoint of a request is reached.
+
+        Raises:
+            OSError: The authorities cannot be read.
+        """
         parts = urlsplit(url)
         return Road(
             url=url,
             host=str(parts.hostname),
             port=parts.port or _PORTS[parts.scheme],
-            tls=self.tls if parts.scheme == "https" else None,
+            tls=_tls(self.authorities) if parts.scheme == "https" else None,
             proxy=_proxy_for(url, self.proxies),
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
@@ -80,7 +85,7 @@ def settings_of(client: Any, session: Any) -> Settings:
         pool_size=chosen.max_pool_connections,
         keeps_alive=bool(getattr(chosen, "tcp_keepalive", None)),
         proxies=proxies,
-        tls=_tls(session) if url.startswith("https") else None,
+        authorities=_authorities(session),
     )
 
 
@@ -106,21 +111,24 @@ def _proxy_for(url: str, proxies: Mapping[str, str]) -> Proxy | None:
     return Proxy(proxy, str(parts.hostname), parts.port or _PORTS["http"], headers)
 
 
-def _tls(session: Any) -> ssl.SSLContext:
+def _authorities(session: Any) -> str:
     bundle = session.get_config_variable("ca_bundle")
     if bundle is None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     path = str(get_cert_path(True) if bundle is None else bundle)
-    try:
-        context: ssl.SSLContext = create_urllib3_context()
-        if os.path.isdir(path):
-            context.load_verify_locations(capath=path)
-        else:
-            context.load_verify_locations(cafile=path)
-    except OSError as error:
+    if not os.path.exists(path):
         raise ConfigurationError(
-            f"AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle names {path!r}, which cannot be "
-            f"read: {error}."
-        ) from error
+            f"AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle names {path!r}, which is not there."
+        )
+    return path
+
+
+@lru_cache(maxsize=8)
+def _tls(authorities: str) -> ssl.SSLContext:
+    context: ssl.SSLContext = create_urllib3_context()
+    if os.path.isdir(authorities):
+        context.load_verify_locations(capath=authorities)
+    else:
+        context.load_verify_locations(cafile=authorities)
     context.check_hostname = True
     return context

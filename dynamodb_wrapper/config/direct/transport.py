@@ -149,12 +149,12 @@ class DirectTransport:
         prepared = self._prepared(method, request)
         try:
             signer = Signer(prepared, credentials, self._skew)
-        except UnknownSignatureError as error:
+            road = self._settings.road_to(prepared.url)
+        except (UnknownSignatureError, OSError) as error:
             if credentials == self._credentials.get_frozen_credentials():
                 self._remember_unknown(credentials, error)
             self._tell(f"a request was prepared and {error}")
             return None
-        road = self._settings.road_to(prepared.url)
         before = self._way
         pool = before.pool if before is not None and before.pool.road == road else None
         return _Way(credentials, signer, pool or Pool(road, self._settings.pool_size))
@@ -164,7 +164,7 @@ class DirectTransport:
         if self._is_demanded:
             raise ConfigurationError(
                 f"transport='direct' cannot be used: a request was prepared and {error}. Leave the "
-                "signature to its default, or choose transport='auto'."
+                "signature and AWS_CA_BUNDLE to their defaults, or choose transport='auto'."
             ) from error
 
     def _prepared(self, method: str, request: Mapping[str, Any]) -> Any:
