@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import boto3
+import botocore
 import pytest
+from botocore import awsrequest
 from botocore.client import BaseClient
 from botocore.history import BaseHistoryHandler, get_global_history_recorder
 from botocore.httpsession import URLLib3Session
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("only_own_handlers")
 
 ORDER = Order(customer_id="c", order_id="o", note="x" * 100)
+VERSION = tuple(int(part) for part in botocore.__version__.split(".")[:3])
 EVENTS = (
     "provide-client-params",
     "before-parameter-build",
@@ -44,7 +47,7 @@ EVENTS = (
     "request-created",
     "before-sign",
     "before-send",
-    "before-parse",
+    *(["before-parse"] if VERSION >= (1, 35, 16) else []),
     "response-received",
     "needs-retry",
     "after-call",
@@ -170,6 +173,20 @@ def test_what_tracers_put_in_the_place_of_botocores_functions_is_called(
     assert called == [name, name]
     with sent_directly(repository, 1):
         repository.get(("c", "o"))
+
+
+def test_classes_of_connections_that_were_replaced_are_used(plain: MisbehavingServer) -> None:
+    repository = orders(plain.url, "direct")
+    repository.get(("c", "o"))
+
+    class Recording(awsrequest.AWSHTTPConnection):  # type: ignore[misc]
+        pass
+
+    with sent_directly(repository, 0):
+        with mock.patch.object(awsrequest, "AWSHTTPConnection", Recording):
+            repository.get(("c", "o"))
+        with mock.patch.object(awsrequest.AWSHTTPConnectionPool, "ConnectionCls", Recording):
+            repository.get(("c", "o"))
 
 
 def test_a_method_of_the_client_that_was_replaced_is_called(plain: MisbehavingServer) -> None:

@@ -7,6 +7,7 @@ botocore's. All of that is looked for before each request, so it has to be cheap
 from __future__ import annotations
 
 import copy
+import http.client
 import threading
 import types
 from functools import partial
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import botocore
-from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
+from botocore import awsrequest
 from botocore.client import BaseClient
 from botocore.discovery import block_endpoint_discovery_required_operations
 from botocore.endpoint import Endpoint
@@ -35,7 +36,13 @@ _OPTIONAL = (
     "botocore.retries.adaptive",
 )
 _DIRECTORIES = tuple(str(Path(package.__path__[0])) for package in (boto3, botocore))
-_WATCHED = (BaseClient, Endpoint, URLLib3Session, AWSHTTPConnectionPool, AWSHTTPSConnectionPool)
+_WATCHED = (
+    BaseClient,
+    Endpoint,
+    URLLib3Session,
+    awsrequest.AWSHTTPConnectionPool,
+    awsrequest.AWSHTTPSConnectionPool,
+)
 
 
 class _Registration(NamedTuple):
@@ -148,6 +155,8 @@ class Listeners:
         for place, as_made in zip(self._places, self._as_made):
             if tuple(place.values()) != as_made:
                 return "a function of botocore's client was replaced"
+        if _connection_classes() != _CONNECTION_CLASSES:
+            return "a class of connections was replaced"
         return None
 
     def adopt(self) -> None:
@@ -159,6 +168,17 @@ class Listeners:
             for event_name, handler, *_ in new:
                 self._client.meta.events.register(event_name, handler)
             self._builtin += len(new)
+
+
+def _connection_classes() -> tuple[Any, ...]:
+    return (
+        http.client.HTTPConnection,
+        awsrequest.AWSHTTPConnection,
+        awsrequest.AWSHTTPSConnection,
+    )
+
+
+_CONNECTION_CLASSES = _connection_classes()
 
 
 def _is_on(recorder: Any) -> bool:
