@@ -53,8 +53,9 @@ class MisbehavingServer:
 
     Args:
         tls: Certificates, for https.
-        is_proxy: Answers CONNECT as a proxy would, then the request itself.
+        is_proxy: Answers CONNECT as a proxy would, then the request itself; refuses without `tls`.
         host: Address of this machine.
+        port: Any that is free, unless given.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class MisbehavingServer:
         *,
         is_proxy: bool = False,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
-        self._host = host
+        self._host, self.port = host, port
         self._tls = tls
         self._is_proxy = is_proxy
         self._script: list[Behaviour] = [found]
@@ -73,10 +75,11 @@ class MisbehavingServer:
         self._open: set[socket.socket] = set()
         self.requests: list[Request] = []
         self.connections = 0
+        self.accepted = 0
         self.tunnels: list[dict[str, str]] = []
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server((self._host, 0), backlog=50)
+        self._listener = socket.create_server((self._host, self.port), backlog=50)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -108,6 +111,7 @@ class MisbehavingServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -127,6 +131,9 @@ class MisbehavingServer:
             if tunnel is None:
                 return
             self.tunnels.append(tunnel[1])
+            if not self._tls:
+                plain.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+                return
             plain.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         connection = self._tls.wrap_socket(plain, server_side=True) if self._tls else plain
         with connection:

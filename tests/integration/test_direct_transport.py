@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -292,7 +294,7 @@ def test_an_authority_that_is_not_trusted_ends_alike(secured: MisbehavingServer)
     ends = {t: outcome(orders(secured.url, t, max_attempts=2)) for t in TRANSPORTS}
     assert ends["direct"] == ends["boto3"]
     assert "SSLError" in ends["direct"]["cause"]
-    assert secured.requests == []
+    assert (secured.requests, secured.accepted) == ([], 2 + 2)
 
 
 def test_a_name_the_certificate_does_not_have_ends_alike(
@@ -303,6 +305,30 @@ def test_a_name_the_certificate_does_not_have_ends_alike(
         ends = {t: outcome(orders(other.url, t, max_attempts=2)) for t in TRANSPORTS}
     assert ends["direct"] == ends["boto3"]
     assert "SSLError" in ends["direct"]["cause"]
+
+
+def test_silence_instead_of_tls_ends_alike() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        given = {"max_attempts": 2, "connect_timeout_seconds": 0.3}
+        ends = {t: outcome(orders(url, t, **given)) for t in TRANSPORTS}
+    assert ends["direct"] == ends["boto3"]
+
+
+def test_an_endpoint_that_takes_no_more_connections_ends_alike() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(address)
+        given = {"max_attempts": 2, "connect_timeout_seconds": 0.3}
+        url = f"http://127.0.0.1:{address[1]}"
+        ends = {t: outcome(orders(url, t, **given)) for t in TRANSPORTS}
+        for connection in waiting:
+            connection.close()
+    assert ends["direct"] == ends["boto3"]
+    assert "ConnectTimeoutError" in ends["direct"]["cause"]
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
@@ -357,6 +383,33 @@ def test_a_proxy_that_is_not_there_ends_alike(url: str, monkeypatch: pytest.Monk
     ends = {t: outcome(orders(url, t, max_attempts=2)) for t in TRANSPORTS}
     assert ends["direct"] == ends["boto3"]
     assert "ProxyConnectionError" in ends["direct"]["cause"]
+
+
+def test_a_proxy_that_refuses_is_asked_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    ends = {}
+    for transport in TRANSPORTS:
+        with MisbehavingServer(is_proxy=True) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            end = outcome(orders(f"https://dynamodb.test:{proxy.port}", transport))
+            ends[transport] = (end["error"], end["cause"], end["retryable"], proxy.accepted)
+    assert ends["direct"] == ends["boto3"]
+    assert ends["direct"][-1] == 3
+
+
+def test_a_connection_that_is_refused_once_is_made_at_the_second_attempt() -> None:
+    with MisbehavingServer() as gone:
+        pass
+    repository = orders(gone.url, "direct", max_attempts=20, operation_timeout_seconds=20)
+    server = MisbehavingServer(port=gone.port)
+    waker = threading.Timer(0.1, server.__enter__)
+    waker.start()
+    try:
+        assert repository.get(("c", "o")) == ORDER
+    finally:
+        waker.join()
+        server.__exit__()
 
 
 def test_no_proxy_is_used_for_hosts_that_need_none(

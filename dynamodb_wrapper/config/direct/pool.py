@@ -81,7 +81,8 @@ class Road:
         """Return a connection to the endpoint.
 
         Raises:
-            HTTPClientError: There is none; one of botocore's classes says why.
+            ConnectionError: There is none; botocore's class says why.
+            HTTPClientError: As well.
         """
         connection = self._first_hop()
         if self.keeps_alive:
@@ -143,7 +144,8 @@ class Pool:
         """Send a request and return the reply.
 
         Raises:
-            HTTPClientError: There was none; one of botocore's classes says why.
+            ConnectionError: There was none; botocore's class says why.
+            HTTPClientError: As well.
         """
         connection = self._take()
         try:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import ConnectionError, HTTPClientError
 
 from dynamodb_wrapper.config.bodies import RAW, raw_reply, write_body
 from dynamodb_wrapper.config.direct import first_attempt
@@ -104,7 +104,7 @@ class DirectTransport:
             answer = way.exchange(operation, body)
             if self._skew.explains(answer):
                 answer = way.exchange(operation, body)
-        except HTTPClientError as error:
+        except (ConnectionError, HTTPClientError) as error:
             return self._after(error, begun, method, request)
         if not answer.is_clean:
             outcome = first_attempt.response(
