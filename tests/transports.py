@@ -24,7 +24,7 @@ ORDERS = Table("orders", Order, partition_key="customer_id", sort_key="order_id"
 
 
 def config_of(url: str, transport: str, **settings: Any) -> DynamoDBConfig:
-    given = {"max_attempts": 3, "read_timeout_seconds": 0.4, "connect_timeout_seconds": 2}
+    given = {"max_attempts": 3, "read_timeout_seconds": 5, "connect_timeout_seconds": 2}
     return DynamoDBConfig.for_local_development(url, transport=transport, **{**given, **settings})
 
 
