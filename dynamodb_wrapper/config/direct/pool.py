@@ -39,10 +39,10 @@ class Proxy:
         headers: Its credentials, if it wants any.
     """
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     host: str
     port: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionError, HTTPClientError
@@ -38,7 +38,7 @@ _RETRY_QUOTA = 500
 class _Way:
     """How requests are sent while the credentials stay the same."""
 
-    credentials: Any
+    credentials: Any = field(repr=False)
     signer: Signer
     pool: Pool
 
