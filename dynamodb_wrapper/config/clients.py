@@ -6,25 +6,32 @@ loader, because reading the service model is most of the cost.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 import zlib
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dynamodb_wrapper.config.bodies import keep_bodies, take_bodies
+from dynamodb_wrapper.config.bodies import take_bodies
+from dynamodb_wrapper.config.clock import Clock
+from dynamodb_wrapper.config.sessions import create_session
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from dynamodb_wrapper.config.direct import DirectTransport, Events
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
-logger = logging.getLogger(__name__)
-
 _DEADLINE = "dynamodb_wrapper_deadline"
-_SKEW_SECONDS = 30
-_SKEW_EVERY_SECONDS = 60
+
+
+class _Made(NamedTuple):
+    client: Any
+    direct: DirectTransport | None
+
+    def close(self) -> None:
+        self.client.close()
+        if self.direct is not None:
+            self.direct.close()
 
 
 class _Cache:
@@ -33,8 +40,8 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
-        self.clients: dict[DynamoDBConfig, Any] = {}
-        self.loader: Any = None
+        self.made: dict[DynamoDBConfig, _Made] = {}
+        self.loaders: list[Any] = []
 
 
 _cache = _Cache()
@@ -46,17 +53,21 @@ def client_for(config: DynamoDBConfig) -> Any:
     Raises:
         ConfigurationError: No region is configured, or the profile or role cannot be used.
     """
+    return _made_for(config).client
+
+
+def _made_for(config: DynamoDBConfig) -> _Made:
     global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
     if _cache.pid != os.getpid():
         _cache = _Cache()
     cache = _cache
-    client = cache.clients.get(config)
-    if client is None:
+    made = cache.made.get(config)
+    if made is None:
         with cache.lock:
-            client = cache.clients.get(config)
-            if client is None:
-                client = cache.clients[config] = _create_client(config, cache)
-    return client
+            made = cache.made.get(config)
+            if made is None:
+                made = cache.made[config] = _make(config, cache)
+    return made
 
 
 def close_clients() -> None:
@@ -69,9 +80,9 @@ def close_clients() -> None:
     if cache.pid != os.getpid():
         return
     with cache.lock:
-        clients, cache.clients = list(cache.clients.values()), {}
-    for client in clients:
-        client.close()
+        forgotten, cache.made = list(cache.made.values()), {}
+    for made in forgotten:
+        made.close()
 
 
 class Connection:
@@ -87,7 +98,7 @@ class Connection:
     def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
         self._config = config
         self._injected = client is not None
-        self._client = client if self._injected else client_for(config)
+        self._made = _Made(client, None) if self._injected else _made_for(config)
         self._pid = os.getpid()
 
     @property
@@ -97,23 +108,38 @@ class Connection:
         Raises:
             ConfigurationError: A client that was passed in is used in a forked process.
         """
+        return self._here().client
+
+    @property
+    def direct(self) -> DirectTransport | None:
+        """What sends data operations past the client; None where the client does.
+
+        Raises:
+            ConfigurationError: A client that was passed in is used in a forked process.
+        """
+        return self._here().direct
+
+    def _here(self) -> _Made:
         if self._pid != os.getpid():
             if self._injected:
                 raise ConfigurationError(
                     "This process was forked after the repository was given its client, and a "
                     "connection must not be shared: make the repository anew in this process."
                 )
-            self._client, self._pid = client_for(self._config), os.getpid()
-        return self._client
+            self._made, self._pid = _made_for(self._config), os.getpid()
+        if self._made.direct is not None:
+            self._made.direct.listeners.adopt()
+        return self._made
 
 
-def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
+def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     from botocore.config import Config
     from botocore.exceptions import NoRegionError, PartialCredentialsError, ProfileNotFound
 
     longest = config.operation_timeout_seconds
+    events = _events_of(config)
     try:
-        session = _create_session(config, cache)
+        session = create_session(config, cache.loaders, events)
         # What `boto3.client` returns as well; importing boto3 takes longer than making it.
         client = session.create_client(
             "dynamodb",
@@ -142,73 +168,37 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
     take_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
-    _warn_of_clock_skew(client)
-    return client
+    clock = Clock()
+    _warn_of_clock_skew(client, clock)
+    return _Made(client, _direct_transport(config, client, session, events, clock))
 
 
-def _create_session(config: DynamoDBConfig, cache: _Cache) -> Any:
-    core = _new_session(config)
-    if cache.loader is None:
-        cache.loader = core.get_component("data_loader")
-    else:
-        core.register_component("data_loader", cache.loader)
-    if config.aws_access_key_id is not None and config.aws_secret_access_key is not None:
-        token = config.aws_session_token
-        core.set_credentials(
-            config.aws_access_key_id.get_secret_value(),
-            config.aws_secret_access_key.get_secret_value(),
-            token.get_secret_value() if token is not None else None,
-        )
-    return _assume_role(core, config, config.role_arn) if config.role_arn else core
+def _events_of(config: DynamoDBConfig) -> Events | None:
+    if config.transport == "boto3":
+        return None
+    from dynamodb_wrapper.config.direct import Events
+
+    return Events()
 
 
-def _new_session(config: DynamoDBConfig) -> Any:
-    import botocore.session
+def _direct_transport(
+    config: DynamoDBConfig, client: Any, core: Any, events: Events | None, clock: Clock
+) -> DirectTransport | None:
+    if events is None:
+        return None
+    from dynamodb_wrapper.config.direct import direct_transport
 
-    session = botocore.session.Session(profile=config.profile_name)
-    keep_bodies(session)
-    if config.region_name is not None:
-        session.set_config_variable("region", config.region_name)
-    return session
-
-
-def _assume_role(core: Any, config: DynamoDBConfig, role_arn: str) -> Any:
-    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-
-    fetcher = AssumeRoleCredentialFetcher(
-        client_creator=core.create_client,
-        source_credentials=core.get_credentials(),
-        role_arn=role_arn,
-        extra_args={"RoleSessionName": "dynamodb-wrapper"},
-    )
-    target = _new_session(config)
-    target.register_component("data_loader", core.get_component("data_loader"))
-    # botocore offers no public setter for renewable credentials; its own provider chain does:
-    # a provider placed first in the chain is asked first and renews them by itself.
-    credentials = DeferredRefreshableCredentials(
-        refresh_using=fetcher.fetch_credentials, method="assume-role"
-    )
-    target.get_component("credential_provider").providers.insert(0, _RoleProvider(credentials))
-    return target
-
-
-class _RoleProvider:
-    METHOD = "dynamodb-wrapper-role"
-    CANONICAL_NAME = None
-
-    def __init__(self, credentials: Any) -> None:
-        self._credentials = credentials
-
-    def load(self) -> Any:
-        return self._credentials
+    return direct_transport(client, core, events, clock, is_demanded=config.transport == "direct")
 
 
 def _limit_total_time(client: Any, limit_seconds: float) -> None:
     """Begin no further attempt of a request once its time is used up."""
     from botocore.exceptions import ClientError
 
+    from dynamodb_wrapper.config.direct.first_attempt import begun
+
     def note_deadline(params: dict[str, Any], **_: Any) -> None:
-        params["context"][_DEADLINE] = time.monotonic() + limit_seconds
+        params["context"][_DEADLINE] = (begun() or time.monotonic()) + limit_seconds
 
     def stop_when_late(
         response: Any, caught_exception: Any, request_dict: dict[str, Any], operation: Any, **_: Any
@@ -246,29 +236,9 @@ def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
     client.meta.events.register_first("needs-retry.dynamodb", check_last)
 
 
-def _warn_of_clock_skew(client: Any) -> None:
-    """Compare the clock of this machine with the date of a reply, once a minute at most.
-
-    Nothing depends on the clocks agreeing, but leases run out early or late for everybody else.
-    """
-    last = [float("-inf")]
-
+def _warn_of_clock_skew(client: Any, clock: Clock) -> None:
     def compare(parsed: Any, **_: Any) -> None:
-        now = time.monotonic()
-        if now - last[0] < _SKEW_EVERY_SECONDS:
-            return
-        last[0] = now
-        text = (parsed or {}).get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        try:
-            skew = time.time() - parsedate_to_datetime(text).timestamp()
-        except (TypeError, ValueError):
-            return
-        if abs(skew) > _SKEW_SECONDS:
-            logger.warning(
-                "The clock of this machine is %.0f s %s DynamoDB's. Set it: leases of runs are "
-                "judged by it.",
-                abs(skew),
-                "ahead of" if skew > 0 else "behind",
-            )
+        metadata = (parsed or {}).get("ResponseMetadata", {})
+        clock.compare(metadata.get("HTTPHeaders", {}).get("date"))
 
     client.meta.events.register("after-call.dynamodb", compare)

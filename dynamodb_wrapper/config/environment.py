@@ -36,6 +36,7 @@ VARIABLES: tuple[Variable, ...] = (
         "operation_timeout_seconds",
         "no further attempt is begun after this",
     ),
+    Variable("DYNAMODB_TRANSPORT", "transport", "auto, boto3 or direct"),
     Variable("DYNAMODB_USER_TIMEZONE", "user_timezone", "time zone for display"),
     Variable("DYNAMODB_ACTOR", "actor", "who writes, for created_by and updated_by"),
     Variable(

@@ -6,7 +6,7 @@ import getpass
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
@@ -47,6 +47,8 @@ class DynamoDBConfig(BaseModel):
         connect_timeout_seconds: Limit of one attempt to connect.
         read_timeout_seconds: Limit of one wait for a reply.
         operation_timeout_seconds: After this no further attempt is begun.
+        transport: ``boto3`` sends everything with its client; ``direct`` sends data operations past
+            it, and is refused where a setting needs the client; ``auto`` is direct where it can be.
         user_timezone: Used for display only; everything is stored in UTC.
         actor: Who writes, for ``created_by`` and ``updated_by``; else the user of the OS.
         spool_directory: Where outcomes of runs are kept that could not be stored; a directory of
@@ -70,6 +72,7 @@ class DynamoDBConfig(BaseModel):
     connect_timeout_seconds: float = Field(default=5, gt=0, le=60)
     read_timeout_seconds: float = Field(default=10, gt=0, le=300)
     operation_timeout_seconds: float = Field(default=30, gt=0, le=3600)
+    transport: Literal["auto", "boto3", "direct"] = "auto"
     user_timezone: str = "UTC"
     actor: Optional[str] = Field(default=None, min_length=1, max_length=256)
     spool_directory: Optional[str] = Field(default=None, min_length=1)

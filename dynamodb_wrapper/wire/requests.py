@@ -183,11 +183,14 @@ class Caller:
             raise self._missing_index(request, ours) or ours from error
 
     def _exchange(self, operation: str, request: dict[str, Any]) -> Reply:
-        method = getattr(self.client, _METHODS[operation])
+        name = _METHODS[operation]
         if operation not in DATA_OPERATIONS:
-            return Reply(None, method(**request))
+            return Reply(None, getattr(self.client, name)(**request))
+        direct = self.connection.direct
+        if direct is not None:
+            return reply_of(direct.send(operation, name, request))
         with raw_reply():
-            return reply_of(method(**request))
+            return reply_of(getattr(self.client, name)(**request))
 
     def _missing_index(
         self, request: Mapping[str, Any], error: DynamoDBWrapperError

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from typing import TYPE_CHECKING
 
+import botocore.handlers
 import pytest
 
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.engines import isolated
+from tests.misbehaving import Authority, MisbehavingServer
 from tests.processes import Drivers
 from tests.samples import ORDERS, TASKS, Order, Task, orders_of, own_client
 
@@ -48,3 +51,33 @@ def drivers() -> Iterator[Drivers]:
     """Starts processes that drive runs; none of them outlives the test."""
     with Drivers() as drivers:
         yield drivers
+
+
+@pytest.fixture
+def only_own_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxies, and no handlers other tests have given all clients: moto, once it is imported."""
+    own = [entry for entry in botocore.handlers.BUILTIN_HANDLERS if "moto" not in repr(entry[1])]
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", own)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("NOT TESTED: TLS. There is no openssl to make certificates with.")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["http", "https"])
+def server(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MisbehavingServer]:
+    """An endpoint, plainly and behind TLS with a private authority."""
+    tls = None
+    if request.param == "https":
+        authority = request.getfixturevalue("authority")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
+        tls = authority.server_context()
+    with MisbehavingServer(tls) as running:
+        yield running

@@ -52,6 +52,7 @@ TAKEN: dict[str, tuple[str, Any]] = {
     "DYNAMODB_CONNECT_TIMEOUT_SECONDS": ("1.5", 1.5),
     "DYNAMODB_READ_TIMEOUT_SECONDS": ("2", 2.0),
     "DYNAMODB_OPERATION_TIMEOUT_SECONDS": ("9", 9.0),
+    "DYNAMODB_TRANSPORT": ("boto3", "boto3"),
     "DYNAMODB_USER_TIMEZONE": ("Europe/Berlin", "Europe/Berlin"),
     "DYNAMODB_ACTOR": ("me", "me"),
     "DYNAMODB_SPOOL_DIRECTORY": ("/var/spool/runs", "/var/spool/runs"),
@@ -71,6 +72,7 @@ REFUSED = {
     "DYNAMODB_CONNECT_TIMEOUT_SECONDS": "Wr0ng",
     "DYNAMODB_READ_TIMEOUT_SECONDS": "Wr0ng",
     "DYNAMODB_OPERATION_TIMEOUT_SECONDS": "Wr0ng",
+    "DYNAMODB_TRANSPORT": "Wr0ng",
     "DYNAMODB_USER_TIMEZONE": "Wr0ng",
     "DYNAMODB_ACTOR": "Wr0ng" * 100,
 }

@@ -1,0 +1,86 @@
+"""What is read of HTTP without http.client is what http.client reads."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamodb_wrapper.config.direct.replies import Answer, read_answer
+from tests.misbehaving import FOUND, head
+
+NAMES = st.sampled_from(["Content-Length", "Connection", "X-Amz-Crc32", "Transfer-Encoding", "Via"])
+VALUES = st.sampled_from(
+    ["0", "7", "139", "close", "keep-alive", "chunked", "1, 2", "", " x ", "²"]
+)
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> bytes:
+    """Replies that are nearly right."""
+    whole = bytearray(head(draw(st.sampled_from([200, 204, 304, 400, 500])), len(FOUND)) + FOUND)
+    if draw(st.booleans()):
+        line = f"{draw(NAMES)}: {draw(VALUES)}\r\n".encode("latin-1")
+        place = whole.index(b"\r\n") + 2
+        whole[place:place] = line
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(whole) - 1))
+        whole[place : place + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(whole[: draw(st.integers(0, len(whole) + 50))])
+
+
+def received(sent: bytes, read: Any) -> Any:
+    """Return what a reader makes of bytes that arrive in two parts, then end."""
+    ours, theirs = socket.socketpair()
+
+    def send() -> None:
+        with theirs:
+            theirs.sendall(sent[: len(sent) // 2])
+            theirs.sendall(sent[len(sent) // 2 :])
+
+    with ours:
+        ours.settimeout(5)
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            return read(ours)
+        except (OSError, HTTPException, ValueError) as error:
+            return type(error).__name__
+        finally:
+            sender.join()
+
+
+def by_http_client(connection: socket.socket) -> Any:
+    response = HTTPResponse(connection, method="POST")
+    response.begin()
+    headers: dict[str, str] = {}
+    for given_name, given_value in response.getheaders():
+        name, value = given_name.lower(), given_value.strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    body = b"".join(iter(lambda: response.read(65536), b""))
+    return response.status, headers, body
+
+
+def by_us(connection: socket.socket) -> Any:
+    answer = read_answer(connection)
+    return answer.status, answer.headers, answer.body
+
+
+@settings(max_examples=400, deadline=None)
+@given(replies())
+def test_replies_that_are_nearly_right_are_read_alike(sent: bytes) -> None:
+    ours, theirs = received(sent, by_us), received(sent, by_http_client)
+    if isinstance(theirs, str):
+        assert isinstance(ours, (str, tuple))
+        return
+    assert ours == theirs
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_bytes_do_more_than_fail(sent: bytes) -> None:
+    assert isinstance(received(sent, read_answer), (str, Answer))
