@@ -104,11 +104,12 @@ class ItemReader(Generic[ModelT]):
         codec: The general walk, and what is to be read.
 
     Attributes:
+        codec: The general walk.
         counts: How many items were decoded which way.
     """
 
     def __init__(self, codec: Codec[ModelT]) -> None:
-        self._codec = codec
+        self.codec = codec
         ttl = codec.table.ttl
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         self.counts = Counts()
@@ -168,7 +169,7 @@ class ItemReader(Generic[ModelT]):
             except Exception:  # noqa: BLE001 - as above
                 pass
         parsed = reply.parsed()
-        names = self._codec.keys.names
+        names = self.codec.keys.names
         by_key = {
             identity({name: item[name] for name in names}): self._walk(item)
             for item in parsed.get("Responses", {}).get(table_name, [])
@@ -243,7 +244,7 @@ class ItemReader(Generic[ModelT]):
     def _walk(self, item: Item) -> ModelT:
         self.counts.add(0, 1)
         try:
-            return self._codec.decode(item)
+            return self.codec.decode(item)
         except DynamoDBWrapperError:
             raise
         except Exception as error:

@@ -1,0 +1,85 @@
+"""Results as columns: what is needed of pyarrow, pandas and polars, imported when it is used."""
+
+from __future__ import annotations
+
+import typing
+from typing import TYPE_CHECKING, Any, Callable, Generic
+
+from dynamodb_wrapper.exceptions import MissingDependencyError, ValidationError
+from dynamodb_wrapper.models import ModelT
+from dynamodb_wrapper.wire.arrow_misfits import Misfits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dynamodb_wrapper.wire.arrow_reading import ArrowPage
+    from dynamodb_wrapper.wire.attributes import Item
+    from dynamodb_wrapper.wire.bodies import Reply
+    from dynamodb_wrapper.wire.decoding import Found, ItemReader
+
+
+class Columns(Generic[ModelT]):
+    """Reads the pages of one result as columns.
+
+    Args:
+        reader: Reads the models.
+        table_name: The table as DynamoDB knows it.
+        schema: The columns wanted; None for all.
+        mismatch: What becomes of an item that does not fit.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        ValidationError: Unknown column or mismatch.
+    """
+
+    def __init__(
+        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Misfits
+    ) -> None:
+        known = typing.get_args(Misfits)
+        if mismatch not in known:
+            raise ValidationError(f"mismatch is {mismatch!r}; it is one of {', '.join(known)}.")
+        require("pyarrow", "'dynamodb-wrapper[arrow]'")
+        from dynamodb_wrapper.wire.arrow_reading import ArrowReader
+
+        self._reader = ArrowReader(reader, table_name, schema, mismatch)
+
+    def page(self, reply: Reply) -> Found[ArrowPage]:
+        """Return what a Query or Scan found, as one batch."""
+        return self._reader.page(reply)
+
+    def items(self, items: Sequence[Item], keep: Callable[[Any], bool] | None) -> ArrowPage:
+        """Return stored items as a batch."""
+        return self._reader.items(items, keep)
+
+    def table(self, batches: Iterator[Any]) -> Any:
+        """Return batches as one table."""
+        import pyarrow
+
+        return pyarrow.Table.from_batches(batches, self._reader.schema)
+
+
+def to_pandas(table: Any, options: dict[str, Any]) -> Any:
+    """Return an Arrow table as a pandas DataFrame."""
+    require("pandas", "pandas")
+    return table.to_pandas(**options)
+
+
+def to_polars(table: Any) -> Any:
+    """Return an Arrow table as a polars DataFrame."""
+    return require("polars", "polars").from_arrow(table)
+
+
+def require(package: str, installs: str) -> Any:
+    """Return a package that is not needed by everybody.
+
+    Raises:
+        MissingDependencyError: It cannot be imported; the command that installs it is named.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"This needs {package}, which cannot be imported ({error}): pip install {installs}."
+        ) from error
