@@ -7,11 +7,11 @@ import json
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, Union
 from uuid import UUID
 
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, Table, UtcDatetime
 from dynamodb_wrapper.wire.attributes import Item
@@ -202,3 +202,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return str(value) if isinstance(value, UUID) else value
+
+
+class Loose(BaseModel):
+    """What only the models can read is read by them, beside what Arrow reads."""
+
+    key: str
+    count: int = 0
+    expires_at: Optional[EpochSeconds] = None
+    labels: dict[str, int] = {}
+    details: dict[str, Any] = {}
+    anything: Any = None
+    either: Union[int, str] = 0
+    patterned: Annotated[str, Field(pattern="^[a-z]*$")] = ""
+    trimmed: Annotated[str, AfterValidator(str.strip)] = ""
+
+
+LOOSE = Table("loose", Loose, partition_key="key", ttl="expires_at")
+LOOSE_CODEC = Codec(LOOSE, Loose)

@@ -38,7 +38,7 @@ class Columns(Generic[ModelT]):
         known = typing.get_args(Misfits)
         if mismatch not in known:
             raise ValidationError(f"mismatch is {mismatch!r}; it is one of {', '.join(known)}.")
-        require("pyarrow", "'dynamodb-wrapper[arrow]'")
+        require_pyarrow()
         from dynamodb_wrapper.wire.arrow_reading import ArrowReader
 
         self._reader = ArrowReader(reader, table_name, schema, mismatch)
@@ -67,6 +67,15 @@ def to_pandas(table: Any, options: dict[str, Any]) -> Any:
 def to_polars(table: Any) -> Any:
     """Return an Arrow table as a polars DataFrame."""
     return require("polars", "polars").from_arrow(table)
+
+
+def require_pyarrow() -> None:
+    """Make sure that pyarrow can be imported.
+
+    Raises:
+        MissingDependencyError: It cannot; the message names the command that installs it.
+    """
+    require("pyarrow", "'dynamodb-wrapper[arrow]'")
 
 
 def require(package: str, installs: str) -> Any:

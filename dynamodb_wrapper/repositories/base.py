@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from dynamodb_wrapper.exceptions import BatchWriteError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
+from dynamodb_wrapper.repositories.arrow_frames import made_of
 from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
 from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.table_admin import Difference
     from dynamodb_wrapper.wire.requests import Consumed
 
@@ -45,8 +47,12 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
     # ---- many items ----------------------------------------------------------------------------
 
-    def put_many(self, items: Iterable[ModelT]) -> int:
+    def put_many(self, items: Iterable[ModelT] | Frame) -> int:
         """Store items, replacing what their keys hold; return how many DynamoDB accepted.
+
+        Also the rows of a table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame with
+        a column for each field, in the form `Results.to_arrow` gives them. Null, and NaN in pandas,
+        is None where the field admits it; else the field is left out and its default counts.
 
         All are checked before the first is sent, and refreshed in place once stored. Items of
         one key are written in their order; of several that share a request only the last is sent
@@ -55,11 +61,11 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         Raises:
             BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
-            ValidationError: An item cannot be stored; nothing was sent.
+            ValidationError: An item cannot be stored, or a row is no item; row and column are
+                named, and nothing was sent.
         """
         writes, stamped = [], []
-        for item in items:
-            write = self._put_write(item, None)
+        for item, write in made_of(items, self.table.model, self._put_write):
             writes.append(batches.Write(write.key, write.request["Item"], item, write.size_bytes))
             stamped.append((item, write.values))
         try:

@@ -18,12 +18,14 @@ from dynamodb_wrapper.models import (
     predecessors,
 )
 from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories.arrow_frames import made_of
 from dynamodb_wrapper.repositories.run_control import RunControl
 from dynamodb_wrapper.wire.expressions import field_absent
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.item_requests import Write
     from dynamodb_wrapper.wire.updates import CheckedChanges
 
@@ -181,13 +183,14 @@ class PipelineRunLogsRepository(RunControl):
 
     # ---- what a tracked run refuses ------------------------------------------------------------
 
-    def put_many(self, runs: Iterable[PipelineRunLog]) -> int:
+    def put_many(self, runs: Iterable[PipelineRunLog] | Frame) -> int:
         """Store records of foreign runs one by one, because a batch knows no conditions.
 
         Raises:
             ValidationError: A run belongs to run control; those before it are stored.
         """
-        prepared = [self._foreign(run) for run in runs]
+        made = made_of(runs, PipelineRunLog, lambda run, _: self._foreign(run))
+        prepared = [run for _, run in made]
         for run in prepared:
             self.put(run)
         return len(prepared)

@@ -82,8 +82,8 @@ class Column:
 
 def columns_of(
     model: type[BaseModel], forms: Iterable[FieldForm], *, sees_unknown: bool
-) -> list[Column] | None:
-    """Return how the fields of a model are read; None where only the model can.
+) -> list[Column]:
+    """Return how the fields of a model are read, as far as Arrow can without the model.
 
     Args:
         model: The model.
@@ -91,21 +91,16 @@ def columns_of(
         sees_unknown: Whether it is given attributes that are no fields of its.
     """
     if not decides_alone(model, sees_unknown=sees_unknown):
-        return None
+        return []
     return _columns(model, forms, (model,))
 
 
 def _columns(
     model: type[BaseModel], forms: Iterable[FieldForm], open_models: tuple[type, ...]
-) -> list[Column] | None:
+) -> list[Column]:
     shapes = {shape.name: shape for shape in fields_of(model)}
-    found = []
-    for wanted in forms:
-        column = _column(model, shapes[wanted.name], wanted.form, open_models)
-        if column is None:
-            return None
-        found.append(column)
-    return found
+    found = [_column(model, shapes[given.name], given.form, open_models) for given in forms]
+    return [column for column in found if column is not None]
 
 
 def _column(
@@ -276,7 +271,7 @@ def _record(
         return None
     forms = [FieldForm(name, part) for name, part in form.parts.items()]
     columns = _columns(model, forms, (*open_models, model))
-    if columns is None:
+    if len(columns) < len(forms):
         return None
     wire = pa.struct([pa.field(column.attribute, column.wire) for column in columns])
     fields = [pa.field(column.name, column.type) for column in columns]

@@ -154,7 +154,7 @@ def _of_class(member: Any, open_types: Open, markers: tuple[Any, ...]) -> Form:
         return Form(pa.decimal128(*places), _identity)
     if member in _SCALARS:
         return _SCALARS[member]
-    return JSON if member in (*LISTS, *SETS, *MAPS, object) else _TEXT
+    return JSON if member in (*LISTS, *SETS, *MAPS, Any, object) else _TEXT
 
 
 def decimal_places(markers: Sequence[Any]) -> tuple[int, int] | None:

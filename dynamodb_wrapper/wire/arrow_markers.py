@@ -6,14 +6,20 @@ pydantic alone turns a stored value into the field's, and for the field types of
 
 from __future__ import annotations
 
+import inspect
 import typing
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, StoredAs, UtcDatetime
 from dynamodb_wrapper.models.fields import Id, SecretFree
 from dynamodb_wrapper.wire.shapes import UNIONS, fields_of, readable_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic.fields import FieldInfo
 
 _HARMLESS_SETTINGS = frozenset(
     "alias_generator arbitrary_types_allowed defer_build extra from_attributes frozen "
@@ -23,6 +29,7 @@ _HARMLESS_SETTINGS = frozenset(
     "validate_by_name".split()
 )
 _OWN_CODE = frozenset({"__init__", "__new__", "model_post_init", "__get_pydantic_core_schema__"})
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OF_PRIVATE_ATTRIBUTES = "init_private_attributes"
 _HARMLESS = [
     *(marker for type_ in (UtcDatetime, IsoDatetime, Id) for marker in typing.get_args(type_)[1:]),
@@ -51,7 +58,7 @@ class Peeled(NamedTuple):
     may_be_null: bool
 
 
-def peel(annotation: Any, markers: typing.Iterable[Any] = ()) -> Peeled | None:
+def peel(annotation: Any, markers: Iterable[Any] = ()) -> Peeled | None:
     """Return what is inside ``Annotated`` and ``Optional``; None for any other union."""
     found, may_be_null = list(markers), False
     while True:
@@ -76,7 +83,7 @@ def epoch_step(markers: tuple[Any, ...]) -> str | None:
     return None
 
 
-def limits_of(markers: typing.Iterable[Any]) -> dict[str, Any] | None:
+def limits_of(markers: Iterable[Any]) -> dict[str, Any] | None:
     """Return the limits markers set, by their names in pydantic; None where they do more."""
     limits: dict[str, Any] = {}
     for marker in markers:
@@ -108,7 +115,9 @@ def decides_alone(model: type[BaseModel], *, sees_unknown: bool = True) -> bool:
     own = model.__pydantic_decorators__
     if own.validators or own.field_validators or own.root_validators or own.model_validators:
         return False
-    if any(map(_has_own_code, model.__mro__)):
+    if any(map(_has_own_code, model.__mro__)) or any(
+        map(_sees_others, model.model_fields.values())
+    ):
         return False
     return readable_names(model) <= {shape.attribute for shape in fields_of(model)}
 
@@ -118,3 +127,29 @@ def _has_own_code(cls: type) -> bool:
         return False
     found = [vars(cls)[name] for name in _OWN_CODE & vars(cls).keys()]
     return any(getattr(code, "__name__", "") != _OF_PRIVATE_ATTRIBUTES for code in found)
+
+
+def _sees_others(info: FieldInfo) -> bool:
+    """Tell whether code of the field may look at the other fields."""
+    if getattr(info, "default_factory_takes_validated_data", False):
+        return True
+    own = [marker for markers in _EPOCHS.values() for marker in markers] + _HARMLESS
+    markers = [*info.metadata, *_markers_inside(info.annotation)]
+    return any(_takes_more(marker) for marker in markers if marker not in own)
+
+
+def _markers_inside(annotation: Any) -> Iterator[Any]:
+    yield from getattr(annotation, "__metadata__", ())
+    for inner in typing.get_args(annotation):
+        yield from _markers_inside(inner)
+
+
+def _takes_more(marker: Any) -> bool:
+    """Tell whether a validator is given more than the value, and the handler it wraps."""
+    function = getattr(marker, "func", None)
+    try:
+        parameters = inspect.signature(function).parameters.values() if function else ()
+    except (TypeError, ValueError):
+        return False
+    needed = [p for p in parameters if p.default is p.empty and p.kind in _POSITIONAL]
+    return len(needed) > 1 + (type(marker).__name__ == "WrapValidator")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Generic
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
+from pydantic import create_model
 
 from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import ModelT
-from dynamodb_wrapper.wire.arrow_columns import Column, columns_of
-from dynamodb_wrapper.wire.arrow_forms import forms_of
+from dynamodb_wrapper.wire.arrow_columns import columns_of
+from dynamodb_wrapper.wire.arrow_forms import FieldForm, forms_of
 from dynamodb_wrapper.wire.arrow_kernels import check
 from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
 from dynamodb_wrapper.wire.arrow_rows import UNFIT, Rows
 from dynamodb_wrapper.wire.bodies import with_bytes
+from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import Counts, Found, ItemReader
 from dynamodb_wrapper.wire.expiry import seconds_now
 
@@ -72,8 +75,9 @@ class ArrowReader(Generic[ModelT]):
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         sees_unknown = codec.model is codec.table.model and not codec.keeps_unknown
         self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
+        self._rest = self._reader_of_rest(forms)
+        self._wire = self._wire_schema()
         self.counts = Counts()
-        self._wire = self._wire_schema(self._columns or ())
 
     def page(self, reply: Reply) -> Found[ArrowPage]:
         """Return what a Query or Scan found, as one batch.
@@ -82,9 +86,9 @@ class ArrowReader(Generic[ModelT]):
             IncompatibleItemError: An item does not fit a column.
             ServiceError: It is no reply of DynamoDB's.
         """
-        if reply.body is not None and self._columns is not None:
+        if reply.body is not None and self._columns:
             try:
-                return self._compiled(reply.body, self._columns)
+                return self._compiled(reply, reply.body)
             except Exception:  # noqa: BLE001 - whatever it is, the models find it again
                 pass
         return self._modelled(reply)
@@ -97,9 +101,22 @@ class ArrowReader(Generic[ModelT]):
 
     # ---- by Arrow --------------------------------------------------------------------------------
 
-    def _wire_schema(self, columns: Sequence[Column]) -> Any:
+    def _reader_of_rest(self, forms: Sequence[FieldForm]) -> ItemReader[Any] | None:
+        """Return what reads the fields that Arrow cannot, by a model of these alone."""
+        codec = self._reader.codec
+        compiled = {column.name for column in self._columns}
+        names = [given.name for given in forms if given.name not in compiled]
+        if not names or not compiled:
+            return None
+        infos = {name: copy(codec.model.model_fields[name]) for name in names}
+        fields: dict[str, Any] = {name: (info.annotation, info) for name, info in infos.items()}
+        settings: Any = codec.model.model_config
+        model = create_model(codec.model.__name__, __config__=settings, **fields)
+        return ItemReader(Codec(codec.table, model))
+
+    def _wire_schema(self) -> Any:
         table = self._reader.codec.table
-        attributes = {column.attribute: column.wire for column in columns}
+        attributes = {column.attribute: column.wire for column in self._columns}
         if self._ttl is not None:
             attributes.setdefault(self._ttl, _NUMBER)
         keys = [*table.key_fields, *(key for index in table.indexes for key in index.keys)]
@@ -112,7 +129,7 @@ class ArrowReader(Generic[ModelT]):
             ]
         )
 
-    def _compiled(self, body: bytes, columns: Sequence[Column]) -> Found[ArrowPage]:
+    def _compiled(self, reply: Reply, body: bytes) -> Found[ArrowPage]:
         table = pj.read_json(
             pa.BufferReader(body),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + _MARGIN_BYTES),
@@ -129,8 +146,14 @@ class ArrowReader(Generic[ModelT]):
         count = len(items)
         if self._ttl is not None:
             items = self._unexpired(items)
-        arrays = [column.read(items.field(column.attribute)) for column in columns]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        arrays = {c.name: c.read(items.field(c.attribute)) for c in self._columns}
+        if self._rest is not None:
+            models = self._rest.page(reply).models
+            check(len(models) == len(items))  # none has expired in between
+            arrays.update(self._rows.arrays(models, set(self.schema.names) - arrays.keys()))
+        batch = pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self.schema.names], schema=self.schema
+        )
         batch.validate(full=True)
         self.counts.add(batch.num_rows, 0)
         key = _stored_key(last_key[0].as_py())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Generic
@@ -76,9 +77,18 @@ class Rows(Generic[ModelT]):
 
     def of_models(self, models: Sequence[ModelT]) -> Any:
         """Return a batch of models; raises one of `UNFIT` where a value does not fit."""
-        return self._batch(
-            [[getattr(model, column.name) for model in models] for column in self._forms]
+        arrays = self.arrays(models, self._wanted)
+        return pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self._schema.names], schema=self._schema
         )
+
+    def arrays(self, models: Sequence[BaseModel], names: AbstractSet[str]) -> dict[str, Any]:
+        """Return some of the columns; as `of_models`."""
+        return {
+            column.name: column.form.array([getattr(model, column.name) for model in models])
+            for column in self._forms
+            if column.name in names
+        }
 
     def of_items(
         self, items: Sequence[Item], keep: Callable[[Any], bool] | None = None
@@ -125,11 +135,11 @@ class Rows(Generic[ModelT]):
                     return row
             new = {problem.field for problem in found if problem.field is not None}
             relevant = [p for p in found if p.field is None or p.field in self._wanted]
-            if relevant and (self._mismatch == "raise" or not new - blamed):
-                raise self._error(item, relevant)
             if relevant and self._mismatch == "quarantine":
                 problems += relevant
                 return None
+            if (self._mismatch == "raise" and relevant) or not new - blamed:
+                raise self._error(item, found)
             blamed |= new
 
     def _model(self, item: Item, blamed: frozenset[str]) -> tuple[BaseModel | None, list[_Problem]]:
@@ -180,7 +190,9 @@ class Rows(Generic[ModelT]):
         key = self._codec.key_of(item)
         types = {column.name: column.form.type for column in self._forms}
         told = [
-            f"column {p.place!r} ({types[p.field]}): {p.text}" if p.field else p.text
+            f"column {p.place!r} ({types[p.field]}): {p.text}"
+            if p.field in types
+            else f"the model: {p.place or 'as a whole'}: {p.text}"
             for p in problems
         ]
         return IncompatibleItemError(
