@@ -215,7 +215,7 @@ class Loose(BaseModel):
     anything: Any = None
     either: Union[int, str] = 0
     patterned: Annotated[str, Field(pattern="^[a-z]*$")] = ""
-    trimmed: Annotated[str, AfterValidator(str.strip)] = ""
+    trimmed: Annotated[str, AfterValidator(lambda text: text.strip())] = ""
 
 
 LOOSE = Table("loose", Loose, partition_key="key", ttl="expires_at")

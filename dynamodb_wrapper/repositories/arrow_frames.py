@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -101,9 +102,11 @@ def _of_pandas(column: Any) -> list[Any]:
 
 
 def _native(value: Any) -> Any:
-    """Return a value without numpy, which pandas holds lists in."""
+    """Return a value without numpy, which pandas holds lists in, and without NaN for null."""
     if hasattr(value, "tolist"):
         return _native(value.tolist())
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, dict):
         return {name: _native(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

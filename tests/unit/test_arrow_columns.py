@@ -85,7 +85,7 @@ WRONG: dict[str, Any] = {
     "text": {"N": "1"},
     "whole": {"S": "one"},
     "real": {"S": "half"},
-    "amount": {"BOOL": True},
+    "amount": {"S": "much"},
     "price": {"N": "1.2345"},
     "yes": {"S": "perhaps"},
     "data": {"N": "1"},
