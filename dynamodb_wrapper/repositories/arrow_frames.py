@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.wire.arrow_forms import Form
 
-WriteT = TypeVar("WriteT")
+MadeT = TypeVar("MadeT")
 
 
 class Frame(Protocol):
@@ -48,8 +48,8 @@ def is_frame(items: Any) -> bool:
 def made_of(
     items: Iterable[ModelT] | Frame,
     model: type[ModelT],
-    make: Callable[[ModelT, None], WriteT],
-) -> Iterator[tuple[ModelT, WriteT]]:
+    make: Callable[[ModelT, None], MadeT],
+) -> Iterator[tuple[ModelT, MadeT]]:
     """Yield models, or those of the rows of a table, and what is made of each.
 
     Raises:
@@ -64,8 +64,8 @@ def made_of(
 
 
 def _made_of_rows(
-    frame: Any, model: type[ModelT], make: Callable[[ModelT, None], WriteT]
-) -> Iterator[tuple[ModelT, WriteT]]:
+    frame: Any, model: type[ModelT], make: Callable[[ModelT, None], MadeT]
+) -> Iterator[tuple[ModelT, MadeT]]:
     require_pyarrow()
     from dynamodb_wrapper.wire.arrow_forms import forms_of
 

@@ -143,27 +143,10 @@ def _with_absent(read: Convert, absent: Any) -> Convert:
             return read(given)
         check(absent is not None)
         there = given.is_valid()
-        found = _spread(read(given.drop_null()), there)
+        found = kernels.spread(read(given.drop_null()), there)
         return pc.if_else(there, found, absent) if absent.is_valid else found
 
     return read_all
-
-
-def _spread(found: Any, there: Any) -> Any:
-    """Return values at the places that are true, null elsewhere."""
-    number = pc.subtract(pc.cumulative_sum(there.cast(pa.int64())), 1)
-    return found.take(pc.if_else(there, number, pa.scalar(None, pa.int64())))
-
-
-def _dense(read: Convert) -> Convert:
-    """Return the same for values of which some are null."""
-
-    def read_any(content: Any) -> Any:
-        if not content.null_count:
-            return read(content)
-        return _spread(read(content.drop_null()), content.is_valid())
-
-    return read_any
 
 
 # ---- values --------------------------------------------------------------------------------------
@@ -280,7 +263,7 @@ def _record(
         arrays = [column.read(content.field(n)) for n, column in enumerate(columns)]
         return pa.StructArray.from_arrays(arrays, fields=fields)
 
-    return _tagged("M", wire, _dense(read), may_be_null)
+    return _tagged("M", wire, kernels.dense(read), may_be_null)
 
 
 def _list(
@@ -296,9 +279,9 @@ def _list(
     def read(content: Any) -> Any:
         values = content.flatten()
         check(not values.null_count)
-        return _listed(content, found.read(values))
+        return kernels.listed(content, found.read(values))
 
-    return _tagged("L", pa.list_(inner.wire), _dense(read), may_be_null)
+    return _tagged("L", pa.list_(inner.wire), kernels.dense(read), may_be_null)
 
 
 def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
@@ -314,12 +297,6 @@ def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
     def read(content: Any) -> Any:
         values = content.flatten()
         check(not values.null_count)
-        return _listed(content, kernels.sorted_within(content, made(values)))
+        return kernels.listed(content, kernels.sorted_within(content, made(values)))
 
-    return _tagged(f"{tag}S", pa.list_(pa.string()), _dense(read), may_be_null)
-
-
-def _listed(content: Any, values: Any) -> Any:
-    """Return lists as long as those given, of other values."""
-    offsets = content.offsets
-    return pa.ListArray.from_arrays(pc.subtract(offsets, offsets[0]), values)
+    return _tagged(f"{tag}S", pa.list_(pa.string()), kernels.dense(read), may_be_null)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import enum
-import json
 import typing
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,11 +13,17 @@ from typing import TYPE_CHECKING, Any, Callable
 from uuid import UUID
 
 import pyarrow as pa
-import pydantic_core
 from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.wire.arrow_markers import limits_of, peel
+from dynamodb_wrapper.wire.arrow_texts import (
+    any_text,
+    json_text,
+    key_text,
+    member_value,
+    number_text,
+)
 from dynamodb_wrapper.wire.shapes import (
     LISTS,
     MAPS,
@@ -168,10 +171,10 @@ def decimal_places(markers: Sequence[Any]) -> tuple[int, int] | None:
 
 
 def _of_values(values: tuple[Any, ...]) -> Form:
-    kinds = {type(_member_value(value)) for value in values}
+    kinds = {type(member_value(value)) for value in values}
     for kind, type_ in ((str, pa.string()), (bool, pa.bool_()), (int, pa.int64())):
         if kinds == {kind}:
-            return Form(type_, _member_value)
+            return Form(type_, member_value)
     return JSON
 
 
@@ -208,11 +211,6 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def number_text(value: float | Decimal) -> str:
-    """Return a number as text, without exponent."""
-    return str(value) if isinstance(value, int) else format(Decimal(str(value)), "f")
-
-
 def _as_decimal(value: float | Decimal) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(str(value))
 
@@ -235,20 +233,12 @@ def _naive(value: time) -> time:
     return value
 
 
-def _member_value(value: Any) -> Any:
-    return value.value if isinstance(value, enum.Enum) else value
-
-
 def _as_struct(forms: Mapping[str, Form], value: BaseModel) -> dict[str, Any]:
     return {name: _optional(form, getattr(value, name)) for name, form in forms.items()}
 
 
 def _as_pairs(inner: Form, value: Mapping[Any, Any]) -> list[tuple[str, Any]]:
-    return [(_key_text(key), _optional(inner, content)) for key, content in value.items()]
-
-
-def _key_text(key: Any) -> str:
-    return str(_member_value(key))
+    return [(key_text(key), _optional(inner, content)) for key, content in value.items()]
 
 
 def _as_list(inner: Form, value: Any) -> list[Any]:
@@ -263,35 +253,8 @@ def _optional(form: Form, value: Any) -> Any:
     return None if value is None else form.plain(value)
 
 
-def _json_text(value: Any) -> str:
-    return json.dumps(_for_json(value), ensure_ascii=False, separators=(",", ":"))
-
-
-def _for_json(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return _member_value(value)
-    if isinstance(value, BaseModel):
-        return _for_json(value.model_dump())
-    if isinstance(value, Mapping):
-        return {_key_text(key): _for_json(content) for key, content in value.items()}
-    if isinstance(value, AbstractSet):
-        return sorted(map(_for_json, value), key=repr)
-    if isinstance(value, (list, tuple)):
-        return [_for_json(content) for content in value]
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Decimal):
-        return number_text(value)
-    return pydantic_core.to_jsonable_python(value)
-
-
-def _as_text(value: Any) -> str:
-    found = _for_json(value)
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-
-
-JSON = Form(pa.string(), _json_text, is_json=True)
-_TEXT = Form(pa.string(), _as_text)
+JSON = Form(pa.string(), json_text, is_json=True)
+_TEXT = Form(pa.string(), any_text)
 _SCALARS: dict[type, Form] = {
     bool: Form(pa.bool_(), _identity),
     int: Form(pa.int64(), _identity),

@@ -223,3 +223,26 @@ _LENGTHS: dict[int, Convert] = {
     pa.binary().id: pc.binary_length,
     pa.list_(pa.null()).id: pc.list_value_length,
 }
+
+
+def spread(found: Any, there: Any) -> Any:
+    """Return values at the places that are true, null elsewhere."""
+    number = pc.subtract(pc.cumulative_sum(there.cast(pa.int64())), 1)
+    return found.take(pc.if_else(there, number, pa.scalar(None, pa.int64())))
+
+
+def dense(read: Convert) -> Convert:
+    """Return the same for values of which some are null."""
+
+    def read_any(content: Any) -> Any:
+        if not content.null_count:
+            return read(content)
+        return spread(read(content.drop_null()), content.is_valid())
+
+    return read_any
+
+
+def listed(content: Any, values: Any) -> Any:
+    """Return lists as long as those given, of other values."""
+    offsets = content.offsets
+    return pa.ListArray.from_arrays(pc.subtract(offsets, offsets[0]), values)
