@@ -30,7 +30,7 @@ test: install ## Run all tests
 test-oldest: ## Run the tests on Python 3.9 with the oldest dependencies
 	@$(PYTHON) tools/test_oldest.py
 
-bench: install ## Measure against boto3, and what questions about a long history cost
+bench: install ## Measure against boto3 and other libraries, and what a long history costs
 	$(RUN) benchmarks
 	$(RUN) benchmarks.history
 

@@ -3,98 +3,116 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
-from importlib import metadata
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import Case, cases, chosen, measure
+from benchmarks import report
+from benchmarks.cases import MEMORY, Case, Spec, chosen, specs
+from benchmarks.known import LIBRARY
+from benchmarks.measure import measure, ready_case
+from benchmarks.memory import TARGET_ITEMS, growth
+from benchmarks.recordings import endless, item_bytes, recordings
+from benchmarks.records import records
 from benchmarks.replay_server import ReplayServer
-from benchmarks.sides import ByHand, ByRepository
-from benchmarks.workload import workloads
+from benchmarks.startup import startup_case
+from benchmarks.workers import started
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-_PACKAGES = ("boto3", "botocore", "pydantic", "pydantic-core", "dynamodb-wrapper")
-_ROW = "{:<17} {:<8} {:>18} {:>18} {:>7}"
+    from benchmarks.records import Records
+    from benchmarks.replay_server import Recording
+
+_SCANNED = {True: 50_000, False: TARGET_ITEMS}
+_SCAN_SECONDS = {True: 8.0, False: 60.0}
+_SECONDS = {True: 25.0, False: 150.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for and print the table."""
+    """Measure what was asked for and print the tables."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    try:
+        names = chosen(options.names)
+    except ValueError as error:
+        parser.error(str(error))
     begun = time.monotonic()
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    flat, nested = workloads(quick=options.quick)
-    repeats = options.repeats or (5 if options.quick else 20)
-    with ReplayServer([*flat.recordings(), *nested.recordings()]) as server:
-        found = [*cases(server.endpoint_url, flat), *cases(server.endpoint_url, nested)]
-        try:
-            selected = chosen(found, options.names)
-        except ValueError as error:
-            parser.error(str(error))
+    tables = records(quick=options.quick)
+    with ReplayServer(_served(tables, names, quick=options.quick)) as server, ExitStack() as stack:
+        cases, notes = _ready(server, stack, tables, specs(names), quick=options.quick)
+        repeats = options.repeats or (5 if options.quick else 20)
         rounds = measure(
-            selected,
+            cases,
             repeats=repeats,
             sample_seconds=0.01 if options.quick else 0.05,
-            deadline=begun + (options.seconds or (10 if options.quick else 75)),
+            deadline=begun + (options.seconds or _SECONDS[options.quick]),
         )
-    print(_machine())
-    print(f"JSON of an item: flat {flat.item_bytes} bytes, nested {nested.item_bytes} bytes")
-    print(_rounds(rounds, repeats, time.monotonic() - begun))
-    print()
-    for line in report(selected):
-        print(line)
+        _print_lines(report.machine())
+        sizes = ", ".join(f"{shape} {item_bytes(table)} bytes" for shape, table in tables.items())
+        print(f"JSON of an item: {sizes}")
+        print(report.rounds(rounds, repeats, time.monotonic() - begun), end="\n\n")
+        _print_lines(report.table(cases))
+        _print_lines(["", *notes] if notes else [])
+        if MEMORY in names:
+            grown = growth(server.endpoint_url, _SCAN_SECONDS[options.quick])
+            _print_lines(["", report.memory(grown)])
+    missed = report.missed(cases)
+    _print_lines(["", f"Not reached: {', '.join(missed)}."] if missed else [])
     return 0
 
 
-def report(selected: Sequence[Case]) -> list[str]:
-    """Return the lines of the table."""
-    theirs, ours = ByHand.name, ByRepository.name
-    lines = [
-        "Processor time of the client in µs: least - most of the rounds.",
-        f"Ratio: least of {theirs} / least of {ours}; above 1, {ours} needs less.",
-        "",
-        _ROW.format("benchmark", "per", f"{theirs} + pydantic", ours, "ratio").rstrip(),
-    ]
-    for case in selected:
-        times = (_spread(case.samples[theirs]), _spread(case.samples[ours]))
-        lines.append(_ROW.format(case.name, case.unit, *times, f"{case.ratio(ours, theirs):.2f}"))
-    return lines
+def _ready(
+    server: ReplayServer,
+    stack: ExitStack,
+    tables: dict[str, Records],
+    wanted: Sequence[Spec],
+    *,
+    quick: bool,
+) -> tuple[list[Case], list[str]]:
+    """Start the sides that are needed and return the cases, and a line for all left out."""
+    of_sides = [spec for spec in wanted if spec.shape is not None]
+    names = {name for spec in of_sides for name in spec.sides}
+    sides, notes = started(stack, server.endpoint_url, names, quick=quick)
+    cases = []
+    for spec in wanted:
+        if spec.shape is None:
+            cases.append(startup_case(spec, server.endpoint_url, tables["flat"]))
+            continue
+        case, left_out = ready_case(spec, sides, server, tables)
+        notes += left_out
+        if LIBRARY in case.samplers:
+            cases.append(case)
+        else:
+            notes.append(f"{spec.name} is left out: {LIBRARY} has nothing to measure there.")
+    for side in sides:
+        side.settle()
+    return cases, notes
 
 
-def _spread(samples: Sequence[float]) -> str:
-    digits = 0 if min(samples) >= 100 else 1
-    return f"{min(samples):,.{digits}f} - {max(samples):,.{digits}f}"
+def _served(
+    tables: dict[str, Records], names: Sequence[str], *, quick: bool
+) -> Iterator[Recording]:
+    for table in tables.values():
+        yield from recordings(table)
+    if MEMORY in names:
+        yield from endless(tables["flat"], -(-_SCANNED[quick] // tables["flat"].page))
 
 
-def _machine() -> str:
-    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{python}, {versions}; {os.cpu_count()} cores, {platform.machine()}"
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "from source"
-
-
-def _rounds(done: int, wanted: int, seconds: float) -> str:
-    cut = f" of {wanted}; the time was used up" if done < wanted else ""
-    return f"{done} rounds{cut}; {seconds:.0f} s"
+def _print_lines(lines: Iterator[str] | Sequence[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Client CPU of boto3 with Pydantic and of this library on the same pages.",
+        description="Client CPU of this library, boto3 with Pydantic and others on the same pages.",
     )
     parser.add_argument(
-        "names", nargs="*", help="scan-flat, or an operation such as scan, or flat or nested"
+        "names",
+        nargs="*",
+        help="scan-flat, an operation such as scan, a shape such as flat, import, memory; or all",
     )
     parser.add_argument("--repeats", type=int, help="rounds")
     parser.add_argument("--seconds", type=float, help="begin no further round after this")

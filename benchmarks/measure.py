@@ -1,102 +1,82 @@
-"""Processor time of the client, side by side.
+"""Processor time of the client, side by side, each side in a process of its own.
 
-Only this process is counted, all its threads; the server is another one. Every round measures every
-case on every side, in changing order, so that a busy machine disturbs all alike; of the rounds the
-least counts, and the most is shown beside it.
+The server is yet another process. Every round measures every case on every side, in changing order,
+so that a busy machine disturbs all alike; of the rounds the least counts, and the most is shown
+beside it. Before that, every side reads once and must read what the others read.
 """
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import cycle
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.sides import ByHand, ByRepository, Side
-from benchmarks.workload import ModelT, Workload
+from benchmarks.cases import Case, Sampler, Spec
+from benchmarks.known import BOTO3, LIBRARY
+from benchmarks.operations import items_of, loosened
+from benchmarks.workers import RemoteSide, SideFailedError
 
-Run = Callable[[], Any]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.records import Record, Records
+    from benchmarks.replay_server import ReplayServer
+
+_WRITES = ("put", "batch-put")
 
 
-@dataclass
-class Case:
-    """One operation on one table.
+def ready_case(
+    spec: Spec, sides: Sequence[RemoteSide], server: ReplayServer, tables: dict[str, Records]
+) -> tuple[Case, list[str]]:
+    """Return the case with the sides that read what they should, and a line for each other.
 
-    Attributes:
-        name: Such as ``scan-flat``.
-        unit: What the time is divided by: ``request`` or ``item``.
-        units: How many of them one run does.
-        runs: Side to what is measured; returns what was read.
-        repeat: Runs in one sample.
-        samples: Side to microseconds per unit, one for each round.
+    Raises:
+        AssertionError: The library and boto3 read different models, or a side other items.
+        SideFailedError: The library or boto3 failed.
     """
-
-    name: str
-    unit: str
-    units: int
-    runs: dict[str, Run]
-    repeat: int = 1
-    samples: dict[str, list[float]] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Run every side once and compare what they read; this warms them as well."""
-        read = [run() for run in self.runs.values()]
-        if any(other != read[0] for other in read):
-            raise AssertionError(f"{self.name}: the sides read different models.")
-
-    def calibrate(self, sample_seconds: float) -> None:
-        """Choose how many runs make a sample."""
-        slowest = max(_cpu_seconds(run, 1) for run in self.runs.values())
-        self.repeat = max(1, round(sample_seconds / max(slowest, 1e-6)))
-
-    def sample(self, number: int) -> None:
-        """Measure every side once."""
-        names = list(self.runs)
-        for name in names if number % 2 == 0 else reversed(names):
-            seconds = _cpu_seconds(self.runs[name], self.repeat)
-            found = self.samples.setdefault(name, [])
-            found.append(seconds * 1e6 / (self.repeat * self.units))
-
-    def ratio(self, ours: str, theirs: str) -> float:
-        """Return how many times our least time the other side needs at least."""
-        return min(self.samples[theirs]) / min(self.samples[ours])
+    assert spec.shape is not None
+    expected = expected_items(spec, tables[spec.shape])
+    case, notes = Case(spec, spec.units(tables), {}), []
+    exact: dict[str, Any] = {}
+    for side in (s for s in sides if s.known.name in spec.sides and spec.name in s.cases):
+        name = side.known.name
+        try:
+            found = read(spec, side, server)
+        except SideFailedError as error:
+            if side.known.required:
+                raise
+            notes.append(f"{spec.name} leaves a side out: {error}")
+            continue
+        compare(spec.name, name, found["items"], expected)
+        exact[name] = found["exact"]
+        case.samplers[name] = _sampler(side, spec.name)
+    if LIBRARY in exact and exact[LIBRARY] != exact.get(BOTO3):
+        raise AssertionError(f"{spec.name}: {LIBRARY} and {BOTO3} read different models.")
+    return case, notes
 
 
-def cases(endpoint_url: str, workload: Workload[ModelT]) -> list[Case]:
-    """Return the cases of one table."""
-    sides: list[Side[ModelT]] = [
-        ByHand(endpoint_url, workload),
-        ByRepository(endpoint_url, workload),
-    ]
-    found = [
-        Case(f"{operation}-{workload.shape}", unit, units, {})
-        for operation, unit, units in (
-            ("get", "request", 1),
-            ("put", "request", 1),
-            ("batch-get", "item", workload.partition),
-            ("batch-put", "item", workload.partition),
-            ("query", "item", workload.partition),
-            ("scan", "item", len(workload.orders)),
-        )
-    ]
-    for side in sides:
-        for case, run in zip(found, _runs(side, workload)):
-            case.runs[side.name] = run
-    return found
+def expected_items(spec: Spec, table: Records) -> list[Record]:
+    """Return the items a run of the case reads or writes, in the order of their keys."""
+    whole = {"scan": table.items, "arrow": table.items, "decode": table.items[: table.page]}
+    one = table.items[:1] if spec.operation in ("get", "put") else table.first
+    return [loosened(item) for item in whole.get(spec.operation, one)]
 
 
-def _runs(side: Side[ModelT], workload: Workload[ModelT]) -> Iterator[Run]:
-    orders = workload.first
-    keys = [(order.customer_id, order.order_id) for order in orders]
-    next_key, next_order = cycle(keys), cycle(orders)
-    yield lambda: side.get(next(next_key))
-    yield lambda: side.put(next(next_order))
-    yield lambda: side.get_many(keys)
-    yield lambda: side.put_many(orders)
-    yield lambda: side.query(orders[0].customer_id)
-    yield side.scan
+def read(spec: Spec, side: RemoteSide, server: ReplayServer) -> dict[str, Any]:
+    """Run once and return what the side read, or what it sent."""
+    if spec.operation not in _WRITES:
+        return side.read(spec.name)
+    with server.writes() as written:
+        side.read(spec.name)
+    return {"items": items_of(_AsSent(), written), "exact": None}
+
+
+def compare(case: str, side: str, found: Sequence[Record], expected: Sequence[Record]) -> None:
+    """Raise unless the items are those expected."""
+    if len(found) != len(expected):
+        raise AssertionError(f"{case}: {side} has {len(found)} items, not {len(expected)}.")
+    for one, other in zip(found, expected):
+        if one != other:
+            raise AssertionError(f"{case}: {side} has another item:\n{one}\nthan\n{other}")
 
 
 def measure(
@@ -111,44 +91,28 @@ def measure(
         deadline: Monotonic time; no round begins that would pass it.
     """
     for case in selected:
-        case.check()
         case.calibrate(sample_seconds)
-    gc.freeze()  # the recordings and botocore's models would be walked before every sample
-    try:
-        for number in range(repeats):
-            begun = time.monotonic()
-            for case in selected:
-                case.sample(number)
-            now = time.monotonic()
-            if now + (now - begun) > deadline:
-                return number + 1
-        return repeats
-    finally:
-        gc.unfreeze()
+    for number in range(repeats):
+        begun = time.monotonic()
+        for case in selected:
+            case.sample(number)
+        now = time.monotonic()
+        if now + (now - begun) > deadline:
+            return number + 1
+    return repeats
 
 
-def chosen(found: Iterable[Case], names: Sequence[str]) -> list[Case]:
-    """Return the cases of names: whole ones, an operation or a shape; all without names.
-
-    Raises:
-        ValueError: A name chooses nothing.
-    """
-    every = list(found)
-    for name in names:
-        if not any(_answers_to(case, name) for case in every):
-            known = ", ".join(case.name for case in every)
-            raise ValueError(f"No benchmark is called {name!r}; there are: {known}.")
-    return [case for case in every if not names or any(_answers_to(case, n) for n in names)]
+def _sampler(side: RemoteSide, case: str) -> Sampler:
+    return lambda times: side.seconds(case, times)
 
 
-def _answers_to(case: Case, name: str) -> bool:
-    operation, _, shape = case.name.rpartition("-")
-    return name in (case.name, operation, shape)
+class _AsSent:
+    """Reads the items of requests, with boto3's deserializer."""
 
+    def plain(self, found: dict[str, Any]) -> Record:
+        from boto3.dynamodb.types import TypeDeserializer
 
-def _cpu_seconds(run: Run, times: int) -> float:
-    gc.collect()
-    begun = time.process_time()
-    for _ in range(times):
-        run()
-    return time.process_time() - begun
+        from benchmarks.records import moment
+
+        values = {name: TypeDeserializer().deserialize(typed) for name, typed in found.items()}
+        return {**values, "placed_at": moment(values["placed_at"])}

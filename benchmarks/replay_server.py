@@ -8,21 +8,29 @@ ahead, so that the client is what is measured. It speaks enough HTTP/1.1 for bot
 from __future__ import annotations
 
 import json
+import re
 import socketserver
 import subprocess
 import sys
 import threading
 import zlib
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
 
+FIRST_PAGE = 0
+
 _PREFIX = "DynamoDB_20120810."
+_KEEP_WRITES, _KEPT_WRITES = "Replay.KeepWrites", "Replay.KeptWrites"
+_WRITES = (f"{_PREFIX}PutItem", f"{_PREFIX}BatchWriteItem")
+_PAGE = re.compile(rb"page-(\d{8})")
 _END_SECONDS = 5.0
 _NOT_RECORDED = {
     "__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException",
@@ -44,6 +52,8 @@ class Recording:
         place: What `place_of` makes of the key or start key a request must carry.
         measured: Whether the request asks for its consumed capacity.
         crc32: Sent instead of the checksum of the body, to see what a client does.
+        repeated: Answers the first request and every one whose start key is a `page_key` no other
+            recording answers; the page key in the body is then that of the following page.
     """
 
     operation: str
@@ -52,6 +62,12 @@ class Recording:
     place: str = ""
     measured: bool = False
     crc32: Optional[int] = None
+    repeated: bool = False
+
+
+def page_key(partition_key: str, sort_key: str, number: int) -> dict[str, Any]:
+    """Return the key a repeated page ends with, its number counted from `FIRST_PAGE`."""
+    return {partition_key: {"S": "pages"}, sort_key: {"S": f"page-{number:08d}"}}
 
 
 def place_of(key: Any) -> str:
@@ -92,6 +108,27 @@ class ReplayServer:
     ) -> None:
         self._end()
 
+    @contextmanager
+    def writes(self) -> Iterator[list[dict[str, Any]]]:
+        """Give a list that on leaving has the items, as sent, of every put made meanwhile."""
+        items: list[dict[str, Any]] = []
+        self._ask(_KEEP_WRITES)
+        try:
+            yield items
+        finally:
+            kept = self._ask(_KEPT_WRITES)
+        for request in kept:
+            entries = [e for of_table in request.get("RequestItems", {}).values() for e in of_table]
+            items += [e["PutRequest"]["Item"] for e in entries] or [request["Item"]]
+
+    def _ask(self, target: str) -> Any:
+        connection = HTTPConnection(self.endpoint_url[len("http://") :], timeout=_END_SECONDS)
+        try:
+            connection.request("POST", "/", b"{}", {"X-Amz-Target": target})
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
     def _hand_over(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -122,23 +159,46 @@ class _Responses:
     def __init__(self, recordings: Iterable[Recording]) -> None:
         self._lock = threading.Lock()
         self._found: dict[Place, list[bytes]] = {}
+        self._repeated: dict[tuple[str, str, bool], bytes] = {}
+        self._kept: list[Any] | None = None
         for number, recording in enumerate(recordings):
+            body = recording.body.encode()
+            if recording.repeated:
+                self._repeated[recording.operation, recording.table, recording.measured] = body
+                continue
             place = (recording.operation, recording.table, recording.place, recording.measured)
-            response = _response(200, recording.body.encode(), number, recording.crc32)
+            response = _response(200, body, number, recording.crc32)
             self._found.setdefault(place, []).append(response)
         self._missing = _response(400, json.dumps(_NOT_RECORDED).encode(), len(self._found), None)
 
     def to(self, target: str, body: bytes) -> bytes:
         """Return the response to a request."""
         request = json.loads(body)
+        if target in (_KEEP_WRITES, _KEPT_WRITES):
+            return self._switch(keep=target == _KEEP_WRITES)
+        if self._kept is not None and target in _WRITES:
+            self._kept.append(request)
+        return self._replay(target[len(_PREFIX) :], request, body)
+
+    def _replay(self, operation: str, request: dict[str, Any], body: bytes) -> bytes:
         tables = request.get("RequestItems") or {request.get("TableName", ""): None}
+        table = next(iter(tables))
         place = place_of(request.get("Key") or request.get("ExclusiveStartKey"))
         measured = request.get("ReturnConsumedCapacity", "NONE") != "NONE"
-        found = self._found.get((target[len(_PREFIX) :], next(iter(tables)), place, measured))
-        if not found:
+        found = self._found.get((operation, table, place, measured))
+        if found:
+            with self._lock:
+                return found.pop(0) if len(found) > 1 else found[0]
+        page = self._repeated.get((operation, table, measured))
+        start = _PAGE.search(body)
+        if page is None or (place and start is None):
             return self._missing
-        with self._lock:
-            return found.pop(0) if len(found) > 1 else found[0]
+        number = FIRST_PAGE if start is None else int(start.group(1)) + 1
+        return _response(200, _PAGE.sub(b"page-%08d" % number, page), number, None)
+
+    def _switch(self, *, keep: bool) -> bytes:
+        kept, self._kept = self._kept, [] if keep else None
+        return _response(200, json.dumps(kept or []).encode(), 0, None)
 
 
 def _response(status: int, body: bytes, number: int, crc32: int | None) -> bytes:

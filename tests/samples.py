@@ -147,3 +147,10 @@ def use_every_common_method(repository: BaseDynamoRepository[Any], items: list[A
         "check_table consumed count create create_table delete delete_many exists get get_many "
         "get_or_raise put put_many query transaction update".split()
     )
+
+
+def numbered(customer: str, count: int, **fields: Any) -> list[Order]:
+    """Return orders of one customer, one after the other."""
+    return [
+        Order(**{"customer_id": customer, "order_id": f"o{n:03d}", **fields}) for n in range(count)
+    ]

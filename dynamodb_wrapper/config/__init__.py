@@ -1,17 +1,23 @@
 """Settings and the client they lead to."""
 
-from dynamodb_wrapper.config.bodies import RAW, raw_reply
+from dynamodb_wrapper.config.bodies import DATA_OPERATIONS, RawResponse, raw_reply
 from dynamodb_wrapper.config.clients import Connection, client_for, close_clients
 from dynamodb_wrapper.config.environment import VARIABLES, Variable
+from dynamodb_wrapper.config.json_bodies import read_body, unreadable, with_bytes, write_body
 from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 __all__ = [
-    "RAW",
+    "DATA_OPERATIONS",
     "VARIABLES",
     "Connection",
     "DynamoDBConfig",
+    "RawResponse",
     "Variable",
     "client_for",
     "close_clients",
     "raw_reply",
+    "read_body",
+    "unreadable",
+    "with_bytes",
+    "write_body",
 ]

@@ -1,37 +1,142 @@
 """Bodies as they are: past boto3's serializer and parser, through everything else of the client.
 
 boto3 builds a request and reads a response by walking the service model, which costs more than all
-the rest. Events of the client, all of them public, let a body be made and read elsewhere, while
-endpoints, signing, retries, checksums and everybody's own handlers stay as they are.
+the rest. Events of the client and a component of its session, all of them public, let a body be
+made and read elsewhere, while endpoints, signing, retries, checksums and everybody's own handlers
+stay as they are.
 """
 
 from __future__ import annotations
 
-import base64
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.config.json_bodies import read_body, write_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RAW = "DynamodbWrapperRaw"
-"""Entry of a response that holds its body."""
+DATA_OPERATIONS = frozenset(
+    "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
+    "UpdateItem".split()
+)
+"""The operations whose bodies are made and read elsewhere."""
 
 _IS_OURS, _BODY = "dynamodb_wrapper_is_ours", "dynamodb_wrapper_body"
-_WITH_EVENT = (1, 35, 16)
 _FIRST_ERROR = 300
+
+
+class RawResponse(dict[str, Any]):
+    """A response that is parsed when somebody looks at more than its metadata.
+
+    Attributes:
+        body: The body; None once it is parsed, because somebody may have changed what it held.
+    """
+
+    def __init__(self, metadata: dict[str, Any], body: bytes) -> None:
+        super().__init__(metadata)
+        self.body: bytes | None = body
+
+    def parse(self) -> None:
+        """Read the body; what is there already stays."""
+        body, self.body = self.body, None
+        if body is not None:
+            for name, value in read_body(body).items():
+                super().setdefault(name, value)
+
+    def __missing__(self, name: str) -> Any:
+        if self.body is None or name == "Error":  # asked for by every retry handler
+            raise KeyError(name)
+        self.parse()
+        return self[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __contains__(self, name: object) -> bool:
+        if super().__contains__(name) or name == "Error":
+            return super().__contains__(name)
+        self.parse()
+        return super().__contains__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self.parse()
+        return super().__iter__()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        self.parse()
+        return super().__len__()
+
+    def __eq__(self, other: object) -> bool:
+        self.parse()
+        return super().__eq__(other)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        self.parse()
+        return super().__repr__()
+
+    def keys(self) -> Any:
+        """Return the names."""
+        self.parse()
+        return super().keys()
+
+    def values(self) -> Any:
+        """Return the values."""
+        self.parse()
+        return super().values()
+
+    def items(self) -> Any:
+        """Return names and values."""
+        self.parse()
+        return super().items()
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain copy."""
+        return dict(self.items())
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Return an entry, set where it was missing."""
+        if not super().__contains__(name):
+            self.parse()
+        return super().setdefault(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Remove an entry and return it."""
+        self.parse()
+        return super().pop(name, *default)
+
+    def update(self, *args: Any, **more: Any) -> None:
+        """Replace entries."""
+        new = dict(*args, **more)
+        if new:
+            self.parse()
+            super().update(new)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name != "ResponseMetadata":
+            self.parse()
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self.parse()
+        super().__delitem__(name)
 
 
 class _Calls(threading.local):
     """What the handlers know of the calls of their thread."""
 
     is_next_ours = False  # the next call of a client that begins is one of ours
-    is_raw_wanted = False  # the request under way belongs to one of ours
+    is_under_way = False  # the request under way belongs to one of ours
 
 
 _calls = _Calls()
@@ -39,40 +144,23 @@ _calls = _Calls()
 
 @contextmanager
 def raw_reply() -> Iterator[None]:
-    """Have the one call made inside the block answered with its body, where the client can.
+    """Have the one call made inside the block answered by a `RawResponse`, where the client can.
 
-    A call that a handler makes in the middle of it is answered as usual.
+    A call that a handler makes in the middle of it is answered as usual, and so is every call of a
+    client that was passed in.
     """
     _calls.is_next_ours = True
     try:
         yield
     finally:
-        _calls.is_next_ours = _calls.is_raw_wanted = False
+        _calls.is_next_ours = _calls.is_under_way = False
 
 
-def let_bodies_through(client: Any) -> None:
-    """Register the handlers with a client; repeating it changes nothing.
+def keep_bodies(session: Any) -> None:
+    """Let the clients that a session makes from now on answer with bodies."""
+    from botocore.parsers import ResponseParserFactory
 
-    Parameters become a body after all other handlers have seen them, and changed them perhaps.
-    """
-    events = client.meta.events
-    for register, name, handler in (
-        (events.register_first, "provide-client-params.dynamodb", _note_ours),
-        (events.register_last, "before-parameter-build.dynamodb", _make_body),
-        (events.register_first, "before-call.dynamodb", _put_body),
-        (events.register_last, "before-parse.dynamodb", _keep_body),
-    ):
-        register(name, handler, unique_id=f"dynamodb-wrapper-{name}")
-
-
-def keep_bodies_of_old_clients(session: Any) -> None:
-    """Let the clients of a session keep bodies; botocore has the event for it since 1.35.16."""
-    from botocore import __version__, parsers
-
-    if tuple(map(int, __version__.split(".")[:3])) >= _WITH_EVENT:
-        return
-
-    class Factory(parsers.ResponseParserFactory):
+    class Factory(ResponseParserFactory):
         def create_parser(self, protocol_name: str) -> Any:
             return _Parser(super().create_parser(protocol_name))
 
@@ -84,9 +172,23 @@ class _Parser:
         self._parser = parser
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        kept: dict[str, Any] = {}
-        _keep_body(response, kept)
-        return {**self._parser.parse(response, shape), **kept}
+        if not _calls.is_under_way or response["status_code"] >= _FIRST_ERROR:
+            return self._parser.parse(response, shape)
+        metadata = self._parser.parse({**response, "body": b"{}"}, shape)
+        return RawResponse(metadata, response["body"])
+
+
+def take_bodies(client: Any) -> None:
+    """Let the requests of a client of ours be made here.
+
+    Parameters become a body after all other handlers have seen them, and changed them perhaps.
+    """
+    events = client.meta.events
+    for operation in DATA_OPERATIONS:
+        # Of a client's handlers those of the narrower event come first, whatever else is asked for.
+        events.register_first(f"provide-client-params.dynamodb.{operation}", _note_ours)
+        events.register_first(f"before-call.dynamodb.{operation}", _put_body)
+    events.register_last("before-parameter-build", _make_body)
 
 
 def _note_ours(context: dict[str, Any], **_: Any) -> None:
@@ -102,35 +204,9 @@ def _make_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> Non
 
 
 def _put_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    _calls.is_raw_wanted = bool(context.get(_IS_OURS))
+    _calls.is_under_way = bool(context.get(_IS_OURS))
     if _BODY in context:
         params["body"] = context[_BODY]
-
-
-def _keep_body(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
-) -> None:
-    if _calls.is_raw_wanted and response_dict["status_code"] < _FIRST_ERROR:
-        customized_response_dict[RAW] = response_dict["body"]
-        response_dict["body"] = b"{}"
-
-
-def write_body(request: dict[str, Any]) -> bytes:
-    """Return a request as DynamoDB takes it.
-
-    Raises:
-        ValidationError: A text holds a lone surrogate.
-    """
-    try:
-        return orjson.dumps(request, default=_as_base64)
-    except orjson.JSONEncodeError as error:
-        raise ValidationError(f"The request cannot be sent: {error}.") from error
-
-
-def _as_base64(value: Any) -> str:
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode("ascii")
-    raise TypeError(f"it holds a {type(value).__name__}")
 
 
 def _what_chooses_the_endpoint(params: dict[str, Any]) -> dict[str, Any]:

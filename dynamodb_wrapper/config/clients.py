@@ -14,7 +14,7 @@ import zlib
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.config.bodies import keep_bodies_of_old_clients, let_bodies_through
+from dynamodb_wrapper.config.bodies import keep_bodies, take_bodies
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _Cache:
     """Clients of this process; a fork starts empty because sockets must not be shared."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
         self.clients: dict[DynamoDBConfig, Any] = {}
         self.loader: Any = None
@@ -88,8 +88,6 @@ class Connection:
         self._config = config
         self._injected = client is not None
         self._client = client if self._injected else client_for(config)
-        if self._injected:
-            let_bodies_through(client)
         self._pid = os.getpid()
 
     @property
@@ -140,7 +138,7 @@ def _create_client(config: DynamoDBConfig, cache: _Cache) -> Any:
         ) from error
     except PartialCredentialsError as error:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
-    let_bodies_through(client)
+    take_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
     _warn_of_clock_skew(client)
@@ -152,7 +150,7 @@ def _create_session(config: DynamoDBConfig, cache: _Cache) -> Any:
     import botocore.session
 
     core = botocore.session.Session(profile=config.profile_name)
-    keep_bodies_of_old_clients(core)
+    keep_bodies(core)
     if cache.loader is None:
         cache.loader = core.get_component("data_loader")
     else:
@@ -180,7 +178,7 @@ def _assume_role(source: Any, core: Any, config: DynamoDBConfig, role_arn: str) 
         extra_args={"RoleSessionName": "dynamodb-wrapper"},
     )
     target = botocore.session.Session(profile=config.profile_name)
-    keep_bodies_of_old_clients(target)
+    keep_bodies(target)
     target.register_component("data_loader", core.get_component("data_loader"))
     # botocore offers no public setter for renewable credentials; its own provider chain does:
     # a provider placed first in the chain is asked first and renews them by itself.

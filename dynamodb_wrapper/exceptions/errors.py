@@ -33,7 +33,7 @@
         ├── LeaseLostError            the run may have been taken over; stop writing
         ├── RunCancelledError         somebody asked for the run to be cancelled
         ├── RunTimedOutError          the run is past its deadline
-        └── NoActiveRunError          there is no run in this context
+        └── NoActiveRunError          there is no run here, or it has ended
 
 Every class takes one message and keyword-only context, and survives pickling with both,
 because errors travel back from Spark executors.

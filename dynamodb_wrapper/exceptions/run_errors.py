@@ -105,4 +105,7 @@ class RunTimedOutError(RunError):
 
 
 class NoActiveRunError(RunError):
-    """There is no run in this thread or task."""
+    """There is no run in this thread or task, or the run of a handle goes on no more.
+
+    It has ended, or belongs to the process this one was forked from.
+    """

@@ -60,7 +60,7 @@ def utc_text(moment: datetime) -> str:
     Raises:
         ValueError: The moment has no time zone.
     """
-    return to_utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return to_utc(moment).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def to_utc(moment: datetime) -> datetime:

@@ -70,7 +70,7 @@ class RunErrorInfo(Part):
     Attributes:
         message: At most 2 KB.
         fingerprint: The same for errors of one type that come from the same place in the code.
-        stage: Name of the stage that was running.
+        stage: Name of the stage the exception came out of.
         stack_head: Beginning of the stack trace, at most 4 KB.
         stack_tail: End of the stack trace where it was longer, at most 4 KB.
         chunks: Number of items that hold the whole stack trace; 0 where head and tail do.
@@ -170,7 +170,7 @@ class PipelineRunLog(Document):
         pipeline_version: Version of the configuration the run began with.
         config_hash: Its hash.
         parameters: As given, with secrets taken out.
-        exit_code: Of a body that ended by SystemExit.
+        exit_code: Of a body that ended by SystemExit; None where the process ended before its run.
         late_outcome: What the body came to after the run had been ended by somebody else.
         watermarks: What the run committed, by watermark.
         watermark_conflict: Whether somebody changed a watermark meanwhile, so that the run

@@ -139,12 +139,19 @@ class RunOutcome:
         return replace(self, error=error, fields=fields)
 
     def without_parts(self) -> RunOutcome:
-        """Return the outcome that also empties what makes a run large, and says so."""
-        note = "Stages, metrics and checks were dropped: with them the run was too large to end."
+        """Return the outcome that also empties what makes a run large, and says so.
+
+        Watermarks move all the same; what is left out is that the run notes it.
+        """
+        note = (
+            "Stages, metrics, checks and noted watermarks were dropped: with them the run was too "
+            "large to end."
+        )
         slim = self.without_details()
+        kept = {name: value for name, value in slim.fields.items() if name != "watermarks"}
         return replace(
             slim,
-            fields={**slim.fields, "status_detail": note},
+            fields={**kept, "status_detail": note},
             parts={},
-            dropped=("stages", "metrics", "data_quality", "outputs"),
+            dropped=("stages", "metrics", "data_quality", "inputs", "outputs"),
         )

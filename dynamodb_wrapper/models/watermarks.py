@@ -11,6 +11,7 @@ from typing import Any
 from dynamodb_wrapper.models.fields import to_utc, utc_text
 
 _JSON_TYPES = (dict, list)
+_SHORT_BYTES = 1024
 
 
 def pack(value: Any) -> tuple[str, Any]:
@@ -60,6 +61,13 @@ def unpack(value_type: str, stored: Any) -> Any:
     if value_type == "json":
         return json.loads(stored)
     return bytes(stored) if value_type == "binary" else stored
+
+
+def if_short(stored: Any) -> Any:
+    """Return a stored value, None where it has over 1 KB: not to be kept twice."""
+    content = stored.encode() if isinstance(stored, str) else stored
+    too_long = isinstance(content, bytes) and len(content) > _SHORT_BYTES
+    return None if too_long else stored
 
 
 def is_behind(new: Any, old: Any) -> bool:

@@ -141,11 +141,14 @@ def redact_known(text: str, secrets: Iterable[str]) -> str:
 
 
 def redact_values(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Return a copy of nested dicts and lists with every secret replaced."""
+    """Return a copy of nested dicts and lists with every secret replaced.
+
+    Of keys only known secrets are: a key that looks like a secret is a name.
+    """
     known = tuple(secrets)
     if isinstance(value, dict):
         return {
-            key: REDACTED
+            redact_known(key, known) if isinstance(key, str) else key: REDACTED
             if is_secret_key(str(key)) and _is_literal(inner)
             else redact_values(inner, known)
             for key, inner in value.items()

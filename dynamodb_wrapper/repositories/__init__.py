@@ -8,6 +8,7 @@ from dynamodb_wrapper.repositories.table_admin import Difference
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
 from dynamodb_wrapper.repositories.tables import create_tables
 from dynamodb_wrapper.repositories.transaction import Transaction
+from dynamodb_wrapper.wire.flow import Progress, RateLimiter
 from dynamodb_wrapper.wire.requests import Consumed
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Page",
     "PipelineConfigRepository",
     "PipelineRunLogsRepository",
+    "Progress",
+    "RateLimiter",
     "Results",
     "TableConfigRepository",
     "Transaction",

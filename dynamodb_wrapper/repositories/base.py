@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.exceptions import BatchWriteError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
-from dynamodb_wrapper.repositories.arrow_frames import made_of
+from dynamodb_wrapper.repositories.arrow_frames import is_frame, made_of
 from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
 from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
-from dynamodb_wrapper.wire import batches
+from dynamodb_wrapper.wire.batch_writes import Write, batch_write
 from dynamodb_wrapper.wire.decoding import stored_items
+from dynamodb_wrapper.wire.flow import WORKERS, Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.paging import raw_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from boto3.dynamodb.conditions import ConditionBase
@@ -47,47 +47,76 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
     # ---- many items ----------------------------------------------------------------------------
 
-    def put_many(self, items: Iterable[ModelT] | Frame) -> int:
+    def put_many(
+        self,
+        items: Iterable[ModelT] | Frame,
+        *,
+        workers: int = WORKERS,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> int:
         """Store items, replacing what their keys hold; return how many DynamoDB accepted.
 
         Also the rows of a table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame with
         a column for each field, in the form `Results.to_arrow` gives them. Null, and NaN in pandas,
         is None where the field admits it; else the field is left out and its default counts.
 
-        All are checked before the first is sent, and refreshed in place once stored. Items of
-        one key are written in their order; of several that share a request only the last is sent
-        and counted. 25 per request; what DynamoDB leaves unprocessed is resent. Costs as `put` for
-        each. See: BatchWriteItem.
+        A list, tuple or table is checked whole before the first request is sent. Anything else is
+        taken as it is written, so that no more than the requests under way are in memory. Items are
+        refreshed in place once stored. Those of one key are written in their order; of several that
+        share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
+        unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
+
+        Args:
+            items: Models, or a table.
+            workers: Requests under way at once, at most 256.
+            rate: Write units per second, on average over seconds.
+            on_progress: Called with a `Progress` after each request, in this thread.
 
         Raises:
-            BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
+            BatchWriteError: It stopped half way; what was taken and not written is in
+                `unprocessed`. Safe to repeat.
             ValidationError: An item cannot be stored, or a row is no item; row and column are
                 named, and nothing was sent.
         """
-        writes, stamped = [], []
-        for item, write in made_of(items, self.table.model, self._put_write):
-            writes.append(batches.Write(write.key, write.request["Item"], item, write.size_bytes))
-            stamped.append((item, write.values))
-        try:
-            written = batches.batch_write(self._caller, writes)
-        except BatchWriteError as error:
-            left = {id(item) for item in error.unprocessed}
-            _refresh([(item, values) for item, values in stamped if id(item) not in left])
-            raise
-        _refresh(stamped)
-        return written
+        flow = Flow(workers, limiter_of(rate), on_progress)
+        values: dict[int, dict[str, Any]] = {}
 
-    def delete_many(self, keys: Iterable[Any]) -> int:
+        def write_of(made: tuple[ModelT, Any]) -> Write:
+            item, write = made
+            batched = Write(write.key, write.request["Item"], item, write.size_bytes)
+            values[id(batched)] = write.values
+            return batched
+
+        def note(written: list[Write]) -> None:
+            for write in written:
+                refreshed(write.given, values.pop(id(write)))
+
+        made = made_of(items, self.table.model, self._put_write)
+        writes = _all_or_lazily(map(write_of, made), items)
+        return batch_write(self._caller, writes, flow, note)
+
+    def delete_many(
+        self,
+        keys: Iterable[Any],
+        *,
+        workers: int = WORKERS,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> int:
         """Delete the items of keys; return how many requests DynamoDB accepted.
 
-        A key without an item counts as well. 25 per request. Costs as `delete` for each.
-        See: BatchWriteItem.
+        A key without an item counts as well. 25 per request. Costs as `delete` for each; checked
+        and sent as by `put_many`. See: BatchWriteItem.
 
         Raises:
-            BatchWriteError: It stopped half way; the rest is in `unprocessed`. Safe to repeat.
+            BatchWriteError: It stopped half way; what was taken and not deleted is in
+                `unprocessed`. Safe to repeat.
         """
-        writes = [batches.Write(self._requests.key(key), None, key) for key in keys]
-        return batches.batch_write(self._caller, writes)
+        flow = Flow(workers, limiter_of(rate), on_progress)
+        deletions = (Write(self._requests.key(key), None, key) for key in keys)
+        writes = _all_or_lazily(deletions, keys)
+        return batch_write(self._caller, writes, flow, lambda _: None)
 
     @overload
     def query(
@@ -101,6 +130,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         descending: bool = ...,
         consistent: bool = ...,
         into: None = ...,
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[ModelT]: ...
     @overload
     def query(
@@ -114,6 +145,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         descending: bool = ...,
         consistent: bool = ...,
         into: type[SmallerT],
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[SmallerT]: ...
     def query(
         self,
@@ -126,6 +159,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         descending: bool = False,
         consistent: bool = False,
         into: type[BaseModel] | None = None,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> Any:
         """Return the items of one partition, lazily and in the order of the sort key.
 
@@ -143,6 +178,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             descending: Whether the order is reversed.
             consistent: Reads the newest state; not possible on an index.
             into: A smaller model; only its attributes are transferred.
+            rate: Read units per second, on average over seconds.
+            on_progress: Called with a `Progress` after each reply, in the thread that iterates.
 
         Raises:
             IndexNotFoundError: The table lacks the index.
@@ -155,6 +192,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             descending=descending,
             consistent=consistent,
             into=into,
+            rate=rate,
+            on_progress=on_progress,
         )
         return self._results(partition, sort, reading)
 
@@ -168,6 +207,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = ...,
         consistent: bool = ...,
         into: None = ...,
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[ModelT]: ...
     @overload
     def scan(
@@ -179,6 +220,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = ...,
         consistent: bool = ...,
         into: type[SmallerT],
+        rate: float | RateLimiter | None = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
     ) -> Results[SmallerT]: ...
     def scan(
         self,
@@ -189,6 +232,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         segments: int = 1,
         consistent: bool = False,
         into: type[BaseModel] | None = None,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> Any:
         """Return the items of the whole table, lazily and in no order.
 
@@ -198,9 +243,11 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             where: Filter.
             index: Scans an index instead.
             limit: Items returned at most.
-            segments: Parts that are read side by side, in as many threads.
+            segments: Parts that are read side by side, in as many threads; at most 256.
             consistent: Reads the newest state; not possible on an index.
             into: A smaller model; only its attributes are transferred.
+            rate: Read units per second, on average over seconds.
+            on_progress: Called with a `Progress` after each reply, in the thread that iterates.
 
         See: Scan
         """
@@ -211,6 +258,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             segments=segments,
             consistent=consistent,
             into=into,
+            rate=rate,
+            on_progress=on_progress,
         )
         return Results(self._caller, self.table, Queries(self._requests).scan(reading))
 
@@ -283,6 +332,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         return Results(self._caller, self.table, plan)
 
 
-def _refresh(stamped: list[tuple[Any, dict[str, Any]]]) -> None:
-    for item, values in stamped:
-        refreshed(item, values)
+def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:
+    """Return all writes of a list, tuple or table: a wrong one is found before any is sent."""
+    is_whole = isinstance(given, (list, tuple)) or is_frame(given)
+    return list(writes) if is_whole else writes

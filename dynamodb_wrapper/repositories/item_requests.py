@@ -41,7 +41,7 @@ class Write:
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
-        size_bytes: Size of a whole item, as DynamoDB counts it.
+        size_bytes: What the size of a whole item does not exceed.
     """
 
     verb: str
@@ -158,7 +158,7 @@ class ItemRequests(Generic[ModelT]):
     def _put(
         self, item: ModelT, values: dict[str, Any], expressions: Expressions, condition: str | None
     ) -> Write:
-        stored = self.codec.encode(item.model_copy(update=values))
+        stored = self.codec.encode(item.model_copy(update=values) if values else item)
         key = {name: stored[name] for name in self.codec.keys.names}
         size = check_size(stored, self.table_name, key)
         request = {"TableName": self.table_name, "Item": stored}

@@ -20,15 +20,17 @@ from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import plain
+from dynamodb_wrapper.wire.flow import WORKERS, Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.wire.attributes import Item
     from dynamodb_wrapper.wire.paths import Path
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -118,6 +120,8 @@ class ItemRepository(Generic[ModelT]):
             IncompatibleItemError: The stored item does not fit the model.
         """
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
+        if not self._is_own(stored_key):
+            return None
         reply = self._caller.fetch("GetItem", request, key=plain(stored_key))
         found = self._requests.reader_of(into or self.table.model).one(reply)
         self._caller.measure("GetItem", found.capacity)
@@ -142,22 +146,45 @@ class ItemRepository(Generic[ModelT]):
             raise self._not_found(self._requests.key(key), "GetItem")
         return found
 
-    def get_many(self, keys: Iterable[Any], *, consistent: bool = False) -> list[ModelT | None]:
+    def get_many(
+        self,
+        keys: Iterable[Any],
+        *,
+        consistent: bool = False,
+        workers: int = WORKERS,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> list[ModelT | None]:
         """Return the items of keys, in the order and number of the keys; None where there is none.
 
         Costs as `get` per distinct key; 100 keys per request. See: BatchGetItem.
+
+        Args:
+            keys: Keys, or models.
+            consistent: Reads the newest state.
+            workers: Requests under way at once, at most 256.
+            rate: Read units per second, on average over seconds; none is lost.
+            on_progress: Called with a `Progress` after each reply, in this thread.
         """
+        flow = Flow(workers, limiter_of(rate), on_progress)
         stored_keys = [self._requests.key(key) for key in keys]
         extra = {"ConsistentRead": True} if consistent else {}
         read = self._requests.reader.batch
-        found = batches.batch_get(self._caller, stored_keys, extra, read) if stored_keys else {}
+        own = [key for key in stored_keys if self._is_own(key)]
+        found = batches.batch_get(self._caller, own, extra, read, flow)
         return [found.get(identity(key)) for key in stored_keys]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
+        if not self._is_own(stored_key):
+            return False
         item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
         return bool(item) and not self._requests.guards.is_expired(item or {})
+
+    def _is_own(self, key: Item) -> bool:  # noqa: ARG002
+        """Tell whether a key can hold an item of the model; other kinds live beside some."""
+        return True
 
     @overload
     def update(self, item: ModelT, /, *, condition: ConditionBase | None = ...) -> ModelT: ...

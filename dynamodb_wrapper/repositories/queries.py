@@ -11,6 +11,7 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Derived, GlobalIndex, ModelT
 from dynamodb_wrapper.repositories.results import Plan
 from dynamodb_wrapper.wire.expressions import Expressions
+from dynamodb_wrapper.wire.flow import MAX_WORKERS, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.paths import encode_operand, resolve
 from dynamodb_wrapper.wire.shapes import fields_of
 
@@ -32,6 +33,8 @@ class Reading:
     descending: bool = False
     segments: int = 1
     keep: Callable[[Any], bool] | None = None
+    rate: float | RateLimiter | None = None
+    on_progress: Callable[[Progress], object] | None = None
 
 
 class Queries(Generic[ModelT]):
@@ -56,8 +59,10 @@ class Queries(Generic[ModelT]):
 
     def scan(self, reading: Reading) -> Plan[Any]:
         """Return the plan of a Scan."""
-        if not 1 <= reading.segments <= 1_000_000:
-            raise ValidationError(f"segments is {reading.segments}; DynamoDB takes 1 to 1,000,000.")
+        if not 1 <= reading.segments <= MAX_WORKERS:
+            raise ValidationError(
+                f"segments is {reading.segments}; each is read in a thread, 1 to {MAX_WORKERS}."
+            )
         index = None if reading.index is None else self._table.index(reading.index)
         return self._plan("Scan", {}, Expressions(self._table), index, reading)
 
@@ -101,6 +106,8 @@ class Queries(Generic[ModelT]):
             whole=whole,
             consistent=reading.consistent,
             keep=reading.keep,
+            limiter=limiter_of(reading.rate),
+            on_progress=reading.on_progress,
         )
 
     def _partition(self, expressions: Expressions, key: str | Derived, value: Any) -> str:

@@ -14,6 +14,7 @@ from dynamodb_wrapper.repositories.arrow import Columns, to_pandas, to_polars
 from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
 from dynamodb_wrapper.wire.batches import batch_get
 from dynamodb_wrapper.wire.decoding import Batch, Found, ItemReader, stored_batch, stored_items
+from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter
 from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.paging import (
     RawPage,
@@ -67,6 +68,8 @@ class Plan(Generic[ModelT]):
         whole: Whether each page's items are read whole from the table, because the index holds
             less than the model; consistently if asked for.
         consistent: For reading whole items.
+        limiter: Holds requests back.
+        on_progress: Is told how far a pass is.
         keep: Leaves out items after decoding; None keeps all.
     """
 
@@ -77,6 +80,8 @@ class Plan(Generic[ModelT]):
     segments: int = 1
     whole: bool = False
     consistent: bool = False
+    limiter: RateLimiter | None = None
+    on_progress: Callable[[Progress], object] | None = None
     keep: Callable[[ModelT], bool] | None = field(default=None, compare=False)
 
 
@@ -229,10 +234,15 @@ class Results(Generic[ModelT]):
             if start is not None:
                 raise ValidationError("A scan of several segments cannot resume; use one segment.")
             request = plan.request if size is None else {**plan.request, "Limit": size}
-            return parallel_pages(self._caller, request, read, plan.segments)
+            return parallel_pages(self._caller, request, read, self._flow(plan.segments))
         resume = None if start is None else read_token(start, *self._identity())
         sizes = self._sizes(size)
-        return raw_pages(self._caller, plan.operation, plan.request, read, sizes, resume)
+        return raw_pages(
+            self._caller, plan.operation, plan.request, read, sizes, resume, self._flow(1)
+        )
+
+    def _flow(self, workers: int) -> Flow:
+        return Flow(workers, self._plan.limiter, self._plan.on_progress)
 
     def _sizes(self, size: int | None) -> Iterator[int | None]:
         """Yield how many items to evaluate per page; None leaves it to DynamoDB.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineRunLog, utc_now
-from dynamodb_wrapper.redaction import redact_values, stored_text
+from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.queries import Reading
 from dynamodb_wrapper.repositories.run_chunks import RunChunks
 from dynamodb_wrapper.repositories.run_ends import RunEnds
 from dynamodb_wrapper.repositories.run_history import RunHistory
-from dynamodb_wrapper.repositories.run_items import read_slot, slot_key
+from dynamodb_wrapper.repositories.run_items import is_companion, read_slot, slot_key
 from dynamodb_wrapper.repositories.run_life import RunLife
+from dynamodb_wrapper.repositories.run_names import identity as name_of
 from dynamodb_wrapper.repositories.run_parts import RunParts
 from dynamodb_wrapper.repositories.run_reads import RunReads
 from dynamodb_wrapper.repositories.run_starts import RunStarts
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.models import RunErrorInfo
     from dynamodb_wrapper.models.run_state import Cursor, PipelineState, RunOutcome, RunSlot
+    from dynamodb_wrapper.wire.attributes import Item
     from dynamodb_wrapper.wire.transactions import Action
 
 
@@ -62,8 +64,9 @@ class RunControl(RunHistory):
         """Store a run that begins; return it, and the dead runs it took over from.
 
         An exclusive run takes its pipeline's lock in the same transaction, a run with a run key
-        takes the key. Costs about 10 write units and a read unit; 4 write units more for the run
-        key and 6 for each run that is taken over. See: TransactWriteItems.
+        takes the key. Costs 8 to 12 write units and a read unit; two write units and a read unit
+        more for the run key, 8 to 14 and a read unit for a run that is taken over.
+        See: TransactWriteItems.
 
         Args:
             run: The run; its number, fence and attempt are filled in.
@@ -100,29 +103,34 @@ class RunControl(RunHistory):
             ItemNotFoundError: There is no such run.
             InvalidTransitionError: The run has ended.
         """
-        if not by.strip():
-            raise ValidationError("A cancellation needs `by`: who asks for it.")
+        if not isinstance(by, str) or not by.strip():
+            raise ValidationError("A cancellation needs `by`: a text that says who asks for it.")
         return self._life.request_cancel(run_id, self._text(by), now or utc_now())
 
     def finish_run(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
         """Store how a run ended, free its lock and move the history on; safe to repeat.
 
         A run that was taken for lost ends as what it came to, if nobody has taken over. Costs
-        about 18 write units and a read unit, 2 write units more for each watermark.
-        See: TransactWriteItems.
+        10 to 16 write units and a read unit, two write units more for the run key and for each
+        watermark. See: TransactWriteItems.
 
         Raises:
             RunFinishError: Another run took over, or the pipeline was released; the outcome is
                 noted on the run as `late_outcome`.
             InvalidTransitionError: The run ended otherwise before.
         """
-        return self._ends.finish(run, replace(outcome, parts=self._parts.encoded(outcome.parts)))
+        storable = replace(
+            outcome,
+            parts=self._parts.encodable(outcome.parts),
+            error=self._clean_error(outcome.error),
+        )
+        return self._ends.finish(run, storable)
 
     def reap_run(self, run_id: str, *, now: datetime | None = None) -> PipelineRunLog | None:
         """End a run whose lease has run out as LOST, and return it; None where it is not dead.
 
         Its lock and its run key are freed in the same transaction. Safe to repeat. Costs two to
-        three read units, and about 12 write units for a dead run. See: TransactWriteItems.
+        three read units, and 10 to 16 write units for a dead run. See: TransactWriteItems.
         """
         return self._ends.reap(run_id, now or utc_now())
 
@@ -133,15 +141,17 @@ class RunControl(RunHistory):
 
         For a run that is dead and whose lease you do not want to wait for: a run that is still at
         work goes on working, and can then not store its success. None when nobody holds the
-        pipeline. Costs about 12 write units and three read units. See: TransactWriteItems.
+        pipeline. Costs 10 to 16 write units and three read units. See: TransactWriteItems.
 
         Args:
             pipeline_id: The pipeline.
             reason: Stored with the run as `status_detail`.
             now: The present moment.
         """
-        if not reason.strip():
-            raise ValidationError("release needs a reason: it is what the next person will read.")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValidationError(
+                "release needs a reason: a text, which is what the next person will read."
+            )
         return self._ends.release(pipeline_id, self._text(reason), now or utc_now())
 
     def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
@@ -177,8 +187,11 @@ class RunControl(RunHistory):
         """Return a watermark of a pipeline; version 0 where there is none.
 
         Costs a read unit per 4 KB; the read is consistent. See: GetItem.
+
+        Raises:
+            ValidationError: The name cannot be stored, or holds a secret of the process.
         """
-        return self._reads.cursor(pipeline_id, name)
+        return self._reads.cursor(pipeline_id, self._watermark_name(name))
 
     def reset_watermark(
         self, pipeline_id: str, name: str, value: Any, *, now: datetime | None = None
@@ -189,9 +202,11 @@ class RunControl(RunHistory):
         Costs a write unit per KB and a read unit per 4 KB. See: UpdateItem.
 
         Raises:
-            ValidationError: The value is of no kind that is kept, or over 64 KB.
+            ValidationError: The value is of no kind that is kept, or over 64 KB; the name cannot
+                be stored, or holds a secret of the process.
         """
-        return self._life.reset_watermark(pipeline_id, name, value, now or utc_now())
+        known_as = self._watermark_name(name)
+        return self._life.reset_watermark(pipeline_id, known_as, value, now or utc_now())
 
     def put_chunk(
         self, run: PipelineRunLog, kind: str, number: int, text: str, now: datetime
@@ -211,7 +226,8 @@ class RunControl(RunHistory):
             ItemNotFoundError: There is no such run.
         """
         run = self.get_or_raise(run_id, consistent=True)
-        return "".join(self._chunks.read(run_id, "log", run.logs.chunks)).splitlines()
+        text = "".join(self._chunks.read(run_id, "log", run.logs.chunks))
+        return text.removesuffix("\n").split("\n") if text else []  # no other ends a line of ours
 
     def get_stack_trace(self, run_id: str) -> str | None:
         """Return the whole stack trace of a failed run; None where the run has no error.
@@ -227,6 +243,9 @@ class RunControl(RunHistory):
         whole = "".join(self._chunks.read(run_id, "err", run.error.chunks))
         return whole or f"{run.error.stack_head or ''}{run.error.stack_tail or ''}"
 
+    def _is_own(self, key: Item) -> bool:
+        return not is_companion(key["run_id"]["S"])
+
     def _start_action(self, run: PipelineRunLog) -> Action:
         return self._requests.create(run).as_action()
 
@@ -240,6 +259,9 @@ class RunControl(RunHistory):
             run.environment = self._environment
         return run
 
+    def _watermark_name(self, name: str) -> str:
+        return name_of(name, "A watermark", self._secrets)
+
     def _text(self, text: str) -> str:
         return stored_text(text, self._secrets, 2000)
 
@@ -248,4 +270,5 @@ class RunControl(RunHistory):
             return None
         texts = {name: value for name, value in error if name != "type" and isinstance(value, str)}
         clean = {name: stored_text(text, self._secrets, 4096) for name, text in texts.items()}
-        return error.model_copy(update=clean)
+        kind = redact_known(error.type, self._secrets)
+        return error.model_copy(update={**clean, "type": kind})

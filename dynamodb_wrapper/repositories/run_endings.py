@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.updates import Update
 
 _FAILURES = (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
+_LISTS = frozenset({"inputs"})
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -27,7 +29,7 @@ def lost_outcome(
     run: PipelineRunLog, reason: str | None, now: datetime, fields: dict[str, Any] | None = None
 ) -> RunOutcome:
     """Return the end of a run whose driver is gone: it ended at its last sign of life."""
-    end = run.heartbeat_at or run.start_time or now
+    end = not_before(run.start_time, run.heartbeat_at or run.start_time or now)
     return RunOutcome(
         RunStatus.LOST, reason, end_time=end, fields={"detected_at": now, **(fields or {})}
     )
@@ -38,11 +40,21 @@ def superseded_outcome(run: PipelineRunLog, successor: PipelineRunLog, now: date
     return lost_outcome(run, "superseded", now, {"superseded_by": successor.run_id})
 
 
+def not_before(start: datetime | None, moment: datetime) -> datetime:
+    """Return a moment, or the start where a clock that was set back says it lies before that."""
+    return moment if start is None else max(start, moment)
+
+
+def in_order(run: PipelineRunLog, outcome: RunOutcome) -> RunOutcome:
+    """Return an outcome that does not end before its run began."""
+    return replace(outcome, end_time=not_before(run.start_time, outcome.end_time))
+
+
 def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: str) -> None:
     """Add what every end of a run sets, index attributes included."""
     values = end_values(run, outcome, actor)
     for name in outcome.dropped:
-        update.set((name,), {"M": {}})
+        update.set((name,), {"L": []} if name in _LISTS else {"M": {}})
     set_fields(update, values)
     for path, value in outcome.parts.items():
         update.set(path, value)
@@ -74,10 +86,11 @@ def run_after(
     run: PipelineRunLog, outcome: RunOutcome, actor: str, *, late: bool = False
 ) -> PipelineRunLog:
     """Return a run as it is stored after its end; nothing is read for it."""
+    outcome = in_order(run, outcome)
     values = end_values(run, outcome, actor)
     kept = {name: value for name, value in values.items() if value is not None}
     always = {"status_reason": outcome.reason, "lease_until": None, "late_finish": late}
-    emptied: dict[str, Any] = {name: {} for name in outcome.dropped}
+    emptied: dict[str, Any] = {name: [] if name in _LISTS else {} for name in outcome.dropped}
     version = {"row_version": run.row_version + 1}
     return run.model_copy(update={**kept, **always, **emptied, **version})
 

@@ -16,7 +16,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus, may_finish_late
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.repositories.run_endings import lost_outcome, run_after
+from dynamodb_wrapper.repositories.run_endings import in_order, lost_outcome, run_after
 from dynamodb_wrapper.wire.transactions import transact
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class RunEnds:
         Safe to repeat: the same outcome stored before is success. A run that has grown too large
         ends with less detail: its end matters more than its details.
         """
-        return _with_less_detail(outcome, lambda smaller: self._finish(run, smaller))
+        ended = in_order(run, outcome)
+        return _with_less_detail(ended, lambda smaller: self._finish(run, smaller))
 
     def _finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
         late = False
@@ -182,6 +183,8 @@ class RunEnds:
             if state.holder is None:
                 return None
             holder = self._reads.run(state.holder)
+            if holder is not None:
+                outcome = in_order(holder, outcome)
             owns_slot = holder is not None and self._reads.owns_slot(holder)
             actions = self._build.release(pipeline_id, state, holder, outcome, owns_slot=owns_slot)
             try:

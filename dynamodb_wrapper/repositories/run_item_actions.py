@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.models import LIVE, TERMINAL, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.models.watermarks import if_short
 from dynamodb_wrapper.repositories.run_clauses import (
     absent,
     before,
@@ -148,7 +149,7 @@ class ItemActions:
             "name": move.seen.name,
             "value": move.value,
             "value_type": move.value_type,
-            "prev": move.seen.value,
+            "prev": if_short(move.seen.value),  # 50 of 64 KB, twice, are no transaction any more
             "prev_type": move.seen.value_type,
             "moved_by": None if run is None else run.run_id,
             "fence": None if run is None else run.fence,

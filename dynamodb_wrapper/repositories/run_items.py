@@ -13,6 +13,11 @@ from dynamodb_wrapper.models.run_state import Cursor, PipelineState, RunSlot
 from dynamodb_wrapper.wire.attributes import Item, decode_item
 
 
+def is_companion(run_id: object) -> bool:
+    """Tell whether a key is that of an item beside the runs: no run has a ``#`` in its id."""
+    return isinstance(run_id, str) and "#" in run_id
+
+
 def run_key(run_id: str) -> Item:
     """Return the key of a RUN item."""
     return {"run_id": {"S": run_id}}

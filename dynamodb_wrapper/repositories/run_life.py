@@ -12,7 +12,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove
 from dynamodb_wrapper.models.watermarks import pack
-from dynamodb_wrapper.repositories.run_items import read_cursor
+from dynamodb_wrapper.repositories.run_items import is_companion, read_cursor
 from dynamodb_wrapper.wire.attributes import encode_value
 from dynamodb_wrapper.wire.requests import botocore_error
 
@@ -57,6 +57,12 @@ class RunLife:
 
     def request_cancel(self, run_id: str, by: str, now: datetime) -> PipelineRunLog:
         """Ask a live run to end itself, and return it."""
+        if is_companion(run_id):
+            raise ItemNotFoundError(
+                f"There is no run {run_id!r}.",
+                table_name=self._caller.table_name,
+                key={"run_id": run_id},
+            )
         request = self._build.request_cancel(run_id, by, now)
         try:
             response = self._caller.call("UpdateItem", request, key={"run_id": run_id})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from dynamodb_wrapper.exceptions import ConditionFailedError, ValidationError
 from dynamodb_wrapper.models import (
@@ -20,7 +21,9 @@ from dynamodb_wrapper.models import (
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.arrow_frames import made_of
 from dynamodb_wrapper.repositories.run_control import RunControl
+from dynamodb_wrapper.repositories.run_items import is_companion
 from dynamodb_wrapper.wire.expressions import field_absent
+from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.item_requests import Write
     from dynamodb_wrapper.wire.updates import CheckedChanges
+
+T = TypeVar("T")
 
 _BY_RUN_CONTROL = frozenset(
     "status status_reason status_detail start_time end_time duration_seconds fence run_seq writer "
@@ -78,7 +83,7 @@ class PipelineRunLogsRepository(RunControl):
 
         A run of run control ends with its lock freed and its pipeline's history moved on, in one
         transaction; a record of `create_run_log` is changed alone. Costs one or two read units
-        and 2 to 18 write units. See: GetItem, TransactWriteItems or UpdateItem.
+        and 2 to 16 write units. See: GetItem, TransactWriteItems or UpdateItem.
 
         Args:
             run_id: The run.
@@ -183,25 +188,54 @@ class PipelineRunLogsRepository(RunControl):
 
     # ---- what a tracked run refuses ------------------------------------------------------------
 
-    def put_many(self, runs: Iterable[PipelineRunLog] | Frame) -> int:
+    def put_many(
+        self,
+        items: Iterable[PipelineRunLog] | Frame,
+        *,
+        workers: int = 1,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> int:
         """Store records of foreign runs one by one, because a batch knows no conditions.
+
+        Arguments as those of any repository; `workers` has no effect.
 
         Raises:
             ValidationError: A run belongs to run control; those before it are stored.
         """
-        made = made_of(runs, PipelineRunLog, lambda run, _: self._foreign(run))
+        flow = Flow(workers, limiter_of(rate), on_progress)
+        made = made_of(items, PipelineRunLog, lambda run, _: self._foreign(run))
         prepared = [run for _, run in made]
         for run in prepared:
-            self.put(run)
+            self._one_of_many(flow, partial(self.put, run))
         return len(prepared)
 
-    def delete_many(self, keys: Iterable[Any]) -> int:
+    def delete_many(
+        self,
+        keys: Iterable[Any],
+        *,
+        workers: int = 1,
+        rate: float | RateLimiter | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> int:
         """Delete records of foreign runs one by one, because a batch knows no conditions.
+
+        Arguments as those of any repository; `workers` has no effect.
 
         Raises:
             ValidationError: A run belongs to run control; those before it are deleted.
         """
-        return sum(self.delete(key) is not None for key in keys)
+        flow = Flow(workers, limiter_of(rate), on_progress)
+        deleted = [self._one_of_many(flow, partial(self.delete, key)) for key in keys]
+        return sum(run is not None for run in deleted)
+
+    def _one_of_many(self, flow: Flow, write: Callable[[], T]) -> T:
+        flow.wait()
+        with self.consumed() as used:
+            result = write()
+        flow.consumed(used.write_units)
+        flow.advance(1, 0, used)
+        return result
 
     def _create_write(self, item: PipelineRunLog) -> Write:
         return super()._create_write(self._foreign(item))
@@ -255,7 +289,7 @@ class PipelineRunLogsRepository(RunControl):
 def _refuse_companion(key: Any) -> None:
     """Refuse what run control keeps beside the runs: the lock and history of a pipeline."""
     run_id = key.get("run_id") if isinstance(key, Mapping) else key
-    if isinstance(run_id, str) and "#" in run_id:
+    if is_companion(run_id):
         raise ValidationError(
             f"{run_id!r} is no run but an item of run control; release() frees a pipeline."
         )

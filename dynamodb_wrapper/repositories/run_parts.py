@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from dynamodb_wrapper.exceptions import (
     ValidationError,
 )
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
-from dynamodb_wrapper.redaction import REDACTED, is_secret_key, stored_text
+from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, stored_text
 from dynamodb_wrapper.repositories.run_clauses import derived_fields, same, set_fields
-from dynamodb_wrapper.repositories.run_endings import end_fields
+from dynamodb_wrapper.repositories.run_endings import end_fields, in_order
+from dynamodb_wrapper.repositories.run_items import is_companion
+from dynamodb_wrapper.repositories.run_names import checked_name
 from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.expressions import Expressions
 from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.item_requests import ItemRequests
     from dynamodb_wrapper.wire.attributes import AttributeValue
     from dynamodb_wrapper.wire.requests import Caller
+
+logger = logging.getLogger(__name__)
 
 _TEXT_BYTES = 4096
 
@@ -58,6 +63,8 @@ class RunParts:
             parts: Values by path: a field, or a field and an entry of its map.
             writer: Random id of the handle that owns the run.
         """
+        if is_companion(run_id):
+            raise ItemNotFoundError(f"There is no run {run_id!r}.", key={"run_id": run_id})
         key = self._requests.key(run_id)
         request = self._request(key, self.encoded(parts), writer)
         try:
@@ -76,14 +83,35 @@ class RunParts:
         """Return parts as they are stored: checked by their fields, without secrets, not too long.
 
         Raises:
-            ValidationError: A field does not take its value.
+            ValidationError: A field does not take its value, or a name cannot be stored.
         """
         found = {}
-        for path, value in parts.items():
+        for given, value in parts.items():
+            path = self._path(given)
             target = resolve(PipelineRunLog, path)
             encoded = encode_at(target, validated(target, value, managed=len(path) == 1))
-            found[path] = self._presentable({"M": {path[-1]: encoded}})["M"][path[-1]]
+            found[path] = self._entry(path[-1], encoded)
         return found
+
+    def encodable(
+        self, parts: Mapping[tuple[str, ...], Any]
+    ) -> dict[tuple[str, ...], AttributeValue]:
+        """Return parts as `encoded`, without those that cannot be stored: a run must end."""
+        found = {}
+        for path, value in parts.items():
+            try:
+                found.update(self.encoded({path: value}))
+            except ValidationError as error:
+                logger.warning("A part of a run is left out of its end: %s", error)
+        return found
+
+    def _path(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a path with the names people gave as they are stored."""
+        field, *names = path
+        return (field, *(self._name(name, field) for name in names))
+
+    def _name(self, name: str, field: str) -> str:
+        return redact_known(checked_name(name, f"An entry of {field}"), self._secrets)
 
     def set_status(
         self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
@@ -92,7 +120,7 @@ class RunParts:
         expressions = Expressions()
         update = Update(expressions)
         if outcome.status.is_terminal:
-            end_fields(update, run, outcome, self._requests.actor)
+            end_fields(update, run, in_order(run, outcome), self._requests.actor)
         else:
             set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
             changed = run.model_copy(update={"status": outcome.status})
@@ -133,12 +161,15 @@ class RunParts:
             return value
         return {
             "M": {
-                name: {"S": REDACTED}
-                if is_secret_key(name) and "S" in inner
-                else self._presentable(inner)
+                self._name(name, "a part"): self._entry(name, inner)
                 for name, inner in content.items()
             }
         }
+
+    def _entry(self, name: str, value: AttributeValue) -> AttributeValue:
+        if is_secret_key(name) and "S" in value:
+            return {"S": REDACTED}
+        return self._presentable(value)
 
     def _empty_map(self, key: dict[str, Any], map_name: str) -> dict[str, Any]:
         expressions = Expressions()

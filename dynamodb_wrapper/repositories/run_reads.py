@@ -36,6 +36,8 @@ class RunReads:
 
     def run(self, run_id: str) -> PipelineRunLog | None:
         """Return a run as it is now. Costs a read unit per 4 KB."""
+        if run_items.is_companion(run_id):
+            return None
         item = self._get(run_items.run_key(run_id))
         return None if item is None else self.decode(item)
 

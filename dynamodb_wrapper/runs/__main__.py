@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.command == "reap":
             return _reap(tracker, wanted.environment, dry_run=wanted.dry_run)
         return _replay(tracker)
-    except DynamoDBWrapperError as error:
+    except (DynamoDBWrapperError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -37,9 +37,12 @@ def _replay(tracker: RunTracker) -> int:
     replayed = tracker.replay()
     for one in replayed:
         print(f"{one.run_id}  {one.outcome}  {'stored' if one.stored else one.problem}")
+    unreadable = tracker.unreadable_outcomes()
+    for path in unreadable:
+        print(f"{path}  cannot be read")
     left = sum(not one.stored for one in replayed)
-    print(f"{len(replayed) - left} outcomes stored, {left} not")
-    return 1 if left else 0
+    print(f"{len(replayed) - left} outcomes stored, {left} not, {len(unreadable)} unreadable")
+    return 1 if left or unreadable else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from dynamodb_wrapper.exceptions import InvalidTransitionError, ValidationError
 
@@ -41,13 +42,22 @@ class RunContext(AbstractContextManager["Run"]):
     """Records the run of a pipeline around a block of code, and yields its handle.
 
     The block is entered only if the start was stored; its exception leaves it as the same object,
-    and what the block came to is never changed by trouble in storing it.
+    and what the block came to is never changed by trouble in storing it. Once its block has ended
+    it may be entered again, which is another run.
     """
 
     def __init__(self, opening: Opening, request: RunRequest) -> None:
         self._opening = opening
         self._request = request
         self._begun: BegunRun | None = None
+        self._entered = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        raise ValidationError(
+            f"A block of pipeline {self._request.pipeline_id!r} cannot be pickled or copied: its "
+            "run belongs to the process that begins it. Pass the config, and call "
+            "RunTracker(config).run(...) there."
+        )
 
     def __enter__(self) -> Run:
         if self._request.options.on_conflict == "skip":
@@ -55,7 +65,16 @@ class RunContext(AbstractContextManager["Run"]):
                 "A block cannot be skipped: on_conflict='skip' belongs to the decorator "
                 "RunTracker.pipeline(...). Use 'raise' or 'wait'."
             )
-        run = self._opening.begin(self._request, watch_signals=True)
+        if not self._entered.acquire(blocking=False):
+            raise ValidationError(
+                f"This block of pipeline {self._request.pipeline_id!r} has been entered and not "
+                "left: its run goes on. Call RunTracker.run(...) once for every block."
+            )
+        try:
+            run = self._opening.begin(self._request, watch_signals=True)
+        except BaseException:
+            self._entered.release()
+            raise
         self._begun = BegunRun(run)
         return run
 
@@ -65,5 +84,10 @@ class RunContext(AbstractContextManager["Run"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._begun is not None:
-            self._begun.__exit__(kind, error, trace)
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
+        try:
+            begun.__exit__(kind, error, trace)
+        finally:
+            self._entered.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ _current: ContextVar[tuple[Run, ...]] = ContextVar("dynamodb_wrapper_runs", defa
 
 def enter(run: Run) -> None:
     """Make a run the current one of this thread or task."""
-    _current.set((*_current.get(), run))
+    _current.set((*enclosing_runs(), run))
 
 
 def leave(run: Run) -> None:
@@ -25,8 +24,11 @@ def leave(run: Run) -> None:
 
 
 def enclosing_runs() -> tuple[Run, ...]:
-    """Return the runs of this thread or task, outermost first; a forked child has none."""
-    return tuple(run for run in _current.get() if run.pid == os.getpid())
+    """Return the open runs of this thread or task, outermost first.
+
+    A forked child has none. A run that was ended in another thread or task is still noted here.
+    """
+    return tuple(run for run in _current.get() if run.is_open)
 
 
 def find_current_run() -> Run | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -22,15 +21,10 @@ from dynamodb_wrapper.repositories.run_endings import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.cancelling import start_cancelling
 from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
-from dynamodb_wrapper.runs.outcomes import (
-    Circumstances,
-    outcome_of,
-    stack_chunks,
-    stack_text,
-)
-from dynamodb_wrapper.runs.progress import noted
+from dynamodb_wrapper.runs.outcomes import ProcessEndedError, stack_chunks
 from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 from dynamodb_wrapper.runs.troubles import add_note, unstored, watermark_conflict
+from dynamodb_wrapper.runs.verdicts import log_bug, verdict_on, with_moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +93,7 @@ class Ending:
     def end_of_process(self, run: Run, within_seconds: float) -> None:
         """End a run that nobody ended before the process does: it did not succeed."""
         try:
-            left = SystemExit("The process ended before the run did.")
+            left = ProcessEndedError("The process ended before the run did.")
             self.end(run, left, within_seconds=within_seconds)
         except DynamoDBWrapperError as error:
             logger.error("%s", error)
@@ -124,37 +118,19 @@ class Ending:
         self, run: Run, error: BaseException | None, limit_seconds: float, *, signalled: bool
     ) -> DynamoDBWrapperError | None:
         current.leave(run)
-        if run.pid != os.getpid():
+        if not run.is_here:
             logger.warning("Run %s belongs to process %s; it is left alone.", run.run_id, run.pid)
             return None
-        outcome = self._outcome(run, error, signalled=signalled)
+        outcome = verdict_on(run, error, self._services, signalled=signalled)
         if run.outcome is not None:
             run.refuse_other_end(outcome)
             return run.end_problem
-        run.outcome = outcome
+        run.outcome = outcome  # from here on the run takes nothing more
+        run.outcome = outcome = with_moves(run, outcome, self._services)
         problem = self._end_whatever_comes(run, outcome, error, limit_seconds)
         if isinstance(problem, RunFinishError):
             run.end_problem = problem
         return problem
-
-    def _outcome(self, run: Run, error: BaseException | None, *, signalled: bool) -> RunOutcome:
-        around = Circumstances(
-            run.run_id,
-            self._services.secrets,
-            signalled,
-            run.options.exit_zero,
-            run.skip_reason,
-        )
-        outcome = replace(outcome_of(error, around), end_time=self._services.clock())
-        stage = None if error is None else run.stage_that_raised(error)
-        if outcome.error is not None and stage is not None:
-            info = outcome.error.model_copy(update={"stage": stage})
-            outcome = replace(outcome, error=info)
-        if outcome.status is not RunStatus.SUCCESS:
-            return outcome
-        moves = run.progress.moves()
-        fields = {**outcome.fields, **({"watermarks": noted(moves)} if moves else {})}
-        return replace(outcome, moves=moves, fields=fields)
 
     def _end_whatever_comes(
         self, run: Run, outcome: RunOutcome, error: BaseException | None, limit_seconds: float
@@ -162,8 +138,7 @@ class Ending:
         try:
             return self._end(run, outcome, error, limit_seconds)
         except Exception as bug:  # noqa: BLE001 - what the body came to goes on
-            stack = stack_text(bug, self._services.secrets)
-            logger.error("The end of run %s met an unexpected error:\n%s", run.run_id, stack)
+            log_bug(run, bug, self._services)
             told = (
                 f"Run {run.run_id} came to {outcome.status}; storing that met {run.describe(bug)}."
             )
@@ -183,7 +158,7 @@ class Ending:
         spooled = SpooledRun(
             self._services.run_table,
             run.record,
-            replace(outcome, parts=run.recorder.pending()),
+            replace(outcome, parts=run.recorder.take_rest()),
             is_stored=run.tracked,
             texts=self._texts(run, outcome, error),
         )
@@ -267,8 +242,9 @@ class Ending:
         self, run: Run, end: SpooledRun, budget: _Budget
     ) -> DynamoDBWrapperError | None:
         """Store log lines and the whole stack trace; without them the run is still true."""
-        runs, now = self._services.impatient_runs, self._services.clock()
+        runs = self._services.impatient_runs
         try:
+            now = self._services.clock()
             for text in end.texts:
                 self._send(run, budget, partial(runs.put_chunk, run.record, *text, now))
         except Exception as problem:  # noqa: BLE001 - the end of the run is stored

@@ -7,7 +7,7 @@ begin at its fence times 1000, so that those of a later run are higher.
 
 from __future__ import annotations
 
-import threading
+from itertools import count
 from typing import Any
 
 from dynamodb_wrapper.exceptions import ValidationError
@@ -33,20 +33,18 @@ class DeltaFence:
         self._run_table = run_table
         self._pipeline_id = pipeline_id
         self._fence = fence
-        self._lock = threading.Lock()
-        self._writes = 0
+        self._numbers = count(1)
 
     def options(self) -> dict[str, str]:
         """Return the writer options of the next write."""
         fence = self._required()
-        with self._lock:
-            if self._writes >= WRITES_PER_RUN:
-                raise ValidationError(
-                    f"A run can fence {WRITES_PER_RUN} Delta writes; this would be one more. "
-                    "Write larger pieces, or split the work into several runs."
-                )
-            self._writes += 1
-            return self._numbered(fence, self._writes)
+        number = next(self._numbers)
+        if number > WRITES_PER_RUN:
+            raise ValidationError(
+                f"A run can fence {WRITES_PER_RUN} Delta writes; this would be one more. "
+                "Write larger pieces, or split the work into several runs."
+            )
+        return self._numbered(fence, number)
 
     def raise_barrier(self, spark: Any, path: str) -> None:
         """Commit an empty append under the run's fence, below every write of the run.

@@ -53,7 +53,7 @@ class Heartbeat:
         self._lease = run.pipeline.lease_duration
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._beating = threading.Lock()
+        self._beating = threading.RLock()  # a signal handler may beat while this thread does
         self._told_risk = False
         self._told_stop = False
 

@@ -34,7 +34,7 @@ class RunEvent:
         run_id: The run.
         pipeline_id: Its pipeline.
         status: Its status now.
-        run: What is known of it.
+        run: What is known of it; a copy of the hook's own.
         stored: Whether that is what DynamoDB says; False for an end that is kept in the spool.
     """
 
@@ -63,10 +63,10 @@ class Hooks:
 
     def tell(self, kind: str, run: PipelineRunLog, *, stored: bool = True) -> None:
         """Call every hook, one after the other, in this thread."""
-        event = RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), run, stored)
         for hook in self._hooks:
             try:
-                hook(event)
+                seen = run.model_copy(deep=True)
+                hook(RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), seen, stored))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - it came of the body's, which goes on

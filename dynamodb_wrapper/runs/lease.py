@@ -37,7 +37,7 @@ class Lease:
     ) -> None:
         self._clock = clock
         self._elapsed = elapsed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask while this thread does
         self._is_lost = False
         self._until = until
         self._length = 0.0

@@ -23,8 +23,8 @@ _ON_ITS_WAY_SECONDS = 1.0
 class LogCapture(logging.Handler):
     """Keeps the lines logged while a run is the current one, until they are stored.
 
-    At most 500 lines and 256 KB a run; what goes beyond is counted and left out. Secrets are taken
-    out. Emitting does no I/O.
+    At most 500 lines and 256 KB a run; what comes after that is counted and left out. Secrets are
+    taken out. Emitting does no I/O.
 
     Args:
         level: From which level.
@@ -50,12 +50,13 @@ class LogCapture(logging.Handler):
         self._lines = 0
         self._bytes = 0
         self._dropped = 0
+        self._is_full = False
         self._chunks = 0
         self._told = LogInfo()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        if not self._is_ours():
+        if not self._is_ours() or self._has_to_drop():
             return
         try:
             line = self._line(record)
@@ -65,11 +66,19 @@ class LogCapture(logging.Handler):
         size = len(line.encode())
         with self._guard:
             if self._lines >= MAX_LINES or self._bytes + size > MAX_BYTES:
+                self._is_full = True
                 self._dropped += 1
                 return
             self._buffer.append(line)
             self._lines += 1
             self._bytes += size
+
+    def _has_to_drop(self) -> bool:
+        """Count a line that comes once the limit is reached; it is not even formatted."""
+        with self._guard:
+            full = self._is_full or self._lines >= MAX_LINES
+            self._dropped += full
+        return full
 
     def _line(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, timezone.utc)
@@ -110,8 +119,7 @@ class LogCapture(logging.Handler):
                 self._store(self._chunks + 1, piece)
                 with self._guard:
                     self._chunks += 1
-                    stored = "".join(self._buffer)[len(piece) :]
-                    self._buffer = stored.splitlines(keepends=True)
+                    self._forget(len(piece))
             totals = LogInfo(
                 lines=self._lines - len(self._buffer), dropped=self._dropped, chunks=self._chunks
             )
@@ -119,3 +127,10 @@ class LogCapture(logging.Handler):
                 return None
             self._told = totals
             return totals
+
+    def _forget(self, length: int) -> None:
+        """Take so many characters off the beginning."""
+        while length:
+            line = self._buffer[0]
+            self._buffer[:1] = [line[length:]] if length < len(line) else []
+            length -= min(length, len(line))

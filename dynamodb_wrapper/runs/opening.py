@@ -244,7 +244,9 @@ class Opening:
         )
         run.check_parts = services.runs.check_parts
         run.progress = Progress(
-            lambda name: services.runs.watermark(run.pipeline_id, name), run.pipeline_id
+            lambda name: services.runs.watermark(run.pipeline_id, name),
+            run.pipeline_id,
+            run.require_open,
         )
         run.delta = DeltaFence(services.run_table, run.pipeline_id, run.fence)
         run.describe = lambda error: stored_text(
@@ -267,7 +269,7 @@ class Opening:
         run.logs = LogCapture(
             level,
             services.secrets,
-            lambda: current.find_current_run() in (None, run),
+            lambda: run.is_here and current.find_current_run() in (None, run),
             lambda number, text: services.impatient_runs.put_chunk(
                 run.record, "log", number, text, services.clock()
             ),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import RunStatus, partitions_between, statistics_of
 from dynamodb_wrapper.models.watermarks import unpack
+from dynamodb_wrapper.runs import arguments
 from dynamodb_wrapper.runs.coverage import Coverage, WatermarkStep, coverage_of, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date, datetime
+    from pathlib import Path
 
     from dynamodb_wrapper.models import PipelineRunLog, RunStatistics
     from dynamodb_wrapper.repositories import PipelineRunLogsRepository
@@ -40,13 +42,18 @@ class RunOperations:
         """End the runs whose drivers are gone as LOST, free their locks, and return them.
 
         A driver is gone when its lease and the grace after it have run out. Safe to repeat and to
-        run anywhere at any time. Costs as `get_running_pipelines`, and about 12 write units for
-        each dead run. See: Query, BatchGetItem, TransactWriteItems.
+        run anywhere at any time. Costs as `get_running_pipelines`, and 10 to 16 write units
+        and three read units for each dead run. See: Query, BatchGetItem, TransactWriteItems.
 
         Args:
             environment: Environment of the pipelines; the config's unless given.
             dry_run: Whether they are returned only.
+
+        Raises:
+            ValidationError: That cannot be the name of an environment.
         """
+        if environment is not None:
+            arguments.environment(environment)
         return self._reaping.reap(environment, dry_run=dry_run)
 
     def replay(self) -> list[Replayed]:
@@ -56,6 +63,13 @@ class RunOperations:
         Costs as the end of each run. See: TransactWriteItems.
         """
         return self._reaping.replay()
+
+    def unreadable_outcomes(self) -> list[Path]:
+        """Return the files in the spool of this machine that cannot be read.
+
+        Damaged ones, and those of a newer version of the library; `replay` leaves them alone.
+        """
+        return self._services.spool.unreadable()
 
     def holder(self, pipeline_id: str) -> PipelineRunLog | None:
         """Return the run that holds an exclusive pipeline; None while it is free.
@@ -102,11 +116,14 @@ class RunOperations:
     def watermark_history(
         self, pipeline_id: str, name: str, *, limit: int = 20
     ) -> Iterator[WatermarkStep]:
-        """Yield how runs moved a watermark, newest first; moves by hand are not among them.
+        """Return how runs moved a watermark, newest first; moves by hand are not among them.
 
         Looks at up to ten times `limit` successful runs. Costs a read unit per 8 KB of the runs
         looked at. See: Query, BatchGetItem.
         """
+        return self._steps(pipeline_id, name, arguments.how_many(limit, "limit"))
+
+    def _steps(self, pipeline_id: str, name: str, limit: int) -> Iterator[WatermarkStep]:
         listed = self.runs.get_runs_by_status(
             RunStatus.SUCCESS, pipeline_id=pipeline_id, limit=10 * limit
         )
@@ -131,6 +148,8 @@ class RunOperations:
             ItemNotFoundError: There is no such pipeline.
             ValidationError: It has no grain, or the range is none.
         """
+        arguments.moment(since, "since")
+        arguments.moment(until, "until")
         pipeline = self._services.pipelines.get_or_raise(pipeline_id)
         try:
             partitions = partitions_between(
@@ -153,12 +172,12 @@ class RunOperations:
 
         Raises:
             ItemNotFoundError: There is no such pipeline.
+            ValidationError: `days` is no number above 0.
         """
-        if not 0 < days <= 36_500:
-            raise ValidationError(f"days is {days}; give how many days to look back.")
+        lookback = timedelta(days=arguments.days_back(days))
         now = self._services.clock()
         pipeline = self._services.pipelines.get_or_raise(pipeline_id)
-        since = now - timedelta(days=days)
+        since = now - lookback
         found = self.runs.get_runs_by_pipeline(pipeline_id, since=since, limit=None)
         return statistics_of(
             found,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.runs import arguments
 
 _CHOICES = {
     "on_conflict": ("raise", "wait", "skip"),
@@ -26,12 +27,15 @@ class RunOptions:
         rerun: Whether a run key that has succeeded is run again.
         force: Whether an inactive pipeline is run all the same.
         tracking: ``strict`` refuses to begin a run that cannot be stored; ``best_effort`` runs the
-            block untracked, on pipelines without a limit of runs only.
+            block untracked, on pipelines without a limit of runs only. With a run key a success
+            that cannot be stored raises `RunFinishError` all the same.
         exit_zero: What ``sys.exit(0)`` in the block means: ``success`` or ``failed``.
         cancel_spark_jobs: Whether the run's Spark jobs are cancelled when the run is to end early:
             on a request to cancel, at its deadline, on SIGTERM and Ctrl-C.
         capture_logs: Level from which the driver's log lines are stored with the run; None stores
-            none.
+            none. Loggers filter first: where the root logger is left at Python's own level,
+            WARNING, nothing below that arrives whatever is given here. Set the level of your
+            loggers, as ``logging.getLogger("my_job").setLevel("INFO")`` does.
         finish_seconds: How long the end of a run is tried to be stored.
     """
 
@@ -52,5 +56,6 @@ class RunOptions:
                 shown = ", ".join(str(choice) for choice in choices)
                 raise ValidationError(f"RunOptions.{name} is {value!r}; use one of {shown}.")
         for name in ("wait_seconds", "finish_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValidationError(f"RunOptions.{name} must be a number of seconds above 0.")
+            arguments.seconds(getattr(self, name), f"RunOptions.{name}")
+        for name in ("rerun", "force", "cancel_spark_jobs"):
+            arguments.flag(getattr(self, name), f"RunOptions.{name}")

@@ -15,13 +15,17 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import RunErrorInfo, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.redaction import head, presentable, stored_text, tail
+from dynamodb_wrapper.redaction import head, presentable, redact_known, stored_text, tail
 from dynamodb_wrapper.repositories.run_chunks import chunks_of
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
 _WHOLE_STACK_CHARACTERS = 60_000  # at most 240 KB, however many bytes a character has
 _FRAMES = 12
+
+
+class ProcessEndedError(SystemExit):
+    """The process ended before its run did; with which code is not known."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,25 @@ def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome
         error: What left the body; None for a normal end.
         around: What else decides.
     """
-    if error is None:
-        if around.skip_reason is None:
-            return RunOutcome(RunStatus.SUCCESS)
-        detail = stored_text(around.skip_reason, around.secrets, _MESSAGE_BYTES)
-        return RunOutcome(RunStatus.SKIPPED, "nothing_to_do", fields={"status_detail": detail})
     try:
-        return _classified(error, around)
-    except Exception:  # noqa: BLE001 - describing the error must not replace it
-        info = RunErrorInfo(type=type(error).__qualname__, message="<could not be described>")
-        return RunOutcome(RunStatus.FAILED, "exception", info)
+        return _of_return(around) if error is None else _classified(error, around)
+    except Exception:  # noqa: BLE001 - describing the end must not replace it
+        return _undescribed(error, around)
+
+
+def _undescribed(error: BaseException | None, around: Circumstances) -> RunOutcome:
+    if error is None:  # only the reason of a skip is described
+        return RunOutcome(RunStatus.SKIPPED, "nothing_to_do")
+    kind = redact_known(type(error).__qualname__, around.secrets)
+    info = RunErrorInfo(type=kind, message="<could not be described>")
+    return RunOutcome(RunStatus.FAILED, "exception", info)
+
+
+def _of_return(around: Circumstances) -> RunOutcome:
+    if around.skip_reason is None:
+        return RunOutcome(RunStatus.SUCCESS)
+    detail = stored_text(around.skip_reason, around.secrets, _MESSAGE_BYTES)
+    return RunOutcome(RunStatus.SKIPPED, "nothing_to_do", fields={"status_detail": detail})
 
 
 def _classified(error: BaseException, around: Circumstances) -> RunOutcome:
@@ -87,7 +100,7 @@ def _classified(error: BaseException, around: Circumstances) -> RunOutcome:
 
 
 def _of_exit(error: SystemExit, around: Circumstances) -> RunOutcome:
-    code = _exit_code(error)
+    code = None if isinstance(error, ProcessEndedError) else _exit_code(error)
     if code == 0 and around.exit_zero == "success":
         return RunOutcome(RunStatus.SUCCESS)
     info = error_info(error, around.secrets)
@@ -104,7 +117,7 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     stack = stack_text(error, secrets)
     return RunErrorInfo(
-        type=_type_name(error),
+        type=redact_known(_type_name(error), secrets),
         message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
         fingerprint=fingerprint(error),
         stack_head=head(stack, _STACK_BYTES),

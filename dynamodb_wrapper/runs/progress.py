@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import WatermarkMove
-from dynamodb_wrapper.models.watermarks import is_behind, unpack
+from dynamodb_wrapper.models.watermarks import if_short, is_behind, unpack
 from dynamodb_wrapper.repositories.run_life import cursor_move
+from dynamodb_wrapper.repositories.run_names import checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.run_state import Cursor, CursorMove
 
 MAX_WATERMARKS = 50
-_NOTED_BYTES = 1024
 
 
 class Progress:
@@ -25,38 +25,41 @@ class Progress:
     Args:
         read: Reads a watermark, consistently.
         pipeline_id: For error texts.
+        require_open: Raises once the run takes no more moves.
     """
 
-    def __init__(self, read: Callable[[str], Cursor], pipeline_id: str) -> None:
+    def __init__(
+        self, read: Callable[[str], Cursor], pipeline_id: str, require_open: Callable[[], None]
+    ) -> None:
         self._read = read
         self._pipeline_id = pipeline_id
-        self._lock = threading.Lock()
+        self._require_open = require_open
+        self._lock = threading.RLock()  # a signal handler may ask while this thread does
         self._seen: dict[str, Cursor] = {}
         self._moves: dict[str, CursorMove] = {}
 
     def value(self, name: str) -> Any:
         """Return where the pipeline stands: what this run set, else what is stored, else None."""
+        checked_name(name, "A watermark")
         with self._lock:
-            move = self._moves.get(name)
-            if move is not None:
-                return unpack(move.value_type, move.value)
             seen = self._cursor(name)
-        return None if seen.value_type is None else unpack(seen.value_type, seen.value)
+            return self._standing(name, seen)
 
     def advance(self, name: str, value: Any) -> None:
         """Move a watermark forward, if the run succeeds."""
-        old = self.value(name)
-        move = cursor_move(self._cursor(name), value)
-        if old is not None and is_behind(value, old):
-            raise ValidationError(
-                f"Watermark {name!r} of pipeline {self._pipeline_id!r} would go back from {old!r} "
-                f"to {value!r}. RunTracker.reset_watermark sets it back on purpose."
-            )
         with self._lock:
-            self._moves[name] = move
-            if len(self._moves) > MAX_WATERMARKS:
-                del self._moves[name]
+            seen = self._cursor(name)
+            move = cursor_move(seen, value)
+            old = self._standing(name, seen)
+            if old is not None and is_behind(value, old):
+                raise ValidationError(
+                    f"Watermark {name!r} of pipeline {self._pipeline_id!r} would go back from "
+                    f"{old!r} to {value!r}. RunTracker.reset_watermark sets it back on purpose."
+                )
+            if name not in self._moves and len(self._moves) >= MAX_WATERMARKS:
                 raise ValidationError(f"A run can move {MAX_WATERMARKS} watermarks at most.")
+            self._require_open()  # here: the end takes the moves under the same lock
+            self._moves[name] = move
 
     def moves(self) -> tuple[CursorMove, ...]:
         """Return what the run wants to commit."""
@@ -64,9 +67,16 @@ class Progress:
             return tuple(self._moves.values())
 
     def _cursor(self, name: str) -> Cursor:
+        checked_name(name, "A watermark")
         if name not in self._seen:
-            self._seen[name] = self._read(name)
+            self._seen.setdefault(name, self._read(name))
         return self._seen[name]
+
+    def _standing(self, name: str, seen: Cursor) -> Any:
+        move = self._moves.get(name)
+        if move is not None:
+            return unpack(move.value_type, move.value)
+        return None if seen.value_type is None else unpack(seen.value_type, seen.value)
 
 
 def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
@@ -74,14 +84,9 @@ def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
     return {
         move.seen.name: WatermarkMove(
             value_type=move.value_type,
-            before=_short(move.seen.value),
+            before=if_short(move.seen.value),
             before_type=move.seen.value_type,
-            after=_short(move.value),
+            after=if_short(move.value),
         )
         for move in moves
     }
-
-
-def _short(value: Any) -> Any:
-    too_long = isinstance(value, (str, bytes)) and len(value) > _NOTED_BYTES
-    return None if too_long else value

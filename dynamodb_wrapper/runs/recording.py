@@ -37,27 +37,37 @@ class Recorder:
         self._send = send
         self._label = label
         self._pending: Parts = {}
-        self._lock = threading.Lock()
-        self._sending = threading.Lock()
+        # Reentrant: a signal handler may record while this very thread does.
+        self._lock = threading.RLock()
+        self._sending = threading.RLock()
+        self._is_sending = False
         self._is_troubled = False
         self._is_closed = False
+        self._is_over = False
 
-    def record(self, parts: Mapping[tuple[str, ...], Any]) -> None:
-        """Take parts and try to store them; never raises for trouble with DynamoDB."""
+    def record(self, parts: Mapping[tuple[str, ...], Any]) -> bool:
+        """Take parts and try to store them; never raises for trouble with DynamoDB.
+
+        Returns False where it came too late to be taken.
+        """
         with self._lock:
+            if self._is_over:
+                return False
             self._pending.update(parts)
         if not self._has_to_wait():
             self._send_pending(after_trouble=False)
+        return True
 
     def flush(self) -> None:
         """Try to store what is pending, also after a failure."""
         self._send_pending(after_trouble=True)
 
-    def pending(self) -> Parts:
-        """Return what could not be stored; waits a little for what is on its way."""
+    def take_rest(self) -> Parts:
+        """Return what is not stored, and take no more; waits a little for what is on its way."""
         arrived = self._sending.acquire(timeout=_ON_ITS_WAY_SECONDS)
         try:
             with self._lock:
+                self._is_over = True
                 return dict(self._pending)
         finally:
             if arrived:
@@ -74,34 +84,38 @@ class Recorder:
 
     def _send_pending(self, *, after_trouble: bool) -> None:
         with self._sending:
-            while after_trouble or not self._has_to_wait():  # the thread before may have met it
-                batch = self._take()
-                if not batch or not self._try(batch):
-                    return
+            if self._is_sending:
+                return  # a signal handler in the midst of the loop below, which sends it in turn
+            try:
+                self._is_sending = True
+                while after_trouble or not self._has_to_wait():  # the thread before may have met it
+                    batch = self._next_batch()
+                    if not batch or not self._try(batch):
+                        return
+            finally:
+                self._is_sending = False
 
-    def _take(self) -> Parts:
+    def _next_batch(self) -> Parts:
         with self._lock:
-            batch = dict(list(self._pending.items())[:_PER_REQUEST])
-            for path in batch:
-                del self._pending[path]
-        return batch
+            return dict(list(self._pending.items())[:_PER_REQUEST])
 
     def _try(self, batch: Parts) -> bool:
+        """Send parts; whatever keeps them from being stored, an exit included, they are kept."""
         try:
             self._send(batch)
         except (InvalidTransitionError, ItemNotFoundError) as error:
-            logger.warning("Parts of run %s wait for its end: %s", self._label, error)
-            self._put_back(batch)
+            if not self._is_over:
+                logger.warning("Parts of run %s wait for its end: %s", self._label, error)
             self.close()  # it has ended, or is somebody else's; taken for lost, it may end late
             return False
         except DynamoDBWrapperError as error:
-            self._give_back(batch, error)
+            self._note_trouble(error)
             return False
+        self._drop(batch)
         self._is_troubled = False
         return True
 
-    def _give_back(self, batch: Parts, error: DynamoDBWrapperError) -> None:
-        self._put_back(batch)
+    def _note_trouble(self, error: DynamoDBWrapperError) -> None:
         warned, self._is_troubled = self._is_troubled, True
         if not warned:
             logger.warning(
@@ -110,6 +124,8 @@ class Recorder:
                 error,
             )
 
-    def _put_back(self, batch: Parts) -> None:
+    def _drop(self, stored: Parts) -> None:
         with self._lock:
-            self._pending = {**batch, **self._pending}  # what is newer wins
+            for path, value in stored.items():
+                if self._pending.get(path, self) is value:  # else there is a newer one
+                    del self._pending[path]

@@ -21,6 +21,7 @@ from dynamodb_wrapper.models import (
     partition_of,
     partition_of_key,
 )
+from dynamodb_wrapper.repositories.run_names import identity
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.options import RunOptions
 from dynamodb_wrapper.runs.parameters import stored_parameters, stored_tags
@@ -62,18 +63,40 @@ def _partition(
     key, grain, zone = request.run_key, pipeline.partition_grain, pipeline.schedule_timezone
     if key is None:
         return None, None, None
-    if isinstance(key, str) and grain in (PartitionGrain.NONE, "none"):
+    whole = grain in (PartitionGrain.NONE, "none")
+    if isinstance(key, str) and whole:
         return key, None, None
     try:
         if isinstance(key, str):
             key = partition_of_key(key, grain, zone)
         elif isinstance(key, date):
             key = partition_of(key, grain, zone)
+        elif not whole:
+            _refuse_other_partition(key, partition_of_key(key.key, grain, zone), zone)
     except ValueError as error:
         raise ValidationError(
             f"Run key {request.run_key!r} of pipeline {request.pipeline_id!r}: {error}"
         ) from error
     return key.key, key.start, key.end
+
+
+def _refuse_other_partition(given: Partition, own: Partition, zone: str) -> None:
+    if given != own:
+        raise ValueError(
+            f"in {zone}, the schedule_timezone of the pipeline, {own.key} is from {own.start} to "
+            f"{own.end}; this one is from {given.start} to {given.end}"
+        )
+
+
+def _check_run_key(key: object, secrets: tuple[str, ...]) -> None:
+    if not isinstance(key, (str, date, Partition, type(None))):
+        raise ValidationError(
+            f"run_key is a {type(key).__name__}; give a text, a date, an aware datetime or a "
+            "Partition."
+        )
+    text = key.key if isinstance(key, Partition) else key
+    if isinstance(text, str):
+        identity(text, "A run key", secrets)
 
 
 def new_record(request: RunRequest, pipeline: PipelineConfig, services: Services) -> PipelineRunLog:
@@ -84,6 +107,7 @@ def new_record(request: RunRequest, pipeline: PipelineConfig, services: Services
     """
     parent = current.find_current_run()
     now = services.clock()
+    _check_run_key(request.run_key, services.secrets)
     key, start, end = _partition(request, pipeline)
     try:
         return PipelineRunLog(

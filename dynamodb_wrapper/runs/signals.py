@@ -33,7 +33,8 @@ class SignalGuard:
     """Watches SIGTERM for one run.
 
     Attributes:
-        received_at: Monotonic seconds of the first SIGTERM; None before.
+        received_at: Monotonic seconds of the first SIGTERM that ends the body or, while it waits,
+            may do so; None before. One that a handler of the program swallows is none of them.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class SignalGuard:
         self._is_reminder = False
         self._put_off: dict[int, Any] = {}  # handlers that get their turn when nothing is held back
         self._held: list[int] = []
+        self._is_only_held = False
 
     # ---- SIGTERM ends the body -------------------------------------------------------------------
 
@@ -73,11 +75,10 @@ class SignalGuard:
             signal.signal(number, self._previous)
             os.kill(os.getpid(), number)
             return
-        if self.received_at is None:
-            self.received_at = time.monotonic()
         if callable(self._previous):
-            self._previous(number, frame)
+            self._hand_over(self._previous, number, frame)
             return
+        self._note_received()
         if self._is_reminder:
             self._is_reminder = False
             if self._way_out is None or not self._way_out.has_come_to_pyspark(frame):
@@ -88,6 +89,17 @@ class SignalGuard:
                 # Not by `threading`: this thread may hold its lock.
                 _thread.start_new_thread(self._see_out, (self._way_out,))
         raise SystemExit(TERMINATED)
+
+    def _hand_over(self, handler: Any, number: int, frame: FrameType | None) -> None:
+        """Let a handler decide; the signal counts only if it raises."""
+        before = self.received_at
+        self._note_received()
+        handler(number, frame)
+        self.received_at = before
+
+    def _note_received(self) -> None:
+        if self.received_at is None:
+            self.received_at = time.monotonic()
 
     def _see_out(self, way_out: WayOut) -> None:
         """Raise again where PySpark waits for the action it was interrupted in."""
@@ -146,17 +158,24 @@ class SignalGuard:
     def _hold(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._held.append(number)
         if number == signal.SIGTERM and self.received_at is None:
-            self.received_at = time.monotonic()
+            self._note_received()
+            self._is_only_held = True
         logger.warning("%s waits until the end of the run is stored.", signal.Signals(number).name)
 
     def deliver(self) -> None:
         """Deliver what was held back; its handler may raise."""
         held, self._held = self._held, []
+        if self._is_only_held:
+            self.received_at, self._is_only_held = None, False
         for number in dict.fromkeys(held):
             handler = signal.getsignal(number)
             if number == signal.SIGTERM and handler is signal.SIG_DFL:
+                self._note_received()
                 raise SystemExit(TERMINATED)
-            os.kill(os.getpid(), number)
+            if number == signal.SIGTERM and callable(handler):
+                self._hand_over(handler, number, sys._getframe())
+            else:
+                os.kill(os.getpid(), number)
 
 
 def _can_set_handlers() -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -32,6 +33,7 @@ RunText = tuple[str, int, str]
 """Kind (``log`` or ``err``), number and content of a text beside a run."""
 
 _FORMAT = 1
+_UNREADABLE = (OSError, ValueError, ArithmeticError, AttributeError, KeyError, TypeError)
 _READ_AS = {
     "$datetime": datetime.fromisoformat,
     "$date": date.fromisoformat,
@@ -91,14 +93,21 @@ class Spool:
 
     def kept(self, table_name: str, pipeline_id: str | None = None) -> Iterator[Entry]:
         """Yield what is kept for a table, and for a pipeline if given; other files are left."""
-        if not self.directory.is_dir():
-            return
-        for path in sorted(self.directory.glob("*.jsonl")):
+        for path in self._files():
             run = _read(path)
             if run is None or run.table_name != table_name:
                 continue
             if pipeline_id in (None, run.record.pipeline_id):
                 yield Entry(path, run)
+
+    def unreadable(self) -> list[Path]:
+        """Return the files that cannot be read, whichever table they belong to."""
+        return [path for path in self._files() if not _is_readable(path)]
+
+    def _files(self) -> list[Path]:
+        if not self.directory.is_dir():
+            return []
+        return sorted(path for path in self.directory.iterdir() if path.suffix == ".jsonl")
 
     def _line(self, run: SpooledRun) -> str:
         outcome = asdict(run.outcome)
@@ -134,9 +143,13 @@ class Entry:
         self.path.unlink(missing_ok=True)
 
     def set_aside(self) -> Path:
-        """Rename the file, so that it is not tried again, and return it."""
+        """Rename the file, so that it is not tried again, and return it.
+
+        Another process that replays the same outcome may have done so before.
+        """
         aside = self.path.with_suffix(".refused")
-        self.path.replace(aside)
+        with suppress(FileNotFoundError):
+            self.path.replace(aside)
         return aside
 
 
@@ -147,22 +160,36 @@ def _file_name(run_id: str) -> str:
 
 def _read(path: Path) -> SpooledRun | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_untagged)
-        if content["format"] != _FORMAT:
-            raise ValueError(f"has format {content['format']}")
-        record = PipelineRunLog.model_validate(content["record"], context=STORED)
-        return SpooledRun(
-            content["table_name"],
-            record,
-            _outcome(content),
-            is_stored=content["is_stored"],
-            texts=tuple((kind, number, text) for kind, number, text in content["texts"]),
-        )
+        return _parsed(path)
     except FileNotFoundError:
         return None  # somebody else has just stored it
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         logger.warning("The spooled outcome %s cannot be read: %s", path, error)
         return None
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        _parsed(path)
+    except FileNotFoundError:
+        return True  # as above
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def _parsed(path: Path) -> SpooledRun:
+    content = json.loads(path.read_text(encoding="utf-8"), object_hook=_untagged)
+    if content["format"] != _FORMAT:
+        raise ValueError(f"has format {content['format']}")
+    record = PipelineRunLog.model_validate(content["record"], context=STORED)
+    return SpooledRun(
+        content["table_name"],
+        record,
+        _outcome(content),
+        is_stored=content["is_stored"],
+        texts=tuple((kind, number, text) for kind, number, text in content["texts"]),
+    )
 
 
 def _outcome(content: dict[str, Any]) -> RunOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,8 @@ import pydantic
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
-from dynamodb_wrapper.repositories.run_endings import duration_seconds
+from dynamodb_wrapper.repositories.run_endings import duration_seconds, not_before
+from dynamodb_wrapper.repositories.run_names import checked_name
 from dynamodb_wrapper.wire.problems import clean_errors, explain
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.runs.run import Run
 
+logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
@@ -39,23 +42,47 @@ class Stage:
     def rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None
     ) -> None:
-        """Note how many rows the stage read, wrote and could not process."""
+        """Note how many rows the stage read, wrote and could not process; totals, not additions.
+
+        Sends nothing by itself.
+
+        Args:
+            read: Number of rows read.
+            written: Number of rows written.
+            failed: Number of rows that could not be processed.
+
+        Raises:
+            ValidationError: A count is negative or no whole number.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
         counts = {"records_read": read, "records_written": written, "records_failed": failed}
-        self._change({name: value for name, value in counts.items() if value is not None})
+        self._note({name: value for name, value in counts.items() if value is not None})
 
     def metric(self, name: str, value: Metric | float) -> None:
-        """Note a metric of the stage; as `Run.log_metric`."""
-        self._change({"metrics": {**self._info.metrics, name: storable(value)}})
+        """Note a metric of the stage; the same name again replaces it. Sends nothing by itself.
+
+        Args:
+            name: Name of the metric.
+            value: A number or a text; NaN and the infinities are stored as text.
+
+        Raises:
+            ValidationError: The value is no number and no text.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
+        checked_name(name, "A metric")
+        self._note({"metrics": {**self._info.metrics, name: storable(value)}})
 
     def skip(self) -> None:
-        """Note that there was nothing to do: the stage ends as SKIPPED."""
-        self._change({"status": StageStatus.SKIPPED})
+        """Note that there was nothing to do: the stage ends as SKIPPED. Sends nothing by itself.
+
+        Raises:
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
+        self._note({"status": StageStatus.SKIPPED})
 
     def __enter__(self) -> Stage:
         self._change({"start_time": self._run.clock()})
-        parts = {("stages", self.name): self._info, ("current_stage",): self.name}
-        self._run.check_parts(parts)
-        self._run.recorder.record(parts)
+        self._run.record_parts({("stages", self.name): self._info, ("current_stage",): self.name})
         return self
 
     def __exit__(
@@ -64,7 +91,10 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        end = self._run.clock()
+        if not self._run.is_open:
+            logger.debug("Stage %s outlived run %s.", self.name, self._run.run_id)
+            return  # what leaves the stage goes on
+        end = not_before(self._info.start_time, self._run.clock())
         values: dict[str, Any] = {
             "end_time": end,
             "duration_seconds": duration_seconds(self._info.start_time, end),
@@ -78,10 +108,19 @@ class Stage:
         self._change(values)
         self._run.recorder.record({("stages", self.name): self._info})
 
+    def _note(self, values: dict[str, Any]) -> None:
+        """Refuse what cannot be stored here, where its caller sees it, and not at the end."""
+        self._run.require_open()
+        self._run.check_parts({("stages", self.name): self._changed(values)})
+        self._change(values)
+
     def _change(self, values: dict[str, Any]) -> None:
         """Replace the record, checked: a thread that stores it never sees half a change."""
+        self._info = self._changed(values)
+
+    def _changed(self, values: dict[str, Any]) -> StageInfo:
         known = {name: getattr(self._info, name) for name in StageInfo.model_fields}
-        self._info = checked(StageInfo, {**known, **values})
+        return checked(StageInfo, {**known, **values})
 
 
 def _is_calm_exit(error: BaseException) -> bool:
@@ -93,11 +132,20 @@ def storable(value: Any) -> Any:
 
     A figure that came to nothing must not fail the job it describes.
     """
-    as_python = getattr(value, "item", None)
-    plain = as_python() if callable(as_python) else value
-    if isinstance(plain, (float, Decimal)) and not math.isfinite(plain):
-        return str(plain)
+    plain = _as_python(value)
+    if isinstance(plain, Decimal):
+        return plain if plain.is_finite() else str(plain)
+    if isinstance(plain, float):
+        return plain if math.isfinite(plain) else str(plain)
     return plain
+
+
+def _as_python(value: Any) -> Any:
+    convert = getattr(value, "item", None)
+    try:
+        return convert() if callable(convert) else value
+    except Exception:  # noqa: BLE001 - no single number: refused by its type
+        return value
 
 
 def checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:

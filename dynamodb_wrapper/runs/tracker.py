@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from dynamodb_wrapper.exceptions import (
     AlreadyRunningError,
     AlreadySucceededError,
-    ConfigurationError,
     DynamoDBWrapperError,
     RunStartError,
+    ValidationError,
 )
-from dynamodb_wrapper.models import (
-    PipelineRunLog,
-    RunStatus,
-    TriggerType,
-    enum_of,
-    utc_now,
-)
+from dynamodb_wrapper.models import RunStatus, TriggerType, enum_of, utc_now
+from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories.run_endings import run_after
+from dynamodb_wrapper.runs import arguments
 from dynamodb_wrapper.runs.context import RunContext
 from dynamodb_wrapper.runs.ending import Ending
 from dynamodb_wrapper.runs.hooks import Hooks
 from dynamodb_wrapper.runs.opening import Opening
 from dynamodb_wrapper.runs.operations import RunOperations
 from dynamodb_wrapper.runs.options import RunOptions
-from dynamodb_wrapper.runs.parameters import stored_parameters, stored_tags
 from dynamodb_wrapper.runs.reaping import Reaping
 from dynamodb_wrapper.runs.recorded import Recording
-from dynamodb_wrapper.runs.requests import RunKey, RunRequest
+from dynamodb_wrapper.runs.requests import RunKey, RunRequest, new_record
 from dynamodb_wrapper.runs.services import Services
 
 if TYPE_CHECKING:
@@ -81,6 +77,13 @@ class RunTracker(RunOperations):
         super().__init__(services, Reaping(services))
         self._opening = Opening(services, Ending(services), self._reaping)
 
+    def __reduce__(self) -> NoReturn:
+        raise ValidationError(
+            "A RunTracker cannot be pickled or copied: it holds connections, hooks and the runs of "
+            "this process. Pass its config, which leaves credentials out when it is pickled, and "
+            "make a RunTracker there."
+        )
+
     def run(
         self,
         pipeline_id: str,
@@ -94,9 +97,13 @@ class RunTracker(RunOperations):
         """Return a context manager that records its block as a run and yields the `Run`.
 
         An exception leaves the block as the same object. In the main thread SIGTERM becomes
-        `SystemExit` in the block, unless the program has a handler of its own. Entering costs
-        about 11 write units and two read units, each beat a write unit per KB of the run, leaving
-        about 18 write units and a read unit. See: TransactWriteItems.
+        `SystemExit` in the block, unless the program has a handler of its own. Once the block has
+        been left it may be entered again, which is another run.
+
+        The call sends nothing. Entering costs 8 to 12 write units and two read units, each beat a
+        write unit per KB of the run, leaving 10 to 16 write units and a read unit. A run key costs
+        two write units of each and a read unit more, a watermark two write units on leaving.
+        See: TransactWriteItems.
 
         Args:
             pipeline_id: The pipeline.
@@ -113,6 +120,8 @@ class RunTracker(RunOperations):
             AlreadyRunningError: A live run holds the pipeline, or works at the run key.
             AlreadySucceededError: The run key has succeeded.
             RunStartError: The start could not be stored; the block is not entered.
+            ValidationError: The run key, a parameter or a tag cannot be stored, or the block has
+                been entered and not left.
             RunFinishError: On leaving: the block raised nothing, and the end of its run could not
                 be stored although a lock, a run key or a watermark depends on it.
         """
@@ -136,7 +145,10 @@ class RunTracker(RunOperations):
         """
         request = _request(pipeline_id, run_key, parameters, tags, trigger, options)
         if request.options.on_conflict == "skip":
-            raise ConfigurationError("on_conflict='skip' belongs to the decorator pipeline(...).")
+            raise ValidationError(
+                "start cannot skip: on_conflict='skip' belongs to the decorator "
+                "RunTracker.pipeline(...). Use 'raise' or 'wait'."
+            )
         return self._opening.begin(request)
 
     def pipeline(
@@ -155,6 +167,11 @@ class RunTracker(RunOperations):
         it out. Coroutine functions are awaited inside the run. With ``on_conflict="skip"`` the
         function is not called where a run could not begin; a run SKIPPED is stored and None
         returned. Arguments, costs and errors are those of `run`.
+
+        Raises:
+            ConfigurationError: It is a generator function, or cannot be called. A call raises it,
+                and its run has failed, where the function returned a coroutine, a generator or
+                the like: what it promises has not run yet.
         """
         request = _request(pipeline_id, run_key, parameters, tags, trigger, options)
 
@@ -174,21 +191,21 @@ class RunTracker(RunOperations):
             return None
 
     def _store_skipped(self, request: RunRequest, error: RunStartError) -> None:
-        now = self._services.clock()
+        services = self._services
+        known = services.known_pipelines.get(request.pipeline_id)
+        pipeline = known or services.pipelines.get_or_raise(request.pipeline_id)
+        record = new_record(request, pipeline, services)
         succeeded = isinstance(error, AlreadySucceededError)
-        self.runs.create_run_log(
-            PipelineRunLog(
-                pipeline_id=request.pipeline_id,
-                status=RunStatus.SKIPPED,
-                status_reason="already_succeeded" if succeeded else "concurrency_limit",
-                status_detail=error.message[:2048],
-                trigger_type=request.trigger,
-                start_time=now,
-                end_time=now,
-                parameters=stored_parameters(request.parameters, self._services.secrets),
-                tags=stored_tags(request.tags, self._services.secrets),
-            )
+        outcome = RunOutcome(
+            RunStatus.SKIPPED,
+            "already_succeeded" if succeeded else "concurrency_limit",
+            end_time=services.clock(),
+            fields={"status_detail": error.message[:2048]},
         )
+        # It never began: nobody owns it, and there is no lease to keep.
+        never = dict.fromkeys(("writer", "heartbeat_at", "lease_grace_seconds", "deadline"))
+        skipped = run_after(record, outcome, self._services.config.actor_name())
+        self.runs.create_run_log(skipped.model_copy(update=never))
 
 
 def _request(
@@ -202,8 +219,15 @@ def _request(
     return RunRequest(
         pipeline_id,
         run_key,
-        dict(parameters or {}),
-        dict(tags or {}),
+        arguments.mapping(parameters, "parameters"),
+        arguments.mapping(tags, "tags"),
         TriggerType.MANUAL if trigger is None else enum_of(TriggerType, trigger),
-        options or RunOptions(),
+        _checked_options(options),
     )
+
+
+def _checked_options(options: Any) -> RunOptions:
+    if not isinstance(options, (RunOptions, type(None))):
+        kind = type(options).__name__
+        raise ValidationError(f"options is a {kind}; give RunOptions(rerun=True) or the like.")
+    return options or RunOptions()

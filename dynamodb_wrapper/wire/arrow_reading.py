@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from pydantic import create_model
 
+from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.arrow_columns import columns_of
@@ -19,7 +20,6 @@ from dynamodb_wrapper.wire.arrow_forms import FieldForm, forms_of
 from dynamodb_wrapper.wire.arrow_kernels import check
 from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
 from dynamodb_wrapper.wire.arrow_rows import UNFIT, Rows
-from dynamodb_wrapper.wire.bodies import with_bytes
 from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import Counts, Found, ItemReader
 from dynamodb_wrapper.wire.expiry import seconds_now

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Callable, Generic
 import pyarrow as pa
 from pydantic import BaseModel, create_model
 
+from dynamodb_wrapper.config import unreadable
 from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
-from dynamodb_wrapper.wire.bodies import unreadable
 from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
 from dynamodb_wrapper.wire.forms import is_item

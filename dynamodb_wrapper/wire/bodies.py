@@ -1,25 +1,14 @@
-"""Replies to data operations, read as far as they are asked for.
-
-Inside the library items have the form boto3 gives them, where binary is bytes; on the wire it is
-base64.
-"""
+"""Replies to data operations, read as far as they are asked for."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
-import orjson
-
-from dynamodb_wrapper.config import RAW
-from dynamodb_wrapper.exceptions import ServiceError
-
-_BINARY = (b'"B"', b'"BS"')
+from dynamodb_wrapper.config import RawResponse, read_body
 
 
 class Reply:
-    """What DynamoDB answered, read only as far as it is asked for.
+    """What DynamoDB answered.
 
     Args:
         body: The body, where the client could hand it out.
@@ -44,55 +33,7 @@ class Reply:
 
 
 def reply_of(response: dict[str, Any]) -> Reply:
-    """Return the reply in a response of a client; what a handler has put into it counts."""
-    body = response.pop(RAW, None)
-    if body is None:
-        return Reply(None, response)
-    if len(response) > 1:  # a handler has added to the metadata
-        return Reply(None, {**read_body(body), **response})
-    return Reply(body)
-
-
-def read_body(body: bytes) -> dict[str, Any]:
-    """Return a reply as boto3 would parse it.
-
-    Raises:
-        ServiceError: It is no JSON object, or holds binary that is no base64.
-    """
-    try:
-        found = orjson.loads(body)
-        if any(mark in body for mark in _BINARY):
-            found = with_bytes(found)
-    except (ValueError, binascii.Error) as error:
-        raise unreadable(error) from error
-    if not isinstance(found, dict):
-        raise unreadable("it is no JSON object")
-    return found
-
-
-def unreadable(why: object) -> ServiceError:
-    """Return the error of a reply that is none of DynamoDB's."""
-    return ServiceError(f"DynamoDB's reply cannot be read: {why}.", retryable=True)
-
-
-def with_bytes(value: Any) -> Any:
-    """Return the same with binary as bytes.
-
-    An attribute may be called ``B``: then its value is no text and no list of texts.
-    """
-    if isinstance(value, list):
-        return [with_bytes(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        binary = value.get("B")
-        if isinstance(binary, str):
-            return {"B": _decoded(binary)}
-        many = value.get("BS")
-        if isinstance(many, list) and all(isinstance(inner, str) for inner in many):
-            return {"BS": [_decoded(inner) for inner in many]}
-    return {name: with_bytes(inner) for name, inner in value.items()}
-
-
-def _decoded(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+    """Return the reply in a response of a client; what a handler has changed in it counts."""
+    if isinstance(response, RawResponse) and response.body is not None:
+        return Reply(response.body)
+    return Reply(None, response)

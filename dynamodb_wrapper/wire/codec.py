@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic
 
 import pydantic
@@ -10,6 +11,7 @@ import pydantic
 from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import STORED, Document, ModelT
 from dynamodb_wrapper.wire.attributes import decode_item, decode_value, encode_value
+from dynamodb_wrapper.wire.encoding import writer
 from dynamodb_wrapper.wire.keys import Keys
 from dynamodb_wrapper.wire.problems import clean_errors, explain
 from dynamodb_wrapper.wire.pruning import prune
@@ -47,18 +49,39 @@ class Codec(Generic[ModelT]):
         Raises:
             ValidationError: A value cannot be stored; model and field are named.
         """
-        dumped = item.model_dump(round_trip=True, by_alias=False, warnings=False)
         name = type(item).__name__
         stored: Item = {}
         if isinstance(item, Document):
             stored.update(item.unknown_attributes)
             stored.update(constants(item))
-        for attribute, value in prune(dumped, item).items():
-            stored[attribute] = encode_value(value, f"{name}.{attribute}")
+        stored.update(self._fields(item))
         for derived in self.table.derived:
             put_derived(stored, derived, derived.value_of(item))
         self.keys.check_stored(stored, name)
         return stored
+
+    def _fields(self, item: ModelT) -> Item:
+        """Return the fields as they are stored: written by functions made for the model, or else
+        by way of pydantic's serialization.
+        """
+        write = writer(type(item))
+        if write is not None:
+            with suppress(Exception):  # whatever it is, the general way finds it again
+                return write(item)
+        return self.walk(item)
+
+    def walk(self, item: ModelT) -> Item:
+        """Return the fields as they are stored, by way of pydantic's serialization.
+
+        Raises:
+            ValidationError: A value cannot be stored; model and field are named.
+        """
+        dumped = item.model_dump(round_trip=True, by_alias=False, warnings=False)
+        name = type(item).__name__
+        return {
+            attribute: encode_value(value, f"{name}.{attribute}")
+            for attribute, value in prune(dumped, item).items()
+        }
 
     def decode(self, item: Mapping[str, Mapping[str, Any]]) -> ModelT:
         """Return the model of a stored item.

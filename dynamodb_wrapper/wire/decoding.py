@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, Union
 import msgspec
 from pydantic import TypeAdapter
 
+from dynamodb_wrapper.config import read_body, unreadable
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
 from dynamodb_wrapper.models import STORED, ModelT
-from dynamodb_wrapper.wire.bodies import Reply, read_body, unreadable
+from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
 from dynamodb_wrapper.wire.forms import is_item
 from dynamodb_wrapper.wire.identity import identity

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
-from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.exceptions import ThrottledError, ValidationError
 from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.decoding import Found
+from dynamodb_wrapper.wire.flow import Flow
 from dynamodb_wrapper.wire.requests import Caller, Consumed
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ def raw_pages(
     read: Read[T],
     sizes: Iterable[int | None] = ALL,
     start: Item | None = None,
+    flow: Flow | None = None,
 ) -> Iterator[RawPage[T]]:
     """Send requests one after the other until the end; each only when it is asked for."""
-    last_key = start
+    last_key, flow = start, flow or Flow()
     for size in sizes:
         part = request if size is None else {**request, "Limit": size}
-        page = _page(caller, operation, part, read, last_key)
+        page = _page(caller, operation, part, read, flow, last_key)
+        _advance(flow, page)
         yield page
         last_key = page.found.last_key
         if last_key is None:
@@ -70,16 +73,17 @@ def raw_pages(
 
 
 def parallel_pages(
-    caller: Caller, request: dict[str, Any], read: Read[T], segments: int
+    caller: Caller, request: dict[str, Any], read: Read[T], flow: Flow
 ) -> Iterator[RawPage[T]]:
     """Scan segments side by side, one request of each under way; pages come as they arrive."""
-    pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="scan")
+    segments = flow.workers
+    pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="dynamodb-wrapper")
     try:
         waiting: dict[Any, dict[str, Any]] = {}
 
         def send(part: dict[str, Any], last_key: Item | None) -> None:
             run = copy_context().run
-            waiting[pool.submit(run, _page, caller, "Scan", part, read, last_key)] = part
+            waiting[pool.submit(run, _page, caller, "Scan", part, read, flow, last_key)] = part
 
         for segment in range(segments):
             send({**request, "Segment": segment, "TotalSegments": segments}, None)
@@ -90,6 +94,7 @@ def parallel_pages(
                 page = future.result()
                 if page.found.last_key is not None:
                     send(part, page.found.last_key)
+                _advance(flow, page)
                 yield page
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -100,15 +105,26 @@ def _page(
     operation: str,
     request: dict[str, Any],
     read: Read[T],
+    flow: Flow,
     last_key: Item | None,
 ) -> RawPage[T]:
     if last_key is not None:
         request = {**request, "ExclusiveStartKey": last_key}
     used = Consumed()
-    reply = caller.fetch(operation, request)
+    flow.wait()
+    try:
+        reply = caller.fetch(operation, request)
+    except ThrottledError:
+        flow.throttled()
+        raise
     found = read(reply)
     caller.measure(operation, found.capacity, used)
+    flow.consumed(used.read_units)
     return RawPage(found, reply, used)
+
+
+def _advance(flow: Flow, page: RawPage[Any]) -> None:
+    flow.advance(page.found.count, len(page.reply.body or b""), page.consumed)
 
 
 def fingerprint(operation: str, request: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
-from dynamodb_wrapper.config import raw_reply
+from dynamodb_wrapper.config import DATA_OPERATIONS, raw_reply
 from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     IndexNotFoundError,
@@ -30,31 +31,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OPERATIONS = (
-    "BatchGetItem",
-    "BatchWriteItem",
-    "CreateTable",
-    "DeleteItem",
-    "DescribeContinuousBackups",
-    "DescribeTable",
-    "DescribeTimeToLive",
-    "GetItem",
-    "PutItem",
-    "Query",
-    "Scan",
-    "TransactWriteItems",
-    "UpdateContinuousBackups",
-    "UpdateItem",
-    "UpdateTable",
-    "UpdateTimeToLive",
+OPERATIONS = tuple(
+    sorted(
+        {
+            *DATA_OPERATIONS,
+            "CreateTable",
+            "DescribeContinuousBackups",
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "UpdateContinuousBackups",
+            "UpdateTable",
+            "UpdateTimeToLive",
+        }
+    )
 )
 _METHODS = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
-_DATA = frozenset(
-    "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
-    "UpdateItem".split()
-)
 _WRITES = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"})
 _TOO_LONG_SECONDS = 20.0
+
+
+_adding = threading.Lock()
 
 
 @dataclass
@@ -72,10 +68,11 @@ class Consumed:
     requests: int = 0
 
     def add(self, other: Consumed) -> None:
-        """Add what other requests consumed."""
-        self.read_units += other.read_units
-        self.write_units += other.write_units
-        self.requests += other.requests
+        """Add what other requests consumed; safe from several threads."""
+        with _adding:
+            self.read_units += other.read_units
+            self.write_units += other.write_units
+            self.requests += other.requests
 
 
 _meters: ContextVar[tuple[tuple[object, Consumed], ...]] = ContextVar("meters", default=())
@@ -154,7 +151,7 @@ class Caller:
         A conflict with a transaction is resent with full jitter: the SDK resends throttles and
         server errors, but not these.
         """
-        if operation in _DATA:
+        if operation in DATA_OPERATIONS:
             request = {"ReturnConsumedCapacity": "TOTAL", **request}
         refused: DynamoDBWrapperError | None = None
         for _ in self.backoff().waits():
@@ -186,7 +183,7 @@ class Caller:
 
     def _exchange(self, operation: str, request: dict[str, Any]) -> Reply:
         method = getattr(self.client, _METHODS[operation])
-        if operation not in _DATA:
+        if operation not in DATA_OPERATIONS:
             return Reply(None, method(**request))
         with raw_reply():
             return reply_of(method(**request))

@@ -13,30 +13,28 @@ import typing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+from typing import TYPE_CHECKING, Annotated, Any, Callable, NamedTuple, Union
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from pydantic import BaseModel, RootModel
 
-from dynamodb_wrapper.models import StoredAs
+from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.wire.attributes import decode_number
-from dynamodb_wrapper.wire.bodies import with_bytes
 from dynamodb_wrapper.wire.identity import comparable
 from dynamodb_wrapper.wire.shapes import (
     LISTS,
     MAPS,
     SETS,
+    UNIONS,
     FieldShape,
-    alternatives,
     fields_of,
     is_free,
     is_model,
     origin,
     readable_names,
-    union_members,
 )
-from dynamodb_wrapper.wire.wrappers import CONTENT, scalar_tag, value_struct
+from dynamodb_wrapper.wire.wrappers import CONTENT, peel, scalar_tag, value_struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -205,16 +203,11 @@ class _Maker:
 
     def _field(self, model: type[BaseModel], shape: FieldShape) -> _Value:
         info = model.model_fields[shape.name]
-        marker = next((m for m in info.metadata if isinstance(m, StoredAs)), None)
-        value = None
-        if marker is not None:
-            may_be_null = type(None) in union_members(info.annotation)
-            if marker.tag in ("S", "N") and len(alternatives(info.annotation)) == 1:
-                value = _scalar(marker.tag, None, may_be_null)
-        else:
-            is_bare = all(map(_is_constraint, info.metadata)) and not _has_validators(model)
-            value = self._value(info.annotation, is_bare)
-        return value or self._general(shape.read)
+        marked: Any = info.annotation
+        for marker in info.metadata:
+            marked = Annotated[marked, marker]
+        is_bare = not _has_validators(model)
+        return self._value(marked, is_bare) or self._general(shape.read)
 
     # ---- values ----------------------------------------------------------------------------------
 
@@ -226,14 +219,12 @@ class _Maker:
             is_bare: Whether pydantic alone checks the value, with no code of the user's, which
                 would notice that a number came as a float.
         """
-        members = alternatives(annotation)
-        if (
-            hasattr(annotation, "__value__")
-            or len(members) != 1
-            or hasattr(members[0], "__value__")
-        ):
+        member, markers, may_be_null = peeled = peel(annotation)
+        if hasattr(member, "__value__") or origin(member) in UNIONS:
             return None
-        member, may_be_null = members[0], type(None) in union_members(annotation)
+        if peeled.stored_tag in ("S", "N"):
+            return _scalar(peeled.stored_tag, None, may_be_null)
+        is_bare = is_bare and all(map(_is_constraint, markers))
         if is_model(member):
             return self._nested(member, may_be_null)
         tag = scalar_tag(member)
@@ -287,9 +278,9 @@ def _scalar(tag: str, member: Any, may_be_null: bool) -> _Value:
 
 
 def _set(annotation: Any, may_be_null: bool) -> _Value | None:
-    members = alternatives(annotation)
-    tag = scalar_tag(members[0]) if len(members) == 1 else None
-    if tag not in ("S", "N", "B"):
+    peeled = peel(annotation)
+    tag = peeled.stored_tag or scalar_tag(peeled.member)
+    if tag not in ("S", "N", "B") or hasattr(peeled.member, "__value__"):
         return None
 
     def read(content: str) -> str:
@@ -348,10 +339,6 @@ def _has_validators(model: type[BaseModel]) -> bool:
         return True
     users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
     return any("__get_pydantic_core_schema__" in vars(cls) for cls in users)
-
-
-def _is_alias(annotation: Any) -> bool:
-    return hasattr(annotation, "__value__")
 
 
 def _is_constraint(marker: Any) -> bool:

@@ -7,13 +7,14 @@ import typing
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dynamodb_wrapper.wire.shapes import is_class, origin, strip
+from dynamodb_wrapper.models import StoredAs
+from dynamodb_wrapper.wire.shapes import UNIONS, is_class, origin, strip
 
 CONTENT: dict[str, Any] = {
     "S": str,
@@ -32,6 +33,41 @@ _SCALARS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("N", (int, float, Decimal)),
     ("B", (bytes,)),
 )
+
+
+class Peeled(NamedTuple):
+    """An annotation without what is around it.
+
+    Attributes:
+        member: What is left; still a union where there are several members besides None.
+        markers: What it was annotated with, inside of ``Optional`` as well.
+        may_be_null: Whether it takes None.
+    """
+
+    member: Any
+    markers: tuple[Any, ...]
+    may_be_null: bool
+
+    @property
+    def stored_tag(self) -> str | None:
+        """The type descriptor a marker says the values are stored with."""
+        return next((m.tag for m in self.markers if isinstance(m, StoredAs)), None)
+
+
+def peel(annotation: Any) -> Peeled:
+    """Take ``Annotated`` and ``Optional`` off an annotation."""
+    markers: tuple[Any, ...] = ()
+    may_be_null = False
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            markers += annotation.__metadata__
+            annotation = annotation.__origin__
+            continue
+        members = typing.get_args(annotation)
+        others = [member for member in members if member is not type(None)]
+        if typing.get_origin(annotation) not in UNIONS or len(others) != 1:
+            return Peeled(annotation, markers, may_be_null)
+        annotation, may_be_null = others[0], True
 
 
 def scalar_tag(annotation: Any) -> str | None:

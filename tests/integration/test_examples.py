@@ -22,6 +22,7 @@ from tests.engines import isolated
 
 if TYPE_CHECKING:
     from dynamodb_wrapper import DynamoDBConfig
+    from dynamodb_wrapper.models import PipelineRunLog
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = 336_776
@@ -84,6 +85,48 @@ class TestBasicUsage:
         assert PipelineConfigRepository(local_config).get_or_raise("daily-sales").owner
         stored = PipelineRunLogsRepository(local_config).get_runs_by_pipeline("daily-sales")
         assert [summary.status for summary in stored] == [RunStatus.FAILED, RunStatus.SUCCESS]
+
+
+class TestRunControl:
+    def test_a_killed_driver_is_taken_over_and_nothing_is_lost_or_doubled(
+        self, local_config: DynamoDBConfig
+    ) -> None:
+        said = run("run_control.py", **variables(local_config))
+        runs = PipelineRunLogsRepository(local_config)
+        stored = [
+            runs.get_or_raise(summary.run_id)
+            for summary in runs.get_runs_by_pipeline("orders-import", newest_first=False)
+        ]
+        assert [record.status for record in stored] == [
+            RunStatus.SUCCESS,
+            RunStatus.SUCCESS,
+            RunStatus.LOST,
+            RunStatus.SUCCESS,
+        ]
+        *_, killed, last = stored
+        assert killed.superseded_by == last.run_id
+        assert killed.watermarks == {}
+        moved = [record.watermarks["position"].after for record in stored if record.watermarks]
+        assert moved == [100, 200, 300]
+        assert runs.watermark("orders-import", "position").value == 300
+        assert runs.pipeline_state("orders-import").holder is None
+        fences = [record.fence or 0 for record in stored]
+        assert fences == sorted(set(fences))
+        for shown in (
+            f"works at run {killed.run_id}, at row 200",
+            f"AlreadyRunningError: held by {killed.run_id}",
+            f"Hook: run {killed.run_id} is lost, superseded by {last.run_id}",
+            f"Run {last.run_id}: rows 200 to 300",
+            "The watermark stands at 300: three batches",
+        ):
+            assert shown in said
+        rows = [line.split()[:2] for line in said.splitlines() if line.split()[:1] in _ids(stored)]
+        assert rows == [[r.run_id, str(r.status).upper()] for r in reversed(stored)]
+        assert len(said.splitlines()) < 50
+
+
+def _ids(runs: list[PipelineRunLog]) -> list[list[str]]:
+    return [[run.run_id] for run in runs]
 
 
 class Demo(NamedTuple):

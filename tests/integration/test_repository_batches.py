@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,19 +17,13 @@ from dynamodb_wrapper.repositories import BaseDynamoRepository
 from dynamodb_wrapper.wire.requests import Backoff
 from tests.engines import recorded_operations
 from tests.injected import always_refused_with, error_response, refused_with, unprocessed
-from tests.samples import Order, client_of, orders_of
+from tests.samples import Order, client_of, numbered, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
 
 Orders = BaseDynamoRepository[Order]
 NEVER = [0] * 1000
-
-
-def numbered(customer: str, count: int, **fields: Any) -> list[Order]:
-    return [
-        Order(**{"customer_id": customer, "order_id": f"o{n:03d}", **fields}) for n in range(count)
-    ]
 
 
 def keys_of(items: list[Order]) -> list[tuple[str, str]]:
@@ -76,14 +70,14 @@ def test_an_item_that_cannot_be_stored_stops_the_batch_before_it_is_sent(
     items[-1].details = {"n": float("nan")}
     with recorded_operations(client_of(orders)) as sent:
         with pytest.raises(ValidationError, match="details"):
-            orders.put_many(items)
+            orders.put_many(items, workers=1)
     assert sent == []
 
 
 def test_what_is_left_unprocessed_is_sent_again(orders: Orders, customer: str) -> None:
     items = numbered(customer, 30)
     with unprocessed(client_of(orders), "BatchWriteItem", [10, 5, 3]) as sizes:
-        assert orders.put_many(items) == 30
+        assert orders.put_many(items, workers=1) == 30
     assert sizes == [25, 15, 10, 7, 5]
     assert orders.count(customer) == 30
 
@@ -99,7 +93,7 @@ def test_deletes_left_unprocessed_are_sent_again(orders: Orders, customer: str) 
     items = numbered(customer, 10)
     orders.put_many(items)
     with unprocessed(client_of(orders), "BatchWriteItem", [4, 1]) as sizes:
-        orders.delete_many(keys_of(items))
+        orders.delete_many(keys_of(items), workers=1)
     assert sizes == [10, 6, 5]
     assert orders.count(customer) == 0
 
@@ -110,8 +104,8 @@ def test_what_was_not_written_when_time_ran_out_is_named_exactly(
     hurried = orders_of(user_config, operation_timeout_seconds=0.2)
     items = numbered(customer, 60)
     with unprocessed(client_of(hurried), "BatchWriteItem", [25, 10, *NEVER]):
-        with pytest.raises(BatchWriteError, match="stopped after 35 of 60") as caught:
-            hurried.put_many(items)
+        with pytest.raises(BatchWriteError, match="stopped with 35 written and 25 left") as caught:
+            hurried.put_many(items, workers=1)
     error = caught.value
     assert error.written == 35
     assert error.unprocessed == items[35:]
@@ -126,7 +120,7 @@ def test_what_was_not_written_can_be_written_later(
     hurried = orders_of(user_config, operation_timeout_seconds=0.2)
     with unprocessed(client_of(hurried), "BatchWriteItem", [25, *NEVER]):
         with pytest.raises(BatchWriteError) as caught:
-            hurried.put_many(numbered(customer, 40))
+            hurried.put_many(numbered(customer, 40), workers=1)
     orders.put_many(caught.value.unprocessed)
     assert orders.count(customer) == 40
 
@@ -138,7 +132,7 @@ def test_keys_not_deleted_are_named_as_they_were_given(
     keys = keys_of(numbered(customer, 3))
     with unprocessed(client_of(hurried), "BatchWriteItem", [1, *NEVER]):
         with pytest.raises(BatchWriteError) as caught:
-            hurried.delete_many(keys)
+            hurried.delete_many(keys, workers=1)
     assert (caught.value.written, caught.value.unprocessed) == (1, keys[1:])
 
 
@@ -147,7 +141,7 @@ def test_a_batch_that_fails_half_way_says_what_is_done(orders: Orders, customer:
     responses = [None, error_response("AccessDeniedException")]
     with refused_with(client_of(orders), "BatchWriteItem", *responses):
         with pytest.raises(BatchWriteError) as caught:
-            orders.put_many(items)
+            orders.put_many(items, workers=1)
     assert caught.value.written == 25
     assert caught.value.unprocessed == items[25:]
     assert caught.value.error_code == "AccessDeniedException"
@@ -229,7 +223,7 @@ def test_get_many_splits_by_100_distinct_keys(orders: Orders, customer: str) -> 
     items = numbered(customer, 120)
     orders.put_many(items)
     with recorded_operations(client_of(orders)) as sent:
-        found = orders.get_many(keys_of(items) * 2)
+        found = orders.get_many(keys_of(items) * 2, workers=1)
     assert sent == ["BatchGetItem"] * 2
     assert [item and item.order_id for item in found] == [item.order_id for item in items] * 2
 
@@ -238,7 +232,7 @@ def test_keys_left_unprocessed_are_asked_for_again(orders: Orders, customer: str
     items = numbered(customer, 20)
     orders.put_many(items)
     with unprocessed(client_of(orders), "BatchGetItem", [7, 1, 4]) as sizes:
-        found = orders.get_many(keys_of(items))
+        found = orders.get_many(keys_of(items), workers=1)
     assert sizes == [20, 13, 12, 8]
     assert keys_of([item for item in found if item]) == keys_of(items)
 
@@ -249,7 +243,7 @@ def test_keys_left_until_time_ran_out_are_an_error(
     hurried = orders_of(user_config, operation_timeout_seconds=0.2)
     with unprocessed(client_of(hurried), "BatchGetItem", NEVER):
         with pytest.raises(ThrottledError, match="5 keys unprocessed") as caught:
-            hurried.get_many([(customer, f"o{n}") for n in range(5)])
+            hurried.get_many([(customer, f"o{n}") for n in range(5)], workers=1)
     assert caught.value.table_name == hurried.table_name
     assert caught.value.retryable
 

@@ -30,6 +30,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import DataQualityResult, PipelineRunLog, StageStatus
 from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.runs.logs import LogCapture
 from tests import faults
 from tests.runs import abandoned
 
@@ -577,6 +578,59 @@ class TestLogs:
         record = stored(tracker, run)
         assert (record.logs.lines, record.logs.dropped) == (500, 100)
         assert len(tracker.runs.get_log_lines(run.run_id)) == 500
+
+    @pytest.mark.parametrize(("length", "kept"), [(1, 500), (4000, 65)], ids=["lines", "bytes"])
+    def test_lines_beyond_the_limit_cost_the_job_nothing(
+        self, tracker: RunTracker, length: int, kept: int
+    ) -> None:
+        formatted: list[int] = []
+
+        class Line:
+            def __str__(self) -> str:
+                formatted.append(1)
+                return "x" * length
+
+        log = logging.getLogger("my.pipeline.of.many.lines")
+        log.propagate = True
+        with tracker.run("exclusive") as run:
+            before = list(logging.getLogger().handlers)
+            logging.getLogger().handlers = [h for h in before if isinstance(h, LogCapture)]
+            try:
+                for _ in range(600):
+                    log.warning("%s", Line())
+            finally:
+                logging.getLogger().handlers = before
+        logs = stored(tracker, run).logs
+        assert logs.lines + logs.dropped == 600
+        assert logs.lines in (kept - 1, kept)
+        assert len(formatted) <= kept + 1
+
+    def test_only_a_line_feed_ends_a_line(self, tracker: RunTracker) -> None:
+        with tracker.run("exclusive") as run:
+            logging.getLogger("my").warning("one\u2028two\x0cthree\rfour\x85five")
+            logging.getLogger("my").warning("six\nseven")
+        lines = tracker.runs.get_log_lines(run.run_id)
+        assert [line.partition("my: ")[2] or line for line in lines] == [
+            "one\u2028two\x0cthree\rfour\x85five",
+            "six",
+            "    seven",
+        ]
+
+    def test_a_line_that_comes_while_others_are_stored_is_counted_once(
+        self, tracker: RunTracker, tables: DynamoDBConfig
+    ) -> None:
+        log = logging.getLogger("my")
+
+        def meanwhile(request: Any) -> None:
+            log.warning("head\nbody\ntail")
+
+        with tracker.run("exclusive") as run:
+            log.warning("first")
+            client = client_for(tables.impatient())
+            with faults.injected(client, meanwhile, "PutItem", times=1):
+                run.store_logs()
+            assert stored(tracker, run).logs.lines == 1
+        assert stored(tracker, run).logs.lines == 2
 
     def test_large_lines_are_stored_in_several_chunks(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:

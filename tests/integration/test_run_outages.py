@@ -24,6 +24,7 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker
+from dynamodb_wrapper.runs.__main__ import main
 from tests import faults
 from tests.engines import Capability, isolated
 from tests.runs import later, plain_client, run_table_items, stored
@@ -89,6 +90,18 @@ def ends_in_an_outage(
                 yield run
             finally:
                 afterwards.enter_context(faults.outage(config))
+
+
+def variables(config: DynamoDBConfig) -> dict[str, str]:
+    """What leads a command to the tables of a config."""
+    return {
+        "AWS_REGION": str(config.region_name),
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "DYNAMODB_ENDPOINT_URL": str(config.endpoint_url),
+        "DYNAMODB_TABLE_PREFIX": str(config.table_prefix),
+        "DYNAMODB_SPOOL_DIRECTORY": str(config.spool_directory),
+    }
 
 
 def spooled(config: DynamoDBConfig) -> list[Path]:
@@ -398,6 +411,73 @@ def test_a_damaged_file_is_told_and_keeps_no_other_from_being_stored(
     assert [one.run_id for one in RunTracker(hasty).replay()] == [run.run_id]
     assert str(damaged) in caplog.text
     assert spooled(hasty) == [damaged]
+
+
+def test_two_replays_of_one_refused_outcome_do_not_get_in_each_others_way(
+    hasty: DynamoDBConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RunFinishError), ends_in_an_outage(hasty) as run:
+        pass
+    elsewhere = hasty.model_copy(update={"spool_directory": str(tmp_path / "elsewhere")})
+    with RunTracker(elsewhere, clock=later(hours=1)).run("exclusive"):
+        pass
+    others: list[Any] = []
+
+    def meanwhile(request: Any) -> None:
+        others.extend(RunTracker(hasty, client=plain_client(hasty)).replay())
+
+    with faults.injected(client_for(hasty), meanwhile, "UpdateItem", times=1):
+        (told,) = RunTracker(hasty).replay()
+    (other,) = others
+    assert (told.run_id, other.run_id) == (run.run_id, run.run_id)
+    assert (told.stored, other.stored) == (False, False)
+    assert spooled(hasty) == [told.path] == [other.path]
+
+
+DAMAGED = {
+    "half": '{"format": 1, "record":',
+    "no object": "[]",
+    "no text": b"\xff\xfe",
+    "of another version": '{"format": 2}',
+    "no number": '{"format": {"$decimal": "one"}}',
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_the_command_counts_and_names_what_it_cannot_read(
+    hasty: DynamoDBConfig,
+    content: str | bytes,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(RunFinishError), ends_in_an_outage(hasty):
+        pass
+    damaged = spooled(hasty)[0].with_name("0.jsonl")
+    damaged.write_bytes(content.encode() if isinstance(content, str) else content)
+    for name, value in variables(hasty).items():
+        monkeypatch.setenv(name, value)
+    assert main(["replay"]) == 1
+    said = capsys.readouterr().out
+    assert f"{damaged}  cannot be read" in said
+    assert "1 outcomes stored, 0 not, 1 unreadable" in said
+    assert main(["replay"]) == 1
+    assert RunTracker(hasty).unreadable_outcomes() == [damaged]
+    damaged.unlink()
+    assert main(["replay"]) == 0
+
+
+@pytest.mark.parametrize("name", ["NOPE#x", "", "PROD", "prod\n"])
+def test_the_command_refuses_what_no_environment_can_be_called(
+    hasty: DynamoDBConfig,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable, value in variables(hasty).items():
+        monkeypatch.setenv(variable, value)
+    assert main(["reap", "--environment", name]) == 2
+    assert f"error: {name!r} is no environment" in capsys.readouterr().err
+    assert main(["reap", "--environment", "prod"]) == 0
 
 
 def test_a_replay_leaves_alone_what_belongs_to_other_tables(hasty: DynamoDBConfig) -> None:

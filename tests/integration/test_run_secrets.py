@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
 from dynamodb_wrapper.config import DynamoDBConfig, client_for
-from dynamodb_wrapper.exceptions import DynamoDBWrapperError, RunFinishError
+from dynamodb_wrapper.exceptions import DynamoDBWrapperError, RunFinishError, ValidationError
 from dynamodb_wrapper.models import DataQualityResult, PipelineConfig
 from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import RunOptions, RunTracker
@@ -179,6 +180,64 @@ def given(hidden: Secrets) -> dict[str, Any]:
         "password": hidden.password,
     }
     return {"parameters": parameters, "tags": {"team": f"the-tag {hidden.key}"}}
+
+
+def test_names_and_keys_are_stored_without_the_secrets_of_the_process(
+    config: DynamoDBConfig, hidden: Secrets
+) -> None:
+    def name(marker: str) -> str:
+        return f"{marker} {hidden.key} {hidden.token}"
+
+    kind = type(name("TheClass"), (ValueError,), {})
+    tracker, nested = RunTracker(config), {name("the-nested-key"): [{name("the-deep-key"): 1}]}
+    told = {"parameters": {name("the-key"): nested}, "tags": {f"the-tag {hidden.key}": "x"}}
+    for outage in (False, True):
+        with watched(config) as shown:
+            with suppress(kind), ExitStack() as afterwards:
+                with tracker.run("unlimited", options=OUTAGE, **told) as run:  # type: ignore[arg-type]
+                    if outage:
+                        afterwards.enter_context(faults.outage(config))
+                    run.log_metric(name("the-metric"), 1)
+                    run.record_quality(name("the-check"), True)
+                    run.output(name("the-output"), rows=1)
+                    with run.stage(name("the-stage")) as stage:
+                        stage.metric(name("the-stage-metric"), 1)
+                        raise kind
+            shown.stored()
+        assert shown.leaks(hidden) == {}
+        place = "spool" if outage else "item"
+        for marker in ("the-key", "the-nested-key", "the-deep-key", "the-tag", "TheClass"):
+            assert shown.has(marker, place), marker
+        for marker in ("the-metric", "the-check", "the-output", "the-stage", "the-stage-metric"):
+            assert shown.has(marker, place), marker
+    with watched(config) as shown:
+        assert [one.stored for one in tracker.replay()] == [True]
+    assert shown.has("the-stage-metric", "item")
+    assert shown.leaks(hidden) == {}
+
+
+def test_what_items_are_found_by_is_refused_with_a_secret_of_the_process(
+    config: DynamoDBConfig, hidden: Secrets
+) -> None:
+    tracker = RunTracker(config)
+    secret = hidden.key.replace("+", "-")  # as it is, a run key could have it by its characters
+    known = config.model_copy(update={"aws_secret_access_key": SecretStr(secret)})
+    errors: list[BaseException] = []
+    with watched(config) as shown:
+        with tracker.run("p") as run:
+            for call in (
+                lambda: RunTracker(known).start("unlimited", run_key=f"for-{secret}"),
+                lambda: run.advance_watermark(hidden.token, 1),
+                lambda: run.watermark(f"of {hidden.key}"),
+                lambda: tracker.reset_watermark("p", hidden.key, 1),
+            ):
+                with pytest.raises(ValidationError, match="holds a secret") as refused:
+                    call()
+                errors.append(refused.value)
+        shown.objects(*errors)
+        shown.pickles(*errors)
+    assert shown.leaks(hidden) == {}
+    assert secret not in "".join(shown.places.values())
 
 
 def chained(hidden: Secrets) -> Exception:

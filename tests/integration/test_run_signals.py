@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -163,6 +164,47 @@ def test_a_signal_during_a_blocking_spark_action_ends_run_body_jobs_and_process(
     assert "holder" not in state(tables, "spark")
 
 
+def block_in_spark_by_default(config: DynamoDBConfig, pipe: Any, is_recorded: bool) -> None:
+    """As `block_in_spark`, without any option, and without a run where none is wanted."""
+    integration = SparkDynamoDBIntegration(config)
+    block: Any = integration.pipeline_run_context("spark") if is_recorded else nullcontext("")
+    session: Any = None
+    try:
+        with block as run_id:
+            session = integration.create_spark_session("spark")
+            tell_when_at_work(session, pipe, run_id)
+            session.range(1).selectExpr(SLEEP_FOR_EVER).collect()
+    except BaseException as error:
+        jobs: list[int] = []
+        elsewhere(lambda: jobs.extend(session.sparkContext.statusTracker().getActiveJobsIds()))
+        handler = signal.getsignal(signal.SIGINT)
+        pipe.send((type(error).__name__, getattr(handler, "__module__", None), len(jobs)))
+        raise
+
+
+AFTER_CTRL_C = {
+    "KeyboardInterrupt": ("cancelled", "user_cancel", None),
+    "Py4JError": ("failed", "exception", None),  # PySpark before 4
+}
+
+
+def test_ctrl_c_during_a_blocking_spark_action_does_what_it_does_without_a_run(
+    spark_installation: None, tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    bare = drivers.launch(block_in_spark_by_default, tables, is_recorded=False)
+    recorded = drivers.launch(block_in_spark_by_default, tables, is_recorded=True)
+    _, run_id = bare.hear(), recorded.hear()
+    for driver in (bare, recorded):
+        driver.signal(signal.SIGINT)
+    raised, handler, jobs = recorded.hear()
+    assert (raised, handler, jobs) == bare.hear()
+    assert str(handler).startswith("pyspark")
+    assert jobs == 1, "PySpark has learnt to cancel its jobs: say so in docs/runs.md"
+    assert recorded.exit_code() == bare.exit_code()
+    assert end_of(tables, run_id) == AFTER_CTRL_C[raised]
+    assert "holder" not in state(tables, "spark")
+
+
 # ---- during the body -----------------------------------------------------------------------------
 
 
@@ -283,6 +325,26 @@ def test_what_a_programs_own_handler_raises_leaves_the_block(
     assert driver.exit_code() == 0
     assert end_of(tables, run_id) == ("cancelled", "signal", None)
     assert stored(tables, run_id).error_type == f"{__name__}.NodeIsGoingError"
+
+
+def fail_after_own_handler(config: DynamoDBConfig, pipe: Any) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: pipe.send("swallowed"))
+    with pytest.raises(ValueError, match="mine"), RunTracker(config).run("exclusive") as run:
+        pipe.send(run.run_id)
+        pipe.recv()
+        raise ValueError("mine")
+
+
+def test_a_signal_a_programs_own_handler_swallowed_does_not_explain_a_later_failure(
+    tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(fail_after_own_handler, tables)
+    run_id = driver.hear()
+    driver.signal(signal.SIGTERM)
+    assert driver.hear() == "swallowed"
+    driver.tell("go on")
+    assert driver.exit_code() == 0
+    assert end_of(tables, run_id) == ("failed", "exception", None)
 
 
 def run_in_a_thread(config: DynamoDBConfig, pipe: Any) -> None:
@@ -406,6 +468,57 @@ def test_a_signal_during_the_start_ends_the_run_before_its_body(
     assert "holder" not in state(tables, "exclusive")
 
 
+def start_slowly_with_own_handler(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
+    """As `start_slowly`; a body that is entered fails."""
+
+    def own(number: int, frame: Any) -> None:
+        pipe.send("called")
+        if raises:
+            raise NodeIsGoingError
+
+    signal.signal(signal.SIGTERM, own)
+    try:
+        start_slowly_then(config, pipe)
+    except (NodeIsGoingError, ValueError) as error:
+        pipe.send(type(error).__name__)
+
+
+def start_slowly_then(config: DynamoDBConfig, pipe: Any) -> None:
+    def wait(**_: Any) -> None:
+        client.meta.events.unregister("after-call.dynamodb.TransactWriteItems", wait)
+        pipe.send("starting")
+        pipe.recv()
+
+    client = client_for(config)
+    client.meta.events.register("after-call.dynamodb.TransactWriteItems", wait)
+    with RunTracker(config).run("exclusive"):
+        raise ValueError("mine")
+
+
+@pytest.mark.parametrize(
+    ("raises", "raised", "end"),
+    [
+        (False, "ValueError", ("failed", "exception", None)),
+        (True, "NodeIsGoingError", ("cancelled", "signal", None)),
+    ],
+    ids=["swallows", "raises"],
+)
+def test_a_programs_own_handler_decides_what_a_signal_during_the_start_means(
+    tables: DynamoDBConfig,
+    drivers: Drivers,
+    raises: bool,
+    raised: str,
+    end: tuple[str, str, int | None],
+) -> None:
+    driver = drivers.fork(start_slowly_with_own_handler, tables, raises=raises)
+    assert driver.hear() == "starting"
+    run_id = state(tables, "exclusive")["holder"]["S"]
+    driver.signal(signal.SIGTERM)
+    driver.tell("go on")
+    assert [driver.hear(), driver.hear()] == ["called", raised]
+    assert end_of(tables, run_id) == end
+
+
 def test_ctrl_c_in_a_hook_of_the_start_ends_the_run(tables: DynamoDBConfig) -> None:
     def press(event: RunEvent) -> None:
         if event.kind == "started":
@@ -511,6 +624,61 @@ def test_at_whatever_line_of_the_start_a_signal_comes_no_run_is_left_alive(
         assert ends in ([], ["cancelled"]), place
 
 
+# ---- handlers that use the run -------------------------------------------------------------------
+
+
+def record_in_a_handler(config: DynamoDBConfig, pipe: Any, call: str, operation: str) -> None:
+    """Use a run in a signal handler that comes in the middle of a call of the same run."""
+
+    def use(*_: Any) -> None:
+        run.log_metric("m", 2)
+        run.inputs("b")
+        with run.stage("of the handler"):
+            run.check_lease()
+        pipe.send((run.run_id, run.beat(), run.watermark("position", "none")))
+
+    def press(**_: Any) -> None:
+        for client in clients:
+            client.meta.events.unregister(event, press)
+        signal.raise_signal(signal.SIGUSR1)
+
+    calls: dict[str, Callable[[], Any]] = {
+        "log_metric": lambda: run.log_metric("m", 1),
+        "inputs": lambda: run.inputs("a"),
+        "beat": lambda: bool(run.beat()),
+        "watermark": lambda: run.watermark("position"),
+    }
+    signal.signal(signal.SIGUSR1, use)
+    event = f"before-send.dynamodb.{operation}"
+    clients = (client_for(config), client_for(config.impatient()))
+    with RunTracker(config).run("exclusive") as run:
+        for client in clients:
+            client.meta.events.register(event, press)
+        calls[call]()
+
+
+@pytest.mark.parametrize(
+    ("call", "operation", "inputs"),
+    [
+        ("log_metric", "UpdateItem", ["b"]),
+        ("inputs", "UpdateItem", ["a", "b"]),
+        ("beat", "UpdateItem", ["b"]),
+        ("watermark", "GetItem", ["b"]),
+    ],
+)
+def test_a_handler_may_use_the_run_in_the_middle_of_any_call(
+    tables: DynamoDBConfig, drivers: Drivers, call: str, operation: str, inputs: list[str]
+) -> None:
+    driver = drivers.fork(record_in_a_handler, tables, call=call, operation=operation)
+    run_id, beat, watermark = driver.hear()
+    assert (beat, watermark) == (True, "none")
+    assert driver.exit_code() == 0
+    record = stored(tables, run_id)
+    assert record.status is RunStatus.SUCCESS
+    assert (record.metrics, record.inputs) == ({"m": 2}, inputs)
+    assert record.stages["of the handler"].status == "success"
+
+
 # ---- exits ---------------------------------------------------------------------------------------
 
 
@@ -560,8 +728,7 @@ def test_runs_nobody_ended_fail_when_the_process_ends(
     runs = driver.hear()
     assert driver.exit_code() == code
     for run_id in runs:
-        status, reason, _ = end_of(tables, run_id)
-        assert (status, reason) == ("failed", "process_exit")
+        assert end_of(tables, run_id) == ("failed", "process_exit", None)
     assert "holder" not in state(tables, "exclusive")
 
 

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from dynamodb_wrapper.config import read_body
 from dynamodb_wrapper.exceptions import IncompatibleItemError, ServiceError, ValidationError
 from dynamodb_wrapper.models import Table
-from dynamodb_wrapper.wire.bodies import Reply, read_body
+from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import ItemReader
 from tests.columns import (

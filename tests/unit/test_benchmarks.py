@@ -2,244 +2,225 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
-import zlib
-from dataclasses import replace
-from http.client import HTTPConnection
-from urllib.error import HTTPError
+import os
+from contextlib import ExitStack
+from importlib import metadata
 
-import boto3
 import pytest
-from boto3.dynamodb.types import TypeDeserializer
-from botocore.config import Config
-from botocore.exceptions import ChecksumError
 
-from benchmarks.__main__ import report
-from benchmarks.measure import cases, chosen, measure
-from benchmarks.replay_server import Recording, ReplayServer, place_of
-from benchmarks.sides import ByHand, ByRepository
-from benchmarks.workload import workloads
-from dynamodb_wrapper.config import client_for
+from benchmarks.cases import SPECS, specs
+from benchmarks.known import BOTO3, LIBRARY, SIDES
+from benchmarks.measure import compare, expected_items, measure, read, ready_case
+from benchmarks.memory import growth
+from benchmarks.operations import loosened
+from benchmarks.recordings import ENDLESS, endless, item_bytes, recordings
+from benchmarks.records import records
+from benchmarks.replay_server import ReplayServer
+from benchmarks.startup import fresh_process, startup_case
+from benchmarks.workers import RemoteSide, SideFailedError, environment, started
 
-TABLES = workloads(quick=True)
-SIDES = (ByHand, ByRepository)
-each_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.shape)
-each_side = pytest.mark.parametrize("side", SIDES, ids=lambda side: side.name)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+TABLES = records(quick=True)
+(GET,) = specs(["get-flat"])
 
 
 @pytest.fixture(scope="module")
-def endpoint_url():
-    with ReplayServer(r for table in TABLES for r in table.recordings()) as server:
-        yield server.endpoint_url
+def server():
+    with ReplayServer(r for table in TABLES.values() for r in recordings(table)) as server:
+        yield server
 
 
-def keys(orders):
-    return [(order.customer_id, order.order_id) for order in orders]
+@pytest.fixture(scope="module")
+def side_of(server):
+    """Return the side of a library, in one process for all tests."""
+    begun = {}
+
+    def of(known):
+        if known.name not in begun:
+            begun[known.name] = stack.enter_context(
+                RemoteSide(known, server.endpoint_url, quick=True)
+            )
+            begun[known.name].begin()
+        return begun[known.name]
+
+    with ExitStack() as stack:
+        yield of
 
 
-def sent_items(client, operation, run):
-    """Run, and return the items of the request bodies that were sent."""
-    bodies = []
-
-    def note(params, **_):
-        bodies.append(json.loads(params["body"]))
-
-    event = f"before-call.dynamodb.{operation}"
-    client.meta.events.register(event, note)
-    run()
-    client.meta.events.unregister(event, note)
-    return [item for body in bodies for item in items_of(body)]
+def installed(known):
+    try:
+        return all(metadata.version(package) for package in known.packages)
+    except metadata.PackageNotFoundError:
+        return False
 
 
-def items_of(body):
-    if "Item" in body:
-        return [body["Item"]]
-    (entries,) = body["RequestItems"].values()
-    return [entry["PutRequest"]["Item"] for entry in entries]
+INSTALLED = [known for known in SIDES if known.required or installed(known)]
+each_required_side = pytest.mark.parametrize(
+    "known", [known for known in SIDES if known.required], ids=lambda known: known.module
+)
+BOTH_HAVE = {"get", "put", "batch-get", "batch-put", "query", "scan"}
+each_installed_side_and_case = pytest.mark.parametrize(
+    ("known", "spec"),
+    [
+        pytest.param(known, spec, id=f"{known.module}-{spec.name}")
+        for known in INSTALLED
+        for spec in SPECS
+        if known.name in spec.sides
+        and (spec.operation in BOTH_HAVE or known.name == "orjson.loads")
+    ],
+)
 
 
-def client_of(side):
-    return side.client if isinstance(side, ByHand) else client_for(side.repository.config)
+# ---- all sides do the same -----------------------------------------------------------------------
 
 
-def read_back(table, items):
-    read = TypeDeserializer().deserialize
-    return [table.table.model.model_validate({k: read(v) for k, v in i.items()}) for i in items]
+@each_installed_side_and_case
+def test_a_side_reads_or_sends_the_orders(side_of, server, known, spec):
+    expected = expected_items(spec, TABLES[spec.shape])
+    assert read(spec, side_of(known), server)["items"] == expected
 
 
-# ---- both sides do the same ----------------------------------------------------------------------
+@each_required_side
+def test_models_are_compared_with_their_types(side_of, known):
+    (name, fields_set, values) = side_of(known).read("query-flat")["exact"][0]
+    order = TABLES["flat"].items[0]
+    assert name == "FlatOrder"
+    assert fields_set == sorted(order)
+    assert values["total"] == ["Decimal", str(order["total"])]
+    assert values["placed_at"] == ["datetime", order["placed_at"].isoformat()]
 
 
-@each_side
-@each_table
-def test_get_reads_the_order(endpoint_url, table, side):
-    order = table.orders[7]
-    assert side(endpoint_url, table).get(keys([order])[0]) == order
+def test_a_scan_has_more_than_one_page():
+    assert all(len(table.items) > table.page for table in TABLES.values())
 
 
-@each_side
-@each_table
-def test_batch_get_reads_the_orders(endpoint_url, table, side):
-    assert side(endpoint_url, table).get_many(keys(table.first)) == table.first
-
-
-@each_side
-@each_table
-def test_query_reads_the_partition(endpoint_url, table, side):
-    assert side(endpoint_url, table).query(table.first[0].customer_id) == table.first
-
-
-@each_side
-@each_table
-def test_scan_reads_every_page(endpoint_url, table, side):
-    assert len(table.orders) > table.page
-    assert side(endpoint_url, table).scan() == table.orders
-
-
-@each_side
-@each_table
-def test_put_sends_the_whole_order(endpoint_url, table, side):
-    chosen_side, order = side(endpoint_url, table), table.orders[3]
-    sent = sent_items(client_of(chosen_side), "PutItem", lambda: chosen_side.put(order))
-    assert read_back(table, sent) == [order]
-
-
-@each_side
-@each_table
-def test_batch_put_sends_every_order(endpoint_url, table, side):
-    chosen_side = side(endpoint_url, table)
-    run = lambda: chosen_side.put_many(table.first)  # noqa: E731
-    sent = sent_items(client_of(chosen_side), "BatchWriteItem", run)
-    assert read_back(table, sent) == table.first
-
-
-def test_workloads_are_the_same_every_time():
-    assert workloads(quick=True) == TABLES
+def test_records_are_the_same_every_time():
+    assert records(quick=True) == TABLES
 
 
 def test_items_have_the_sizes_they_are_said_to_have():
-    flat, nested = TABLES
-    assert 380 < flat.item_bytes < 480
-    assert 2200 < nested.item_bytes < 2500
+    assert 380 < item_bytes(TABLES["flat"]) < 480
+    assert 2200 < item_bytes(TABLES["nested"]) < 2500
 
 
-# ---- the server is one a client must take seriously ----------------------------------------------
+# ---- what reads something else is refused --------------------------------------------------------
 
 
-def ask(endpoint_url, operation, request):
-    target = {"X-Amz-Target": f"DynamoDB_20120810.{operation}"}
-    body = json.dumps(request).encode()
-    return urllib.request.urlopen(urllib.request.Request(endpoint_url, body, target), timeout=10)
+class FakeSide:
+    """A side whose reads are given."""
+
+    def __init__(self, known, found):
+        self.known = known
+        self.cases = [GET.name]
+        self._found = found
+
+    def read(self, case):
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
 
 
-def test_the_checksum_is_that_of_the_body(endpoint_url):
-    with ask(endpoint_url, "Scan", {"TableName": "flat_orders"}) as response:
-        body = response.read()
-        assert int(response.headers["x-amz-crc32"]) == zlib.crc32(body)
+LIBRARY_SIDE, BOTO3_SIDE, PEER_SIDE = SIDES[:3]
+RIGHT = {"items": [loosened(TABLES["flat"].items[0])], "exact": ["a model"]}
 
 
-def test_consumed_capacity_is_reported_only_when_asked_for(endpoint_url):
-    scan = {"TableName": "flat_orders"}
-    with ask(endpoint_url, "Scan", scan) as response:
-        assert "ConsumedCapacity" not in json.load(response)
-    with ask(endpoint_url, "Scan", {**scan, "ReturnConsumedCapacity": "TOTAL"}) as response:
-        assert json.load(response)["ConsumedCapacity"]["TableName"] == "flat_orders"
+def ready(*sides):
+    return ready_case(GET, sides, None, TABLES)
 
 
-def test_what_is_not_recorded_is_refused(endpoint_url):
-    with pytest.raises(HTTPError) as refused:
-        ask(endpoint_url, "Scan", {"TableName": "another"})
-    assert refused.value.code == 400
-    assert "ResourceNotFoundException" in refused.value.read().decode()
+def test_sides_that_read_the_same_are_compared():
+    case, notes = ready(FakeSide(LIBRARY_SIDE, RIGHT), FakeSide(BOTO3_SIDE, RIGHT))
+    assert list(case.samplers) == [LIBRARY, BOTO3]
+    assert notes == []
 
 
-@each_side
-@each_table
-def test_a_page_with_a_wrong_checksum_is_read_again(table, side):
-    order, other = table.orders[0], table.orders[1]
-    right = [r for r in table.recordings() if r.place == place_of_order(order)]
-    wrong = {r.measured: r for r in table.recordings() if r.place == place_of_order(other)}
-    damaged = [replace(r, body=wrong[r.measured].body, crc32=1) for r in right]
-    with ReplayServer([*damaged, *right]) as server:
-        assert side(server.endpoint_url, table).get(keys([order])[0]) == order
+def test_models_other_than_boto3_with_pydantic_are_refused():
+    other = {**RIGHT, "exact": ["another model"]}
+    with pytest.raises(AssertionError, match="different models"):
+        ready(FakeSide(LIBRARY_SIDE, other), FakeSide(BOTO3_SIDE, RIGHT))
 
 
-def get_damaged(retries):
-    """Return what a client gets whose every answer has a wrong checksum."""
-    order = TABLES[0].orders[0]
-    here = place_of_order(order)
-    damaged = [replace(r, crc32=1) for r in TABLES[0].recordings() if r.place == here]
-    with ReplayServer(damaged) as server:
-        client = boto3.client(
-            "dynamodb",
-            endpoint_url=server.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id="replay",
-            aws_secret_access_key="replay",
-            config=Config(retries=retries),
-        )
-        return client.get_item(TableName="flat_orders", Key=json.loads(here))
+def test_an_item_with_another_value_is_refused():
+    other = {"items": [{**RIGHT["items"][0], "total": 1.0}], "exact": None}
+    with pytest.raises(AssertionError, match="get-flat: pydynox has another item"):
+        ready(FakeSide(PEER_SIDE, other))
 
 
-def test_botocore_compares_the_checksum():
-    with pytest.raises(ChecksumError):
-        get_damaged({"mode": "legacy", "total_max_attempts": 1})
+def test_fewer_items_are_refused():
+    with pytest.raises(AssertionError, match="pydynox has 0 items, not 1"):
+        compare("scan-flat", "pydynox", [], RIGHT["items"])
 
 
-def test_botocore_asks_again_as_long_as_the_checksum_is_wrong():
-    response = get_damaged({"mode": "standard", "total_max_attempts": 3})
-    assert response["ResponseMetadata"]["RetryAttempts"] == 2
+def test_another_library_that_fails_is_left_out_and_named():
+    failing = FakeSide(PEER_SIDE, SideFailedError("pydynox: TypeError: no"))
+    case, notes = ready(FakeSide(LIBRARY_SIDE, RIGHT), FakeSide(BOTO3_SIDE, RIGHT), failing)
+    assert "pydynox" not in case.samplers
+    assert notes == ["get-flat leaves a side out: pydynox: TypeError: no"]
 
 
-def place_of_order(order):
-    return place_of({"customer_id": {"S": order.customer_id}, "order_id": {"S": order.order_id}})
+def test_a_failure_of_the_library_ends_the_run():
+    with pytest.raises(SideFailedError):
+        ready(FakeSide(LIBRARY_SIDE, SideFailedError("broken")))
 
 
-def test_one_connection_serves_many_requests(endpoint_url):
-    connection = HTTPConnection(endpoint_url[len("http://") :], timeout=10)
-    connection.connect()
-    socket = connection.sock
-    headers = {"X-Amz-Target": "DynamoDB_20120810.PutItem"}
-    for _ in range(3):
-        connection.request("POST", "/", json.dumps({"TableName": "flat_orders"}), headers)
-        assert connection.getresponse().read() == b"{}"
-    assert connection.sock is socket
-    connection.close()
+# ---- processes of the sides ----------------------------------------------------------------------
 
 
-def test_the_server_ends_with_its_context():
-    with ReplayServer([Recording("Scan", "t", "{}")]) as server:
-        with ask(server.endpoint_url, "Scan", {"TableName": "t"}) as response:
-            assert json.load(response) == {}
-        endpoint_url = server.endpoint_url
-    with pytest.raises(OSError):
-        ask(endpoint_url, "Scan", {"TableName": "t"})
+def test_a_library_that_is_not_installed_is_left_out_saying_how_to_get_it(
+    server, tmp_path, monkeypatch
+):
+    (tmp_path / "pydynox.py").write_text("raise ImportError('no pydynox here')\n")
+    python_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", python_path)
+    with ExitStack() as stack:
+        sides, notes = started(stack, server.endpoint_url, ["pydynox"], quick=True)
+    assert sides == []
+    assert notes == [
+        "pydynox is left out: no pydynox here. "
+        "Install it with pip install 'dynamodb-wrapper[bench]'."
+    ]
 
 
-# ---- the table that is printed -------------------------------------------------------------------
+def test_an_error_in_the_process_of_a_side_is_told_and_survived(side_of):
+    side = side_of(LIBRARY_SIDE)
+    with pytest.raises(SideFailedError, match="dynamodb-wrapper: KeyError: 'guess'"):
+        side.read("guess")
+    assert len(side.read("get-flat")["items"]) == 1
 
 
-def test_the_table_shows_every_case_once(endpoint_url):
-    found = chosen(cases(endpoint_url, TABLES[0]), ["get", "query-flat"])
-    assert measure(found, repeats=2, sample_seconds=0, deadline=0) == 1
-    rows = report(found)[-2:]
-    assert [row.split()[:2] for row in rows] == [["get-flat", "request"], ["query-flat", "item"]]
+def test_a_side_tells_processor_time(side_of):
+    side = side_of(LIBRARY_SIDE)
+    side.settle()
+    assert 0 < side.seconds("get-flat", 2) < 60
 
 
-def test_sides_that_read_different_models_are_refused(endpoint_url):
-    (case,) = chosen(cases(endpoint_url, TABLES[0]), ["scan-flat"])
-    case.runs["another"] = list
-    with pytest.raises(AssertionError, match="scan-flat"):
-        case.check()
+def test_credentials_of_the_user_do_not_reach_the_measured_processes(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
+    assert "mine" not in environment().values()
 
 
-def test_an_unknown_name_lists_the_known_ones(endpoint_url):
-    with pytest.raises(ValueError, match="batch-put-flat"):
-        chosen(cases(endpoint_url, TABLES[0]), ["guess"])
+def test_starting_is_measured_in_processes_that_answer_right(server):
+    for spec in specs(["import", "first-request"]):
+        case = startup_case(spec, server.endpoint_url, TABLES["flat"])
+        measure([case], repeats=1, sample_seconds=0, deadline=0)
+        assert list(case.samples) == list(spec.sides)
+
+
+def test_a_fresh_process_with_another_answer_is_refused():
+    with pytest.raises(AssertionError, match="'4' instead of '5'"):
+        fresh_process("four = 2 + 2", "four", "5")(1)
+
+
+def test_memory_is_measured_while_every_page_is_read():
+    pages = 4
+    with ReplayServer(endless(TABLES["flat"], pages)) as server:
+        grown = growth(server.endpoint_url, seconds=60)
+    assert grown.items == pages * TABLES["flat"].page
+    assert grown.before > 0
+    assert ENDLESS not in TABLES
+
+
+def test_a_process_that_measures_loads_no_library_before_its_own():
+    others = ["boto3", "pydantic", "dynamodb_wrapper"]
+    loaded = f"[name for name in {others} if name in sys.modules]"
+    fresh_process("import benchmarks.worker", loaded, "[]")(1)

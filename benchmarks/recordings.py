@@ -1,0 +1,85 @@
+"""The pages the replay server answers with.
+
+They are made with boto3's own serializer, so that they owe nothing to the code under test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from boto3.dynamodb.types import TypeSerializer
+
+from benchmarks.records import PARTITION_KEY, SORT_KEY, Record, Records
+from benchmarks.replay_server import FIRST_PAGE, Recording, page_key, place_of
+
+ENDLESS = "endless_orders"
+_BATCHES = ("BatchGetItem", "BatchWriteItem")
+_WRITTEN_BY_A_BATCH = 25
+
+
+def recordings(table: Records) -> Iterator[Recording]:
+    """Yield the response to every request of all sides, with and without capacity."""
+    items = [stored(item) for item in table.items]
+    for operation, place, response, units in _responses(table, items):
+        for measured in (False, True):
+            capacity: Any = {"TableName": table.table, "CapacityUnits": units}
+            consumed = {"ConsumedCapacity": [capacity] if operation in _BATCHES else capacity}
+            body = _json({**response, **(consumed if measured else {})})
+            yield Recording(operation, table.table, body, place, measured)
+
+
+def endless(table: Records, pages: int) -> Iterator[Recording]:
+    """Yield a table of that many pages, each the first page of the table again."""
+    items = [stored(item) for item in table.items[: table.page]]
+    page = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+    more = {**page, "LastEvaluatedKey": page_key(PARTITION_KEY, SORT_KEY, FIRST_PAGE)}
+    last = place_of(page_key(PARTITION_KEY, SORT_KEY, pages - 2))
+    for measured in (False, True):
+        yield Recording("Scan", ENDLESS, _json(more), measured=measured, repeated=True)
+        yield Recording("Scan", ENDLESS, _json(page), last, measured)
+
+
+def stored(item: Record) -> dict[str, Any]:
+    """Return the item as the service returns it, with every value under its type."""
+    moment = item["placed_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    serializer = TypeSerializer()
+    values = {**item, "placed_at": moment}
+    return {name: serializer.serialize(value) for name, value in values.items()}
+
+
+def item_bytes(table: Records) -> int:
+    """Return the mean size of an item on the wire, as JSON."""
+    return sum(len(_json(stored(item))) for item in table.first) // len(table.first)
+
+
+def _responses(
+    table: Records, items: Sequence[dict[str, Any]]
+) -> Iterator[tuple[str, str, dict[str, Any], float]]:
+    first = items[: table.partition]
+    for item in first:
+        yield "GetItem", place_of(_key(item)), {"Item": item}, 0.5
+    yield "PutItem", "", {}, 1.0
+    batch = {"Responses": {table.table: first}, "UnprocessedKeys": {}}
+    yield "BatchGetItem", "", batch, len(first) / 2
+    yield "BatchWriteItem", "", {"UnprocessedItems": {}}, float(_WRITTEN_BY_A_BATCH)
+    yield "Query", "", _page(first, more=False), len(first) / 8
+    start = ""
+    for begin in range(0, len(items), table.page):
+        end = begin + table.page
+        yield "Scan", start, _page(items[begin:end], more=end < len(items)), 128.0
+        start = place_of(_key(items[begin:end][-1]))
+
+
+def _page(items: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
+    page = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+    return {**page, "LastEvaluatedKey": _key(items[-1])} if more else page
+
+
+def _key(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: item[name] for name in (PARTITION_KEY, SORT_KEY)}
+
+
+def _json(response: Any) -> str:
+    return json.dumps(response, separators=(",", ":"))

@@ -1,0 +1,145 @@
+"""The items that are read and written, as plain values drawn from a fixed seed.
+
+Standard library only: every side makes its own objects of them, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+Record = dict[str, Any]
+KeyPair = tuple[str, str]
+
+PARTITION_KEY, SORT_KEY = "customer_id", "order_id"
+
+_SEED = 2013
+_PARTITION = 100
+# A page holds what the service puts on one, 1 MB of items by its own count; quick runs less.
+_PAGE = {"flat": 3500, "nested": 800}
+_QUICK_PAGE = {"flat": 150, "nested": 50}
+_WORDS = (
+    "amber basin cedar delta ember fjord grove harbor island juniper kelp lagoon meadow north "
+    "ocean prairie quarry river summit tundra upland valley willow yarrow zephyr"
+).split()
+
+
+@dataclass(frozen=True)
+class Records:
+    """One table of one shape.
+
+    Attributes:
+        shape: ``flat`` (ten attributes) or ``nested`` (a list of maps and two maps).
+        items: Every item of the table, in pages of a scan.
+        partition: How many of them, from the first, a query and a batch get find.
+        page: Items on a full page of a scan.
+    """
+
+    shape: str
+    items: list[Record]
+    partition: int
+    page: int
+
+    @property
+    def table(self) -> str:
+        """Full name of the table."""
+        return f"{self.shape}_orders"
+
+    @property
+    def first(self) -> list[Record]:
+        """What a query and a batch get find."""
+        return self.items[: self.partition]
+
+    @property
+    def keys(self) -> list[KeyPair]:
+        """The keys of `first`."""
+        return [(item[PARTITION_KEY], item[SORT_KEY]) for item in self.first]
+
+
+def records(*, quick: bool = False) -> dict[str, Records]:
+    """Return the flat and the nested table by shape; a scan has a full page and a short one."""
+    draw = random.Random(_SEED)
+    found = {}
+    for shape, make in (("flat", _flat), ("nested", _nested)):
+        page = (_QUICK_PAGE if quick else _PAGE)[shape]
+        items = [make(draw, number) for number in range(page + max(page // 8, _PARTITION))]
+        found[shape] = Records(shape, items, _PARTITION, page)
+    return found
+
+
+def with_floats(value: Any) -> Any:
+    """Return the value with every Decimal in it as a float, for libraries that know no other."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: with_floats(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_floats(inner) for inner in value]
+    return value
+
+
+def moment(text: str) -> datetime:
+    """Return the moment a date of the pages means."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _keys(draw: random.Random, number: int) -> Record:
+    moment = datetime(2013, 1, 1, tzinfo=timezone.utc) + timedelta(
+        seconds=draw.randrange(31_536_000), microseconds=draw.randrange(1_000_000)
+    )
+    return {
+        PARTITION_KEY: f"customer-{number // _PARTITION:06d}",
+        SORT_KEY: f"order-{number:08d}",
+        "placed_at": moment,
+    }
+
+
+def _flat(draw: random.Random, number: int) -> Record:
+    return {
+        **_keys(draw, number),
+        "status": draw.choice(("PLACED", "PAID", "SHIPPED", "DELIVERED")),
+        "email": f"{draw.choice(_WORDS)}.{draw.choice(_WORDS)}{draw.randrange(1000)}@example.com",
+        "city": draw.choice(_WORDS).title(),
+        "quantity": draw.randrange(1, 500),
+        "total": _money(draw),
+        "paid": draw.random() < 0.5,
+        "note": _text(draw, 20),
+    }
+
+
+def _nested(draw: random.Random, number: int) -> Record:
+    return {
+        **_keys(draw, number),
+        "address": {
+            "street": f"{draw.randrange(1, 200)} {draw.choice(_WORDS).title()} Street",
+            "city": draw.choice(_WORDS).title(),
+            "postcode": f"{draw.randrange(100_000):05d}",
+            "country": draw.choice(("DE", "FR", "JP", "US")),
+        },
+        "lines": [_line(draw) for _ in range(10)],
+        "labels": {word: _text(draw, 2) for word in draw.sample(_WORDS, 4)},
+    }
+
+
+def _line(draw: random.Random) -> Record:
+    line = {
+        "sku": f"SKU-{draw.randrange(10**8):08d}",
+        "name": _text(draw, 4),
+        "quantity": draw.randrange(1, 20),
+        "price": _money(draw),
+    }
+    if draw.random() < 0.3:
+        line["discount"] = _money(draw)
+    return {**line, "gift": draw.random() < 0.1, "colours": draw.sample(_WORDS, 2)}
+
+
+def _money(draw: random.Random) -> Decimal:
+    # a quotient has no trailing zeros, and neither has a number DynamoDB returns
+    return Decimal(draw.randrange(100, 100_000)) / 100
+
+
+def _text(draw: random.Random, words: int) -> str:
+    return " ".join(draw.choices(_WORDS, k=words))

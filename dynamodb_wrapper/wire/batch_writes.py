@@ -1,0 +1,231 @@
+"""Batches of writes: split by DynamoDB's limits, resent until everything was accepted."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable
+
+from dynamodb_wrapper.exceptions import (
+    BatchWriteError,
+    DynamoDBWrapperError,
+    ThrottledError,
+)
+from dynamodb_wrapper.wire.flow import Flow, side_by_side
+from dynamodb_wrapper.wire.identity import identity
+from dynamodb_wrapper.wire.requests import Caller, Consumed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dynamodb_wrapper.wire.attributes import Item
+
+MAX_WRITES = 25
+MAX_REQUEST_BYTES = 16 * 1024 * 1024 - 64 * 1024
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write of a batch.
+
+    Attributes:
+        key: Key attributes as stored.
+        item: The item to put; None deletes.
+        given: What the user gave, for `BatchWriteError.unprocessed`.
+        size_bytes: Size of the item; 0 for a deletion.
+    """
+
+    key: Item
+    item: Item | None
+    given: Any
+    size_bytes: int = 0
+
+    def as_request(self) -> dict[str, Any]:
+        """Return the entry of RequestItems."""
+        if self.item is None:
+            return {"DeleteRequest": {"Key": self.key}}
+        return {"PutRequest": {"Item": self.item}}
+
+
+@dataclass
+class Chunk:
+    """The writes of one request.
+
+    Attributes:
+        number: Its place among the chunks.
+        given: All writes it stands for, in their order.
+        left: The last write of each key that DynamoDB has not accepted.
+        used: What it consumed.
+    """
+
+    number: int
+    given: list[Write]
+    left: list[Write]
+    used: Consumed = field(default_factory=Consumed)
+
+    def __post_init__(self) -> None:
+        self.wanted = len(self.left)
+        self.keys = frozenset(identity(write.key) for write in self.left)
+
+    @property
+    def written(self) -> int:
+        """How many of its writes were accepted."""
+        return self.wanted - len(self.left)
+
+
+def batch_write(
+    caller: Caller,
+    writes: Iterable[Write],
+    flow: Flow,
+    note: Callable[[list[Write]], object],
+) -> int:
+    """Send writes and return how many DynamoDB accepted; those of one key stay in their order.
+
+    Of several for the same key in one request only the last is sent, which is what sending all in
+    order would leave.
+
+    Args:
+        caller: Sends.
+        writes: Taken as they are sent.
+        flow: How they are sent.
+        note: Is told what was accepted, and what it stands for.
+
+    Raises:
+        BatchWriteError: It stopped half way; what was taken and not written is in `unprocessed`.
+    """
+    source = _Source(writes)
+    written = 0
+    stopped: list[Chunk] = []
+    problem: Exception | None = None
+    work = partial(_write_chunk, caller, flow)
+    for done in side_by_side(work, source, flow.workers, apart=_have_a_common_key):
+        chunk = done.part
+        if done.error is not None:
+            problem = problem or done.error
+            source.stop()
+            stopped.append(chunk)
+        written += chunk.written
+        flow.advance(chunk.written, sum(w.size_bytes for w in chunk.given), chunk.used)
+        still_left = set(map(id, chunk.left))
+        note([write for write in chunk.given if id(write) not in still_left])
+    problem = problem or source.problem
+    if problem is None:
+        return written
+    rest = [write for chunk in sorted(stopped, key=_number) for write in chunk.left]
+    rest += source.unsent()
+    if not isinstance(problem, DynamoDBWrapperError) or not (written or problem.retryable):
+        raise problem
+    raise _stopped(caller, problem, written, rest) from problem
+
+
+def _have_a_common_key(one: Chunk, other: Chunk) -> bool:
+    return not one.keys.isdisjoint(other.keys)
+
+
+def _number(chunk: Chunk) -> int:
+    return chunk.number
+
+
+def _stopped(
+    caller: Caller, error: DynamoDBWrapperError, written: int, rest: list[Write]
+) -> BatchWriteError:
+    return BatchWriteError(
+        f"BatchWriteItem on {caller.table_name!r} stopped with {written} written and "
+        f"{len(rest)} left: {error.message} The rest is in .unprocessed.",
+        written=written,
+        unprocessed=[write.given for write in rest],
+        table_name=caller.table_name,
+        operation="BatchWriteItem",
+        error_code=error.error_code,
+        request_id=error.request_id,
+        retryable=error.retryable,
+    )
+
+
+def _write_chunk(caller: Caller, flow: Flow, chunk: Chunk) -> None:
+    """Send writes until none is left; what was accepted is taken from the list."""
+    table, left = caller.table_name, chunk.left
+    while left:
+        before = len(left)
+        for _ in caller.backoff().waits():
+            flow.wait()
+            requests = [write.as_request() for write in left]
+            used = Consumed()
+            response = caller.call(
+                "BatchWriteItem", {"RequestItems": {table: requests}}, meter=used
+            )
+            chunk.used.add(used)
+            flow.consumed(used.write_units)
+            names = list(left[0].key)
+            refused = {
+                identity(_key_of(request, names))
+                for request in response.get("UnprocessedItems", {}).get(table, [])
+            }
+            left[:] = [w for w in left if identity(w.key) in refused] if refused else []
+            if left:
+                flow.throttled()
+            if len(left) < before:
+                break  # progress: the waits begin anew
+        else:
+            raise ThrottledError(
+                f"DynamoDB left {len(left)} requests unprocessed for {caller.limit_seconds:g} s.",
+                table_name=table,
+                operation="BatchWriteItem",
+                retryable=True,
+            )
+
+
+def _key_of(request: dict[str, Any], names: list[str]) -> Item:
+    if "DeleteRequest" in request:
+        return dict(request["DeleteRequest"]["Key"])
+    return {name: request["PutRequest"]["Item"][name] for name in names}
+
+
+class _Source:
+    """Puts writes into chunks as they are asked for.
+
+    Attributes:
+        problem: What taking a write raised; there is no further chunk then.
+    """
+
+    def __init__(self, writes: Iterable[Write]) -> None:
+        self._is_list = isinstance(writes, list)
+        self._writes = iter(writes)
+        self._taken: list[Write] = []
+        self._is_stopped = False
+        self.problem: Exception | None = None
+
+    def stop(self) -> None:
+        """Make no further chunk."""
+        self._is_stopped = True
+
+    def unsent(self) -> list[Write]:
+        """Return the writes of no chunk: the rest of a list, what was taken from an iterator."""
+        return [*self._taken, *(self._writes if self._is_list else ())]
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for number in itertools.count():
+            chunk = None if self._is_stopped else self._next(number)
+            if chunk is None:
+                return
+            yield chunk
+
+    def _next(self, number: int) -> Chunk | None:
+        given, self._taken = self._taken, []
+        last = {identity(write.key): write for write in given}
+        size = sum(write.size_bytes for write in given)
+        try:
+            for write in self._writes:
+                if len(last) == MAX_WRITES or size + write.size_bytes > MAX_REQUEST_BYTES:
+                    self._taken = [write]
+                    break
+                same = identity(write.key)
+                last.pop(same, None)
+                last[same] = write
+                given.append(write)
+                size += write.size_bytes
+        except Exception as problem:  # noqa: BLE001 - raised when what is under way has ended
+            self.problem, self._taken = problem, given
+            return None
+        return Chunk(number, given, list(last.values())) if given else None

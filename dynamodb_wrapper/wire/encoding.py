@@ -1,0 +1,273 @@
+"""Models to stored items by functions made once per model.
+
+They write what annotations lead one to expect, and what pydantic's serialization would leave as it
+is. Anything else raises, and the item is written again the general way, which says what is wrong
+or finds that nothing is.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import typing
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from uuid import UUID
+
+import annotated_types
+from pydantic import BaseModel, RootModel
+
+from dynamodb_wrapper.models import utc_text
+from dynamodb_wrapper.wire.attributes import number_text
+from dynamodb_wrapper.wire.shapes import (
+    LISTS,
+    MAPS,
+    SETS,
+    UNIONS,
+    fields_of,
+    is_class,
+    is_model,
+    origin,
+    strip,
+)
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.wire.attributes import AttributeValue, Item
+
+Write = Callable[[Any], "AttributeValue"]
+
+_CHECKS = frozenset(
+    "AfterValidator BeforeValidator WrapValidator PlainValidator PydanticGeneralMetadata "
+    "Strict".split()
+)
+"""Markers of pydantic that check a value and have no part in serialization."""
+
+_WHOLE_LIMIT = 10**38
+_PLAIN_DECIMAL = re.compile(r"-?(?=\d)0*\d{0,19}(\.\d{1,18})?", re.ASCII)
+_LEAST, _MOST = 1e-130, 9.9e125
+
+
+class UnexpectedError(Exception):
+    """A value is not of the type its annotation leads one to expect."""
+
+
+class _Field(NamedTuple):
+    name: str
+    attribute: str
+    write: Write
+    omits_none: bool
+    is_set: bool
+
+
+@lru_cache(maxsize=512)
+def writer(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
+    """Return what writes the fields of a model; None where only the general way can.
+
+    The function raises where a value is for the general way.
+    """
+    if issubclass(model, RootModel) or _serializes_itself(model):
+        return None
+    fields = tuple(_fields(model))
+
+    def write(item: BaseModel) -> Item:
+        if type(item) is not model or item.__pydantic_extra__:
+            raise UnexpectedError
+        values, stored = item.__dict__, {}
+        for name, attribute, write_value, omits_none, is_set in fields:
+            value = values[name]
+            if value is None:
+                if not omits_none:
+                    stored[attribute] = {"NULL": True}
+            elif value or not (is_set and type(value) in (set, frozenset)):
+                stored[attribute] = write_value(value)
+        return stored
+
+    return write
+
+
+def _fields(model: type[BaseModel]) -> typing.Iterator[_Field]:
+    for shape in fields_of(model):
+        info = model.model_fields[shape.name]
+        write: Write = _refuse
+        if not info.exclude and all(map(_leaves_alone, info.metadata)):
+            write = _writer_of(info.annotation)
+        yield _Field(shape.name, shape.attribute, write, shape.omits_none, shape.is_set)
+
+
+def _serializes_itself(model: type[BaseModel]) -> bool:
+    own = model.__pydantic_decorators__
+    users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
+    hooks = ("__get_pydantic_core_schema__", "model_dump")
+    return bool(own.field_serializers or own.model_serializers) or any(
+        name in vars(cls) for cls in users for name in hooks
+    )
+
+
+def _leaves_alone(marker: Any) -> bool:
+    """Tell whether a marker of a field is known to have no part in serialization."""
+    if isinstance(marker, annotated_types.BaseMetadata):
+        return True
+    kind = type(marker)
+    return kind.__module__.startswith("pydantic.") and kind.__name__ in _CHECKS
+
+
+def _writer_of(annotation: Any) -> Write:
+    """Return what writes the values of an annotation, the markers on it considered."""
+    while hasattr(annotation, "__metadata__"):
+        if not all(map(_leaves_alone, annotation.__metadata__)):
+            return _refuse
+        annotation = annotation.__origin__
+    if typing.get_origin(annotation) not in UNIONS:
+        return _member_writer(annotation)
+    members = typing.get_args(annotation)
+    others = [member for member in members if member is not type(None)]
+    if len(members) == 2 and len(others) == 1:
+        return partial(_optional, _writer_of(others[0]))
+    return _refuse
+
+
+def _member_writer(member: Any) -> Write:
+    if is_model(member):
+        return partial(_nested, member)
+    if is_class(member):
+        if issubclass(member, enum.Enum):
+            return partial(_enum, member)
+        return _SCALARS.get(member, _refuse)
+    kind, args = origin(member), typing.get_args(member)
+    if kind is typing.Literal:
+        return _literal
+    if kind in MAPS and args[:1] == (str,):
+        return partial(_map, _writer_of(args[1]))
+    if kind in SETS and args:
+        return partial(_set, _SET_TAGS.get(strip(args[0]), ""), kind, _writer_of(args[0]))
+    if kind in LISTS and (len(args) == 1 or args[1:] == (Ellipsis,)):
+        return partial(_list, tuple if kind is tuple else list, _writer_of(args[0]))
+    return _refuse
+
+
+def _refuse(_: Any) -> AttributeValue:
+    raise UnexpectedError
+
+
+# ---- scalars -------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> AttributeValue:
+    if type(value) is not str:
+        raise UnexpectedError
+    if not value.isascii():
+        value.encode()  # a lone surrogate raises
+    return {"S": value}
+
+
+def _whole(value: Any) -> AttributeValue:
+    if type(value) is not int or not -_WHOLE_LIMIT < value < _WHOLE_LIMIT:
+        raise UnexpectedError
+    return {"N": str(value)}
+
+
+def _float(value: Any) -> AttributeValue:
+    if type(value) is not float or not _LEAST < abs(value) < _MOST:
+        return {"N": number_text(value, "")} if type(value) in (int, float) else _refuse(value)
+    return {"N": repr(value).upper()}
+
+
+def _decimal(value: Any) -> AttributeValue:
+    if type(value) is not Decimal:
+        raise UnexpectedError
+    text = str(value)
+    if value and len(text) < 38 and _PLAIN_DECIMAL.fullmatch(text):
+        return {"N": text}
+    return {"N": number_text(value, "")}
+
+
+def _boolean(value: Any) -> AttributeValue:
+    if type(value) is not bool:
+        raise UnexpectedError
+    return {"BOOL": value}
+
+
+def _binary(value: Any) -> AttributeValue:
+    if type(value) is not bytes:
+        raise UnexpectedError
+    return {"B": value}
+
+
+def _moment(value: Any) -> AttributeValue:
+    if not isinstance(value, datetime):
+        raise UnexpectedError
+    return {"S": utc_text(value)}
+
+
+def _iso(kind: Any, value: Any) -> AttributeValue:
+    if type(value) is not kind:
+        raise UnexpectedError
+    return {"S": value.isoformat()}
+
+
+def _uuid(value: Any) -> AttributeValue:
+    if type(value) is not UUID:
+        raise UnexpectedError
+    return {"S": str(value)}
+
+
+_SCALARS: dict[Any, Write] = {
+    str: _text,
+    int: _whole,
+    float: _float,
+    Decimal: _decimal,
+    bool: _boolean,
+    bytes: _binary,
+    datetime: _moment,
+    date: partial(_iso, date),
+    time: partial(_iso, time),
+    UUID: _uuid,
+}
+_SET_TAGS: dict[Any, str] = {str: "S", int: "N", float: "N", Decimal: "N", bytes: "B", UUID: "S"}
+
+
+def _enum(kind: type[enum.Enum], value: Any) -> AttributeValue:
+    if type(value) is not kind:
+        raise UnexpectedError
+    return _literal(value.value)
+
+
+def _literal(value: Any) -> AttributeValue:
+    return _SCALARS.get(type(value), _refuse)(value)
+
+
+# ---- containers ----------------------------------------------------------------------------------
+
+
+def _optional(write: Write, value: Any) -> AttributeValue:
+    return {"NULL": True} if value is None else write(value)
+
+
+def _nested(model: type[BaseModel], value: Any) -> AttributeValue:
+    write = writer(model)
+    if write is None:
+        raise UnexpectedError
+    return {"M": write(value)}
+
+
+def _map(write: Write, value: Any) -> AttributeValue:
+    if type(value) is not dict:
+        raise UnexpectedError
+    for key in value:
+        _text(key)
+    return {"M": {key: write(inner) for key, inner in value.items()}}
+
+
+def _list(kind: Any, write: Write, value: Any) -> AttributeValue:
+    if type(value) is not kind:
+        raise UnexpectedError
+    return {"L": [write(inner) for inner in value]}
+
+
+def _set(tag: str, kind: Any, write: Write, value: Any) -> AttributeValue:
+    if not tag or type(value) is not kind:
+        raise UnexpectedError
+    members = sorted(write(inner)[tag] for inner in value)
+    return {f"{tag}S": members} if members else {"L": []}
