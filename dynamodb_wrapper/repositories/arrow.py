@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Callable, Generic
 from dynamodb_wrapper.exceptions import MissingDependencyError, ValidationError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.arrow_misfits import Misfits
+from dynamodb_wrapper.wire.decoding import stored_items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from dynamodb_wrapper.wire.arrow_reading import ArrowPage
-    from dynamodb_wrapper.wire.attributes import Item
     from dynamodb_wrapper.wire.bodies import Reply
     from dynamodb_wrapper.wire.decoding import Found, ItemReader
 
@@ -43,13 +43,24 @@ class Columns(Generic[ModelT]):
 
         self._reader = ArrowReader(reader, table_name, schema, mismatch)
 
-    def page(self, reply: Reply) -> Found[ArrowPage]:
-        """Return what a Query or Scan found, as one batch."""
-        return self._reader.page(reply)
+    def reads(
+        self, whole: bool, keep: Callable[[Any], bool] | None
+    ) -> Callable[[Reply], Found[Any]]:
+        """Return what reads replies: as batches, or as items where more is done with these.
 
-    def items(self, items: Sequence[Item], keep: Callable[[Any], bool] | None) -> ArrowPage:
-        """Return stored items as a batch."""
-        return self._reader.items(items, keep)
+        Args:
+            whole: Whether items are read from the table for what a page holds.
+            keep: Leaves out items by their models.
+        """
+        self._is_stored, self._keep = whole or keep is not None, keep
+        return stored_items if self._is_stored else self._reader.page
+
+    def page(self, found: list[Any]) -> ArrowPage:
+        """Return what was read as a batch."""
+        if self._is_stored:
+            return self._reader.items(found, self._keep)
+        page: ArrowPage = found[0]
+        return page
 
     def table(self, batches: Iterator[Any]) -> Any:
         """Return batches as one table."""

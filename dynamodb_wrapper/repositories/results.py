@@ -86,8 +86,7 @@ class Plan(Generic[ModelT]):
 
 
 class Results(Generic[ModelT]):
-    """Models of a query or scan. Nothing is sent before they are asked for, and iterating again
-    sends again.
+    """Models of a query or scan. Nothing is sent before they are asked for; each pass sends anew.
 
     Attributes:
         consumed: What the last pass consumed so far.
@@ -117,13 +116,11 @@ class Results(Generic[ModelT]):
         """Return every item; mind the memory."""
         return list(self)
 
-    # ---- columns ---------------------------------------------------------------------------------
-
     def to_arrow(
         self, *, schema: pyarrow.Schema | None = None, mismatch: Misfits = "raise"
     ) -> pyarrow.Table:
         """Return all items as an Arrow table, a column for each field; as `arrow_batches`."""
-        columns = self._columns(schema, mismatch)
+        columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
         return columns.table(self._batches(columns, None))
 
     def to_pandas(
@@ -135,11 +132,8 @@ class Results(Generic[ModelT]):
     ) -> pandas.DataFrame:
         """Return all items as a pandas DataFrame; as `arrow_batches`.
 
-        Args:
-            schema: As in `arrow_batches`.
-            mismatch: As in `arrow_batches`.
-            options: Given to `pyarrow.Table.to_pandas`: ``types_mapper=pandas.ArrowDtype`` keeps
-                whole numbers whole where some are null.
+        Options are those of `pyarrow.Table.to_pandas`: ``types_mapper=pandas.ArrowDtype`` keeps
+        whole numbers whole where some are null.
         """
         return to_pandas(self.to_arrow(schema=schema, mismatch=mismatch), options)
 
@@ -158,50 +152,39 @@ class Results(Generic[ModelT]):
     ) -> Iterator[pyarrow.RecordBatch]:
         """Yield one record batch per page; only one page is held at a time.
 
-        The rows are those iterating gives, in the same order: the limit, filters and the TTL count.
-        Where pydantic alone makes the values of the fields, Arrow reads the pages itself; else, and
-        where a page holds something unusual, they are read through the models.
+        The rows are those iterating gives, in the same order.
 
         Args:
-            schema: The columns wanted, fields of the model, and their types; all, with the types of
-                their annotations, unless given.
+            schema: The columns wanted, fields of the model, and their types; by itself all fields.
             mismatch: What becomes of an item that does not fit the model or its columns: ``raise``;
                 ``null`` in the columns to blame; ``quarantine`` leaves it out and puts key, column
                 and reason into `quarantined`.
-            size: Items DynamoDB evaluates per page, as in `pages`.
+            size: As in `pages`.
 
         Raises:
-            IncompatibleItemError: An item does not fit; table, key, column and stored type are
-                named. Also with ``null`` where no column is to blame.
+            IncompatibleItemError: An item does not fit; with ``null``, and no column is to blame.
             MissingDependencyError: A package is not installed; the command is named.
-            ValidationError: The schema names what is no field, or `mismatch` is none of the three.
+            ValidationError: The schema names what is no field.
         """
-        return self._batches(self._columns(schema, mismatch), size)
-
-    def _columns(self, schema: pyarrow.Schema | None, mismatch: Misfits) -> Columns[ModelT]:
-        return Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
+        columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
+        return self._batches(columns, size)
 
     def _batches(self, columns: Columns[ModelT], size: int | None) -> Iterator[Any]:
         plan = self._plan
         self.consumed, self.quarantined = Consumed(), []
-        stored = plan.whole or plan.keep is not None
         left = plan.limit
-        for raw in self._raw_pages(size, None, stored_items if stored else columns.page):
+        for raw in self._raw_pages(size, None, columns.reads(plan.whole, plan.keep)):
             used = Consumed()
             used.add(raw.consumed)
-            if stored:
-                page = columns.items(self._stored(raw.found.models, used), plan.keep)
-            else:
-                (page,) = raw.found.models
+            entries = raw.found.models
+            page = columns.page(self._stored(entries, used) if plan.whole else entries)
             self.consumed.add(used)
             self.quarantined += page.quarantined
-            batch = page.batch if left is None else page.batch.slice(0, left)
-            left = None if left is None else left - batch.num_rows
+            batch = page.batch.slice(0, left)
             yield batch
+            left = None if left is None else left - batch.num_rows
             if left == 0:
                 return
-
-    # ---- pages -----------------------------------------------------------------------------------
 
     def pages(self, *, size: int | None = None, start: str | None = None) -> Iterator[Page[ModelT]]:
         """Yield page by page.
@@ -284,9 +267,7 @@ class Results(Generic[ModelT]):
         return [models[number] for number in kept], places
 
     def _stored(self, entries: list[Item], used: Consumed) -> list[Item]:
-        """Return items as they are stored, for what a page of them or of index entries held."""
-        if not self._plan.whole:
-            return entries
+        """Return the items behind index entries as they are stored."""
         read = partial(stored_batch, self._key_names())
         return self._read_whole(entries, used, read)[0]
 

@@ -1,9 +1,9 @@
 """Columns straight from the JSON of a page: how Arrow parses each field, and what kernels do.
 
 A page is parsed with a schema of the wire's own form, a struct of one field per type descriptor.
-Reading a column takes these structs off and converts what was inside. A value of another type than
-the annotation leads one to expect is null inside a struct that is there: that, a missing attribute
-and whatever a kernel refuses is an `IrregularError`, and the page is read another way.
+Reading a column takes these structs off and converts what was inside. A value of another type is
+null inside a struct that is there: that, a missing attribute and whatever a kernel refuses is an
+`IrregularError`, and the page is read another way.
 """
 
 from __future__ import annotations
@@ -66,10 +66,8 @@ class Column:
     """How one field is read from the items of a page.
 
     Attributes:
-        name: The field.
-        attribute: The attribute.
-        wire: What Arrow parses.
-        type: What is returned.
+        name, attribute: The field and what it is stored as.
+        wire, type: What Arrow parses, and what is returned.
         read: Takes the attribute of all items, null where it is absent.
     """
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -339,3 +341,27 @@ def test_text_that_is_no_json_is_refused_where_json_is_held(orders: Orders) -> N
     table = pa.table({"customer_id": ["c"], "order_id": ["o"], "details": ["{"]})
     with pytest.raises(ValidationError, match="Row 0, column 'details'"):
         orders.put_many(table)
+
+
+# ---- the page about it ---------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_documentation_run(
+    local_config: DynamoDBConfig, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    pytest.importorskip("pandas")
+    for name, value in (
+        ("DYNAMODB_ENDPOINT_URL", str(local_config.endpoint_url)),
+        ("DYNAMODB_TABLE_PREFIX", str(local_config.table_prefix)),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+    ):
+        monkeypatch.setenv(name, value)
+    page = (Path(__file__).parents[2] / "docs" / "arrow.md").read_text()
+    names: dict[str, Any] = {"__name__": "documented"}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/arrow.md", "exec", dont_inherit=True), names)
+    assert capsys.readouterr().out == "100\n"
+    assert names["totals"].schema.names == ["order_id", "total"]
+    assert len(names["frame"]) == names["good"].num_rows == 100
