@@ -220,3 +220,33 @@ class Loose(BaseModel):
 
 LOOSE = Table("loose", Loose, partition_key="key", ttl="expires_at")
 LOOSE_CODEC = Codec(LOOSE, Loose)
+
+
+_odd_texts = st.sampled_from(
+    "1 -0 1.50 1E+2 1e5 0x1f 2026-01-01 2026-01-01T00:00:00Z 2026-01-01T00:00:00+01:00 "
+    "2026-01-01T00:00:00+01 2026-01-01T00:00:00.1234567Z 0000-01-01T00:00:00Z "
+    "0001-01-01T00:00:00+01:00 2026-01-01T24:00:00Z 2026-01-01T00:00Z 1767225600 12:30 12:30:00 "
+    "12:30:00Z red s true 00000000000000000000000000000001 "
+    "00000000-0000-0000-0000-00000000000A".split()
+)
+_numbers = st.sampled_from("0 1 -1 2 0.5 1E+2 1E-7 12345.678 9223372036854775808 1E+100".split())
+_scalars = (
+    st.builds(lambda text: {"S": text}, _texts | _odd_texts)
+    | st.builds(lambda text: {"N": text}, _numbers)
+    | st.builds(lambda data: {"B": data}, st.binary(max_size=4))
+    | st.builds(lambda yes: {"BOOL": yes}, st.booleans())
+    | st.just({"NULL": True})
+    | st.builds(lambda texts: {"SS": texts}, st.lists(_texts | _odd_texts, min_size=1, unique=True))
+    | st.builds(lambda texts: {"NS": texts}, st.lists(_numbers, min_size=1, unique=True))
+    | st.builds(lambda data: {"BS": data}, st.lists(st.binary(), min_size=1, unique=True))
+)
+_names = st.sampled_from(["city", "street", "height", "SKU", "price", "sizes", "place", "more"])
+attribute_values = st.recursive(
+    _scalars,
+    lambda inner: (
+        st.builds(lambda values: {"L": values}, st.lists(inner, max_size=3))
+        | st.builds(lambda content: {"M": content}, st.dictionaries(_names, inner, max_size=4))
+    ),
+    max_leaves=5,
+)
+"""Values of any type, many of them almost what some annotation leads one to expect."""

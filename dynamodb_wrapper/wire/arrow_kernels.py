@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Convert = Callable[[Any], Any]
 
 _DATETIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+_PLAIN_NUMBER = r"^(0|-?[1-9]\d*|-?(0|[1-9]\d*)\.\d+)$"
 _TIME = r"^\d\d:\d\d:\d\d(\.\d{1,6})?$"
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _DATE_LENGTH = 10
@@ -53,14 +54,22 @@ def numbers(type_: Any) -> Convert:
     """Return what makes numbers of a type; too large or too long ones raise."""
     if pa.types.is_string(type_) or pa.types.is_large_string(type_):
         return lambda values: number_texts(values).cast(type_)
+    if pa.types.is_integer(type_):
+        return lambda values: wholes(values, type_)
     return lambda values: values.cast(type_)
 
 
 def number_texts(values: Any) -> Any:
     """Return numbers as the texts they are stored as, which must have no exponent."""
-    exponent = pc.match_substring(values, "E", ignore_case=True)
-    check(not pc.any(exponent).as_py())
+    check(every(pc.match_substring_regex(values, _PLAIN_NUMBER)))
     return values
+
+
+def wholes(values: Any, type_: Any) -> Any:
+    """Return whole numbers; Arrow alone would read hexadecimal ones as well."""
+    for mark in "xX":
+        check(not pc.any(pc.match_substring(values, mark)).as_py())
+    return values.cast(type_)
 
 
 def datetimes(values: Any) -> Any:
@@ -90,7 +99,7 @@ def epochs(step: str) -> Convert:
     factor = _SECONDS if step == "EpochSeconds" else _MILLISECONDS
 
     def convert(values: Any) -> Any:
-        counted = pc.multiply_checked(values.cast(pa.int64()), factor)
+        counted = pc.multiply_checked(wholes(values, pa.int64()), factor)
         return _possible(counted.cast(pa.timestamp("us", "UTC")))
 
     return convert

@@ -23,7 +23,9 @@ from tests.columns import (
     LOOSE_CODEC,
     OPTIONAL,
     WIDE_CODEC,
+    Wide,
     a_wide,
+    attribute_values,
     body_of,
     plain,
     wides,
@@ -78,6 +80,15 @@ def test_columns_are_what_the_models_say(models: list[Any], absent: list[set[str
     other = by_models.page(Reply(None, read_body(body)))
     assert by_models.counts.walked == len(models)
     assert other.models[0].batch.equals(found.models[0].batch)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(list(Wide.model_fields)[1:]), attribute_values, max_size=2))
+def test_any_value_becomes_what_the_models_make_of_it(strange: dict[str, Any]) -> None:
+    item = {**WIDE_CODEC.encode(a_wide()), **strange}
+    body = body_of([item])
+    found = reader("null").page(Reply(body)).models[0].batch
+    assert found.equals(reader("null").page(Reply(None, read_body(body))).models[0].batch)
 
 
 # ---- what does not fit ---------------------------------------------------------------------------
