@@ -41,7 +41,10 @@ class Columns(Generic[ModelT]):
         require_pyarrow()
         from dynamodb_wrapper.wire.arrow_reading import ArrowReader
 
-        self._reader = ArrowReader(reader, table_name, schema, mismatch)
+        key = (ArrowReader, table_name, schema, mismatch)
+        if key not in reader.made:
+            reader.made[key] = ArrowReader(reader, table_name, schema, mismatch)
+        self._reader: ArrowReader[ModelT] = reader.made[key]
 
     def reads(
         self, whole: bool, keep: Callable[[Any], bool] | None

@@ -107,10 +107,12 @@ class ItemReader(Generic[ModelT]):
     Attributes:
         codec: The general walk.
         counts: How many items were decoded which way.
+        made: What else has been made to read the same items, such as columns.
     """
 
     def __init__(self, codec: Codec[ModelT]) -> None:
         self.codec = codec
+        self.made: dict[Any, Any] = {}
         ttl = codec.table.ttl
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         self.counts = Counts()
