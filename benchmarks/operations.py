@@ -64,7 +64,7 @@ def items_of(side: Any, found: Any) -> list[Record]:
     if found is None:
         return []
     if hasattr(found, "to_pylist"):
-        values = [_with_moment(row) for row in found.to_pylist()]
+        values = [_of_row(row) for row in found.to_pylist()]
     else:
         values = [side.plain(one) for one in _as_list(found)]
     return sorted((loosened(one) for one in values), key=_sort_key)
@@ -94,9 +94,11 @@ def _as_list(found: Any) -> list[Any]:
     return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
-def _with_moment(row: Record) -> Record:
+def _of_row(row: Record) -> Record:
+    """Return a row with the values some sides have as text: boto3 moments, the library decimals."""
     placed_at = row["placed_at"]
-    return {**row, "placed_at": moment(placed_at) if isinstance(placed_at, str) else placed_at}
+    at = moment(placed_at) if isinstance(placed_at, str) else placed_at
+    return {**row, "placed_at": at, "total": Decimal(row["total"])}
 
 
 def _sort_key(item: Record) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.repositories import table_admin
+from dynamodb_wrapper.repositories.arrow_frames import is_frame, made_of
 from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
 from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.table_admin import Difference
     from dynamodb_wrapper.wire.requests import Consumed
 
@@ -47,7 +49,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
     def put_many(
         self,
-        items: Iterable[ModelT],
+        items: Iterable[ModelT] | Frame,
         *,
         workers: int = WORKERS,
         rate: float | RateLimiter | None = None,
@@ -55,14 +57,18 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     ) -> int:
         """Store items, replacing what their keys hold; return how many DynamoDB accepted.
 
-        A list or tuple is checked whole before the first request is sent. Anything else is taken
-        as it is written, so that no more than the requests under way are in memory. Items are
+        Also the rows of a table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame with
+        a column for each field, in the form `Results.to_arrow` gives them. Null, and NaN in pandas,
+        is None where the field admits it; else the field is left out and its default counts.
+
+        A list, tuple or table is checked whole before the first request is sent. Anything else is
+        taken as it is written, so that no more than the requests under way are in memory. Items are
         refreshed in place once stored. Those of one key are written in their order; of several that
         share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
         unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
 
         Args:
-            items: Models.
+            items: Models, or a table.
             workers: Requests under way at once, at most 256.
             rate: Write units per second, on average over seconds.
             on_progress: Called with a `Progress` after each request, in this thread.
@@ -70,13 +76,14 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         Raises:
             BatchWriteError: It stopped half way; what was taken and not written is in
                 `unprocessed`. Safe to repeat.
-            ValidationError: An item cannot be stored; nothing was sent.
+            ValidationError: An item cannot be stored, or a row is no item; row and column are
+                named, and nothing was sent.
         """
         flow = Flow(workers, limiter_of(rate), on_progress)
         values: dict[int, dict[str, Any]] = {}
 
-        def write_of(item: ModelT) -> Write:
-            write = self._put_write(item, None)
+        def write_of(made: tuple[ModelT, Any]) -> Write:
+            item, write = made
             batched = Write(write.key, write.request["Item"], item, write.size_bytes)
             values[id(batched)] = write.values
             return batched
@@ -85,7 +92,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             for write in written:
                 refreshed(write.given, values.pop(id(write)))
 
-        writes = _all_or_lazily(map(write_of, items), items)
+        made = made_of(items, self.table.model, self._put_write)
+        writes = _all_or_lazily(map(write_of, made), items)
         return batch_write(self._caller, writes, flow, note)
 
     def delete_many(
@@ -324,6 +332,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         return Results(self._caller, self.table, plan)
 
 
-def _all_or_lazily(writes: Iterable[Write], given: Iterable[Any]) -> Iterable[Write]:
-    """Return all writes of a list or tuple, so that a wrong one is found before any is sent."""
-    return list(writes) if isinstance(given, (list, tuple)) else writes
+def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:
+    """Return all writes of a list, tuple or table: a wrong one is found before any is sent."""
+    is_whole = isinstance(given, (list, tuple)) or is_frame(given)
+    return list(writes) if is_whole else writes

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Callable, Generic
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import ModelT, Table
+from dynamodb_wrapper.repositories.arrow import Columns, to_pandas, to_polars
+from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
 from dynamodb_wrapper.wire.batches import batch_get
-from dynamodb_wrapper.wire.decoding import Found, ItemReader, stored_items
+from dynamodb_wrapper.wire.decoding import Batch, Found, ItemReader, stored_batch, stored_items
 from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter
 from dynamodb_wrapper.wire.identity import identity, key_in
 from dynamodb_wrapper.wire.paging import (
@@ -24,7 +27,14 @@ from dynamodb_wrapper.wire.paging import (
 from dynamodb_wrapper.wire.requests import Caller, Consumed
 
 if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
     from dynamodb_wrapper.wire.attributes import Item
+    from dynamodb_wrapper.wire.bodies import Reply
+
+T = TypeVar("T")
 
 _LARGE_PAGE = 4096
 
@@ -76,11 +86,11 @@ class Plan(Generic[ModelT]):
 
 
 class Results(Generic[ModelT]):
-    """Models of a query or scan. Nothing is sent before they are asked for, and iterating again
-    sends again.
+    """Models of a query or scan. Nothing is sent before they are asked for; each pass sends anew.
 
     Attributes:
         consumed: What the last pass consumed so far.
+        quarantined: What did not fit its column in the last pass with ``mismatch="quarantine"``.
     """
 
     def __init__(self, caller: Caller, table: Table[Any], plan: Plan[ModelT]) -> None:
@@ -92,6 +102,7 @@ class Results(Generic[ModelT]):
         self._table = table
         self._plan = plan
         self.consumed = Consumed()
+        self.quarantined: list[Quarantined] = []
 
     def __iter__(self) -> Iterator[ModelT]:
         for page in self.pages():
@@ -104,6 +115,76 @@ class Results(Generic[ModelT]):
     def all(self) -> list[ModelT]:
         """Return every item; mind the memory."""
         return list(self)
+
+    def to_arrow(
+        self, *, schema: pyarrow.Schema | None = None, mismatch: Misfits = "raise"
+    ) -> pyarrow.Table:
+        """Return all items as an Arrow table, a column for each field; as `arrow_batches`."""
+        columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
+        return columns.table(self._batches(columns, None))
+
+    def to_pandas(
+        self,
+        *,
+        schema: pyarrow.Schema | None = None,
+        mismatch: Misfits = "raise",
+        **options: Any,
+    ) -> pandas.DataFrame:
+        """Return all items as a pandas DataFrame; as `arrow_batches`.
+
+        Options are those of `pyarrow.Table.to_pandas`: ``types_mapper=pandas.ArrowDtype`` keeps
+        whole numbers whole where some are null.
+        """
+        return to_pandas(self.to_arrow(schema=schema, mismatch=mismatch), options)
+
+    def to_polars(
+        self, *, schema: pyarrow.Schema | None = None, mismatch: Misfits = "raise"
+    ) -> polars.DataFrame:
+        """Return all items as a polars DataFrame; as `arrow_batches`."""
+        return to_polars(self.to_arrow(schema=schema, mismatch=mismatch))
+
+    def arrow_batches(
+        self,
+        *,
+        schema: pyarrow.Schema | None = None,
+        mismatch: Misfits = "raise",
+        size: int | None = None,
+    ) -> Iterator[pyarrow.RecordBatch]:
+        """Yield one record batch per page; only one page is held at a time.
+
+        The rows are those iterating gives, in the same order.
+
+        Args:
+            schema: The columns wanted, fields of the model, and their types; by itself all fields.
+            mismatch: What becomes of an item that does not fit the model or its columns: ``raise``;
+                ``null`` in the columns to blame; ``quarantine`` leaves it out and puts key, column
+                and reason into `quarantined`.
+            size: As in `pages`.
+
+        Raises:
+            IncompatibleItemError: An item does not fit; with ``null``, and no column is to blame.
+            MissingDependencyError: A package is not installed; the command is named.
+            ValidationError: The schema names what is no field.
+        """
+        columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
+        return self._batches(columns, size)
+
+    def _batches(self, columns: Columns[ModelT], size: int | None) -> Iterator[Any]:
+        plan = self._plan
+        self.consumed, self.quarantined = Consumed(), []
+        left = plan.limit
+        for raw in self._raw_pages(size, None, columns.reads(plan.whole, plan.keep)):
+            used = Consumed()
+            used.add(raw.consumed)
+            entries = raw.found.models
+            page = columns.page(self._stored(entries, used) if plan.whole else entries)
+            self.consumed.add(used)
+            self.quarantined += page.quarantined
+            batch = page.batch.slice(0, left)
+            yield batch
+            left = None if left is None else left - batch.num_rows
+            if left == 0:
+                return
 
     def pages(self, *, size: int | None = None, start: str | None = None) -> Iterator[Page[ModelT]]:
         """Yield page by page.
@@ -126,9 +207,12 @@ class Results(Generic[ModelT]):
             if left == 0:
                 return
 
-    def _raw_pages(self, size: int | None, start: str | None) -> Iterator[RawPage[Any]]:
+    def _raw_pages(
+        self, size: int | None, start: str | None, read: Any = None
+    ) -> Iterator[RawPage[Any]]:
         plan = self._plan
-        read: Any = stored_items if plan.whole else plan.reader.page
+        if read is None:
+            read = stored_items if plan.whole else plan.reader.page
         if plan.segments > 1:
             if start is not None:
                 raise ValidationError("A scan of several segments cannot resume; use one segment.")
@@ -174,7 +258,7 @@ class Results(Generic[ModelT]):
         """Return the models, and where each was among the items; None where all are there."""
         models, places = found.models, found.places
         if self._plan.whole:
-            models, places = self._read_whole(models, used)
+            models, places = self._read_whole(models, used, self._plan.reader.batch)
         keep = self._plan.keep
         if keep is None:
             return models, places
@@ -182,21 +266,30 @@ class Results(Generic[ModelT]):
         places = kept if places is None else [places[number] for number in kept]
         return [models[number] for number in kept], places
 
-    def _read_whole(self, entries: list[Item], used: Consumed) -> tuple[list[ModelT], list[int]]:
+    def _stored(self, entries: list[Item], used: Consumed) -> list[Item]:
+        """Return the items behind index entries as they are stored."""
+        read = partial(stored_batch, self._key_names())
+        return self._read_whole(entries, used, read)[0]
+
+    def _key_names(self) -> list[str]:
+        return [self._table.attribute_of(name) for name in self._table.key_fields]
+
+    def _read_whole(
+        self, entries: list[Item], used: Consumed, read: Callable[[Reply, str], Batch[T]]
+    ) -> tuple[list[T], list[int]]:
         """Read the items behind index entries, in their order; what is gone is left out."""
-        names = [self._table.attribute_of(name) for name in self._table.key_fields]
+        names = self._key_names()
         keys = [key_in(entry, names) for entry in entries]
         extra = {"ConsistentRead": True} if self._plan.consistent else {}
         with self._caller.consumed() as meter:
-            found = batch_get(self._caller, keys, extra, self._plan.reader.batch)
+            found = batch_get(self._caller, keys, extra, read)
         used.add(meter)
         known = [(n, key) for n, key in enumerate(map(identity, keys)) if key in found]
         return [found[key] for _, key in known], [number for number, _ in known]
 
     def _key_of(self, entry: Item) -> Item:
-        keys = list(self._table.key_fields)
         index = self._plan.request.get("IndexName")
-        names = [self._table.attribute_of(name) for name in keys]
+        names = self._key_names()
         if index is not None:
             names += [self._table.attribute_of(key) for key in self._table.index(index).keys]
         return key_in(entry, names)

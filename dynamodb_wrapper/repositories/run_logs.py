@@ -19,6 +19,7 @@ from dynamodb_wrapper.models import (
     predecessors,
 )
 from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories.arrow_frames import made_of
 from dynamodb_wrapper.repositories.run_control import RunControl
 from dynamodb_wrapper.repositories.run_items import is_companion
 from dynamodb_wrapper.wire.expressions import field_absent
@@ -27,6 +28,7 @@ from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.item_requests import Write
     from dynamodb_wrapper.wire.updates import CheckedChanges
 
@@ -188,7 +190,7 @@ class PipelineRunLogsRepository(RunControl):
 
     def put_many(
         self,
-        items: Iterable[PipelineRunLog],
+        items: Iterable[PipelineRunLog] | Frame,
         *,
         workers: int = 1,
         rate: float | RateLimiter | None = None,
@@ -202,7 +204,8 @@ class PipelineRunLogsRepository(RunControl):
             ValidationError: A run belongs to run control; those before it are stored.
         """
         flow = Flow(workers, limiter_of(rate), on_progress)
-        prepared = [self._foreign(run) for run in items]
+        made = made_of(items, PipelineRunLog, lambda run, _: self._foreign(run))
+        prepared = [run for _, run in made]
         for run in prepared:
             self._one_of_many(flow, partial(self.put, run))
         return len(prepared)

@@ -105,11 +105,14 @@ class ItemReader(Generic[ModelT]):
         codec: The general walk, and what is to be read.
 
     Attributes:
+        codec: The general walk.
         counts: How many items were decoded which way.
+        made: What else has been made to read the same items, such as columns.
     """
 
     def __init__(self, codec: Codec[ModelT]) -> None:
-        self._codec = codec
+        self.codec = codec
+        self.made: dict[Any, Any] = {}
         ttl = codec.table.ttl
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         self.counts = Counts()
@@ -219,7 +222,7 @@ class ItemReader(Generic[ModelT]):
         return Batch(by_key, part(batch.UnprocessedKeys), batch.ConsumedCapacity)
 
     def _identity(self, item: Item) -> tuple[Any, ...]:
-        return identity(key_in(item, self._codec.keys.names))
+        return identity(key_in(item, self.codec.keys.names))
 
     def _single(self, raw: bytes) -> ModelT | None:
         assert self._made is not None  # noqa: S101 - pages are mixed only where some is compiled
@@ -255,7 +258,7 @@ class ItemReader(Generic[ModelT]):
     def _walk(self, item: Item) -> ModelT:
         self.counts.add(0, 1)
         try:
-            return self._codec.decode(item)
+            return self.codec.decode(item)
         except DynamoDBWrapperError:
             raise
         except Exception as error:

@@ -69,6 +69,7 @@ def test_the_requirements_are_those_of_the_package_and_nothing_else() -> None:
     [
         (None, {"boto3", "pydantic", "platformdirs", "typing-extensions", "tzdata", "uuid6"}),
         ("spark", {"pyspark", "pyarrow", "pandas"}),
+        ("arrow", {"pyarrow"}),
         ("local", {"moto", "flask", "flask-cors"}),
         ("test", {"pytest", "hypothesis"}),
     ],

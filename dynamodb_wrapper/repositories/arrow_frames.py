@@ -1,0 +1,203 @@
+"""Rows of tables and data frames to models, and where one does not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import pydantic
+
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.models import ModelT
+from dynamodb_wrapper.repositories.arrow import require_pyarrow
+from dynamodb_wrapper.wire.arrow_markers import peel
+from dynamodb_wrapper.wire.problems import clean_errors
+from dynamodb_wrapper.wire.shapes import (
+    LISTS,
+    MAPS,
+    SETS,
+    fields_of,
+    is_model,
+    origin,
+    union_members,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from dynamodb_wrapper.wire.arrow_forms import Form
+
+MadeT = TypeVar("MadeT")
+
+
+class Frame(Protocol):
+    """A table of one of the libraries: pyarrow, pandas and polars all have this method."""
+
+    def __dataframe__(self, nan_as_null: bool = ..., allow_copy: bool = ...) -> Any: ...
+
+
+def is_frame(items: Any) -> bool:
+    """Tell whether something is a table with columns, no iterable of models."""
+    marks = ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")
+    return any(hasattr(type(items), mark) for mark in marks)
+
+
+def made_of(
+    items: Iterable[ModelT] | Frame,
+    model: type[ModelT],
+    make: Callable[[ModelT, None], MadeT],
+) -> Iterator[tuple[ModelT, MadeT]]:
+    """Yield models, or those of the rows of a table, and what is made of each.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        ValidationError: A column is no field, or a row no item; row, from 0, and column are named.
+    """
+    if is_frame(items):
+        yield from _made_of_rows(items, model, make)
+        return
+    for item in cast("Iterable[ModelT]", items):
+        yield item, make(item, None)
+
+
+def _made_of_rows(
+    frame: Any, model: type[ModelT], make: Callable[[ModelT, None], MadeT]
+) -> Iterator[tuple[ModelT, MadeT]]:
+    require_pyarrow()
+    from dynamodb_wrapper.wire.arrow_forms import forms_of
+
+    forms = {given.name: given.form for given in forms_of(model)}
+    columns = _columns(frame)
+    unknown = [name for name in columns if name not in forms]
+    if unknown:
+        raise ValidationError(
+            f"{model.__name__} has no field {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(forms)}. Drop or rename the columns. Nothing was written."
+        )
+    for number, values in enumerate(zip(*columns.values())):
+        item = _item(model, forms, dict(zip(columns, values)), number)
+        try:
+            made = make(item, None)
+        except ValidationError as error:
+            error.message = f"Row {number}: {error.message} Nothing was written."
+            raise
+        yield item, made
+
+
+def _columns(frame: Any) -> dict[str, list[Any]]:
+    """Return the values of each column as Python's own, None for null."""
+    if hasattr(frame, "isna"):  # pandas
+        return {str(name): _of_pandas(column) for name, column in frame.items()}
+    if hasattr(frame, "schema") and hasattr(frame, "get_column"):  # polars
+        return {name: frame.get_column(name).to_list() for name in frame.columns}
+    return {name: frame.column(place).to_pylist() for place, name in enumerate(frame.schema.names)}
+
+
+def _of_pandas(column: Any) -> list[Any]:
+    missing = column.isna().tolist()
+    return [None if gone else _native(v) for gone, v in zip(missing, column.tolist())]
+
+
+def _native(value: Any) -> Any:
+    """Return a value without numpy, which pandas holds lists in, and without NaN for null."""
+    if hasattr(value, "tolist"):
+        return _native(value.tolist())
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _native(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_native(inner) for inner in value]
+    return value
+
+
+class _UnfitError(ValueError):
+    """A value is of no use for its column."""
+
+
+def _item(
+    model: type[ModelT], forms: Mapping[str, Form], values: dict[str, Any], number: int
+) -> ModelT:
+    given: dict[str, Any] = {}
+    shapes = {shape.name: shape for shape in fields_of(model)}
+    for name, value in values.items():
+        taken = _with_problem(model, name, forms[name], value, number)
+        if taken is not None or _admits_none(model, name):
+            given[shapes[name].input_key] = taken
+    try:
+        return model.model_validate(given, strict=False)
+    except pydantic.ValidationError as error:
+        names = {shape.input_key: shape.name for shape in shapes.values()}
+        problems = [
+            (tuple(names.get(str(step), step) for step in p["loc"][:1]) + p["loc"][1:], p["msg"])
+            for p in clean_errors(error)
+        ]
+        raise _refusal(number, problems) from error
+
+
+def _with_problem(model: type[BaseModel], name: str, form: Form, value: Any, number: int) -> Any:
+    try:
+        return None if value is None else _taken(model.model_fields[name].annotation, form, value)
+    except _UnfitError as error:
+        raise _refusal(number, [((name,), str(error))]) from error
+
+
+def _refusal(number: int, problems: list[tuple[tuple[Any, ...], str]]) -> ValidationError:
+    told = "; ".join(f"column {'.'.join(map(str, place))!r}: {text}" for place, text in problems)
+    return ValidationError(
+        f"Row {number}, {told}. Nothing was written.",
+        errors=[{"loc": (number, *place), "msg": m, "type": "row"} for place, m in problems],
+    )
+
+
+def _admits_none(model: type[BaseModel], name: str) -> bool:
+    annotation = model.model_fields[name].annotation
+    return any(member in (type(None), Any, object) for member in union_members(annotation))
+
+
+def _taken(annotation: Any, form: Form, value: Any) -> Any:
+    """Return a value of a column as the model takes it."""
+    if form.is_json:
+        return _from_json(value) if isinstance(value, str) else value
+    if hasattr(value, "to_pydatetime"):
+        if value.nanosecond:
+            raise _UnfitError("it has nanoseconds, and microseconds are stored")
+        return value.to_pydatetime()
+    peeled = peel(annotation)
+    member: Any = None if peeled is None else peeled.member
+    args = typing.get_args(member)
+    if is_model(member) and isinstance(value, dict):
+        return _struct(member, form, value)
+    if origin(member) in MAPS and len(args) > 1 and not isinstance(value, Mapping):
+        return dict(map(_pair, value))
+    if origin(member) in (*LISTS, *SETS) and form.parts and isinstance(value, list):
+        inner = form.parts["item"]
+        return [None if v is None else _taken(args[0], inner, v) for v in value]
+    return value
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise _UnfitError("it is no JSON text, which this column holds") from error
+
+
+def _struct(model: type[BaseModel], form: Form, value: dict[str, Any]) -> dict[str, Any]:
+    keys = {shape.name: shape.input_key for shape in fields_of(model)}
+    given = {}
+    for name, content in value.items():
+        inner = content
+        if inner is not None and name in form.parts:
+            inner = _taken(model.model_fields[name].annotation, form.parts[name], inner)
+        if inner is not None or name not in keys or _admits_none(model, name):
+            given[keys.get(name, name)] = inner
+    return given
+
+
+def _pair(entry: Any) -> tuple[Any, Any]:
+    """Return an entry of a map: polars has no maps, but lists of structs."""
+    return (entry["key"], entry["value"]) if isinstance(entry, dict) else tuple(entry)
