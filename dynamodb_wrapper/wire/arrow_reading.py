@@ -130,6 +130,7 @@ class ArrowReader(Generic[ModelT]):
         )
 
     def _compiled(self, reply: Reply, body: bytes) -> Found[ArrowPage]:
+        body.decode()  # Arrow takes texts that are no UTF-8
         table = pj.read_json(
             pa.BufferReader(body),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + _MARGIN_BYTES),
@@ -154,7 +155,6 @@ class ArrowReader(Generic[ModelT]):
         batch = pa.RecordBatch.from_arrays(
             [arrays[name] for name in self.schema.names], schema=self.schema
         )
-        batch.validate(full=True)
         self.counts.add(batch.num_rows, 0)
         key = _stored_key(last_key[0].as_py())
         return Found([ArrowPage(batch)], None, key, capacity[0].as_py(), count)

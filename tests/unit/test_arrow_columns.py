@@ -269,8 +269,9 @@ def test_a_body_that_is_no_reply_is_an_error_of_ours(body: bytes) -> None:
         reader().page(Reply(body))
 
 
-def test_text_that_is_not_utf8_is_an_error_of_ours() -> None:
-    body = body_of([WIDE_CODEC.encode(a_wide(text="mark"))]).replace(b"mark", b"m\xffrk")
+@pytest.mark.parametrize("wrong", [b"m\xffrk", b"m\\ud800rk", b"m\xed\xa0\x80rk"])
+def test_text_that_is_not_utf8_is_an_error_of_ours(wrong: bytes) -> None:
+    body = body_of([WIDE_CODEC.encode(a_wide(text="mark"))]).replace(b"mark", wrong)
     with pytest.raises(ServiceError):
         reader().page(Reply(body))
 
