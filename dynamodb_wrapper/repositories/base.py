@@ -15,7 +15,7 @@ from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.wire.batch_writes import Write, batch_write
 from dynamodb_wrapper.wire.decoding import stored_items
-from dynamodb_wrapper.wire.flow import WORKERS, Flow, Progress, RateLimiter, limiter_of
+from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.paging import raw_pages
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         self,
         items: Iterable[ModelT] | Frame,
         *,
-        workers: int = WORKERS,
+        workers: int | None = None,
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
@@ -69,7 +69,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         Args:
             items: Models, or a table.
-            workers: Requests under way at once, at most 256.
+            workers: Requests under way at once, at most 256; by itself one where there are few of
+                them, else four.
             rate: Write units per second, on average over seconds.
             on_progress: Called with a `Progress` after each request, in this thread.
 
@@ -100,7 +101,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         self,
         keys: Iterable[Any],
         *,
-        workers: int = WORKERS,
+        workers: int | None = None,
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:

@@ -20,7 +20,7 @@ from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import plain
-from dynamodb_wrapper.wire.flow import WORKERS, Flow, Progress, RateLimiter, limiter_of
+from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
@@ -151,7 +151,7 @@ class ItemRepository(Generic[ModelT]):
         keys: Iterable[Any],
         *,
         consistent: bool = False,
-        workers: int = WORKERS,
+        workers: int | None = None,
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> list[ModelT | None]:
@@ -162,7 +162,8 @@ class ItemRepository(Generic[ModelT]):
         Args:
             keys: Keys, or models.
             consistent: Reads the newest state.
-            workers: Requests under way at once, at most 256.
+            workers: Requests under way at once, at most 256; by itself one where there are few of
+                them, else four.
             rate: Read units per second, on average over seconds; none is lost.
             on_progress: Called with a `Progress` after each reply, in this thread.
         """

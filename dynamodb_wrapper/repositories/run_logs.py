@@ -192,7 +192,7 @@ class PipelineRunLogsRepository(RunControl):
         self,
         items: Iterable[PipelineRunLog] | Frame,
         *,
-        workers: int = 1,
+        workers: int | None = None,
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
@@ -214,7 +214,7 @@ class PipelineRunLogsRepository(RunControl):
         self,
         keys: Iterable[Any],
         *,
-        workers: int = 1,
+        workers: int | None = None,
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:

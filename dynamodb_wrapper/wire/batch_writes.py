@@ -57,17 +57,18 @@ class Chunk:
         number: Its place among the chunks.
         given: All writes it stands for, in their order.
         left: The last write of each key that DynamoDB has not accepted.
+        keys: The `identity` of each key.
         used: What it consumed.
     """
 
     number: int
     given: list[Write]
     left: list[Write]
+    keys: frozenset[Any]
     used: Consumed = field(default_factory=Consumed)
 
     def __post_init__(self) -> None:
         self.wanted = len(self.left)
-        self.keys = frozenset(identity(write.key) for write in self.left)
 
     @property
     def written(self) -> int:
@@ -100,7 +101,8 @@ def batch_write(
     stopped: list[Chunk] = []
     problem: Exception | None = None
     work = partial(_write_chunk, caller, flow)
-    for done in side_by_side(work, source, flow.workers, apart=_have_a_common_key):
+    workers = flow.workers_for(-(-len(writes) // MAX_WRITES) if isinstance(writes, list) else None)
+    for done in side_by_side(work, source, workers, apart=_have_a_common_key):
         chunk = done.part
         if done.error is not None:
             problem = problem or done.error
@@ -229,4 +231,4 @@ class _Source:
         except Exception as problem:  # noqa: BLE001 - raised when what is under way has ended
             self.problem, self._taken = problem, given
             return None
-        return Chunk(number, given, list(last.values())) if given else None
+        return Chunk(number, given, list(last.values()), frozenset(last)) if given else None

@@ -39,8 +39,9 @@ def batch_get(
     flow = flow or Flow()
     distinct = {identity(key): key for key in keys}
     found: dict[Any, T] = {}
-    chunks = _chunks(list(distinct.values()), MAX_GETS)
-    for done in side_by_side(partial(_get_chunk, caller, extra, read, flow), chunks, flow.workers):
+    chunks = list(_chunks(list(distinct.values()), MAX_GETS))
+    work = partial(_get_chunk, caller, extra, read, flow)
+    for done in side_by_side(work, chunks, flow.workers_for(len(chunks))):
         if done.result is None:
             raise done.error or AssertionError(done)
         for part in done.result:

@@ -16,8 +16,10 @@ from dynamodb_wrapper.wire.requests import Consumed
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
 
-WORKERS = 4
+_WORKERS = 4
 """Requests of a batch under way at once, unless somebody asks for another number."""
+_FEW = 4
+"""So many requests are not worth the threads."""
 MAX_WORKERS = 256
 _LEAST_SHARE = 1 / 64
 _RECOVERY_PER_SECOND = 1.1
@@ -111,23 +113,32 @@ class Flow:
     """How the requests of one operation are sent.
 
     Attributes:
-        workers: Requests under way at once, each in a thread of its own when there are several.
+        workers: Requests under way at once, each in a thread of its own when there are several;
+            None leaves it to their number.
         limiter: Holds them back; None lets them go.
         on_progress: Called in the caller's thread after every reply.
     """
 
-    workers: int = 1
+    workers: int | None = None
     limiter: RateLimiter | None = None
     on_progress: Callable[[Progress], object] | None = None
     _so_far: Progress = field(default_factory=Progress, repr=False)
 
     def __post_init__(self) -> None:
+        if self.workers is None:
+            return
         is_number = isinstance(self.workers, int) and not isinstance(self.workers, bool)
         if not is_number or not 1 <= self.workers <= MAX_WORKERS:
             raise ValidationError(
                 f"workers is {self.workers!r}; it is the number of requests under way at once, "
                 f"1 to {MAX_WORKERS}."
             )
+
+    def workers_for(self, requests: int | None) -> int:
+        """Return how many requests of so many are under way at once; None is not known."""
+        if self.workers is not None:
+            return self.workers
+        return 1 if requests is not None and requests <= _FEW else _WORKERS
 
     def wait(self) -> None:
         """Wait until the next request may be sent."""

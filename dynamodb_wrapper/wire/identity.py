@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def identity(key: Item) -> tuple[Any, ...]:
     """Return a key in a form that can be compared and put into a dict."""
-    return tuple(sorted((name, *comparable(value)) for name, value in key.items()))
+    parts = [(name, *comparable(value)) for name, value in key.items()]
+    parts.sort()
+    return tuple(parts)
 
 
 def comparable(value: AttributeValue) -> tuple[str, Any]:

@@ -76,7 +76,7 @@ def parallel_pages(
     caller: Caller, request: dict[str, Any], read: Read[T], flow: Flow
 ) -> Iterator[RawPage[T]]:
     """Scan segments side by side, one request of each under way; pages come as they arrive."""
-    segments = flow.workers
+    segments = flow.workers_for(None)
     pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="dynamodb-wrapper")
     try:
         waiting: dict[Any, dict[str, Any]] = {}
