@@ -41,8 +41,12 @@ class SideMissingError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment all measured processes run in."""
+    """Return the environment all measured processes run in.
+
+    Modules are compiled once, as an installed library's are: this one's come from the sources.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, **_ENVIRONMENT}
 
 

@@ -26,7 +26,10 @@ def create_session(config: DynamoDBConfig, loaders: list[Any], events: Events | 
     if loaders:
         session.register_component("data_loader", loaders[0])
     else:
-        loaders.append(session.get_component("data_loader"))
+        from dynamodb_wrapper.config.service_data import faster
+
+        loaders.append(faster(session.get_component("data_loader")))
+        session.register_component("data_loader", loaders[0])
     if config.aws_access_key_id is not None and config.aws_secret_access_key is not None:
         token = config.aws_session_token
         session.set_credentials(

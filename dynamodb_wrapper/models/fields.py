@@ -60,7 +60,8 @@ def utc_text(moment: datetime) -> str:
     Raises:
         ValueError: The moment has no time zone.
     """
-    return to_utc(moment).isoformat(timespec="microseconds")[:26] + "Z"
+    in_utc = moment if moment.tzinfo is UTC else to_utc(moment)
+    return in_utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def to_utc(moment: datetime) -> datetime:

@@ -81,21 +81,9 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
                 named, and nothing was sent.
         """
         flow = Flow(workers, limiter_of(rate), on_progress)
-        values: dict[int, dict[str, Any]] = {}
-
-        def write_of(made: tuple[ModelT, Any]) -> Write:
-            item, write = made
-            batched = Write(write.key, write.request["Item"], item, write.size_bytes)
-            values[id(batched)] = write.values
-            return batched
-
-        def note(written: list[Write]) -> None:
-            for write in written:
-                refreshed(write.given, values.pop(id(write)))
-
         made = made_of(items, self.table.model, self._put_write)
-        writes = _all_or_lazily(map(write_of, made), items)
-        return batch_write(self._caller, writes, flow, note)
+        puts = (Write(w.key, w.written, item, w.size_bytes, w.values) for item, w in made)
+        return batch_write(self._caller, _all_or_lazily(puts, items), flow, _refresh)
 
     def delete_many(
         self,
@@ -331,6 +319,12 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     ) -> Results[Any]:
         plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
+
+
+def _refresh(written: list[Write]) -> None:
+    for write in written:
+        if write.values:
+            refreshed(write.given, write.values)
 
 
 def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:

@@ -147,22 +147,30 @@ class ItemRequests(Generic[ModelT]):
     def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return a PutItem that replaces."""
         self.check_model(item)
-        version = max(self._next_version(item) or 0, first_version())
+        version = self._next_version(item)
+        if version is not None:
+            version = max(version, first_version())
         values = self._stamps.values(item, version=version)
         if isinstance(item, Document) and item.created_at is not None:
             values.update(_counted(item))
+        if condition is None:
+            return self._put(item, values)
         expressions = Expressions(self.table)
-        text = None if condition is None else expressions.condition(condition)
-        return self._put(item, values, expressions, text)
+        return self._put(item, values, expressions, expressions.condition(condition))
 
     def _put(
-        self, item: ModelT, values: dict[str, Any], expressions: Expressions, condition: str | None
+        self,
+        item: ModelT,
+        values: dict[str, Any],
+        expressions: Expressions | None = None,
+        condition: str | None = None,
     ) -> Write:
         stored = self.codec.encode(item.model_copy(update=values) if values else item)
         key = {name: stored[name] for name in self.codec.keys.names}
         size = check_size(stored, self.table_name, key)
         request = {"TableName": self.table_name, "Item": stored}
-        request = self._conditional(request, expressions, condition)
+        if expressions is not None:
+            request = self._conditional(request, expressions, condition)
         return Write("put", key, request, values=values, written=stored, size_bytes=size)
 
     def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from dynamodb_wrapper.exceptions import (
     BatchWriteError,
@@ -26,8 +26,7 @@ MAX_WRITES = 25
 MAX_REQUEST_BYTES = 16 * 1024 * 1024 - 64 * 1024
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(NamedTuple):
     """One write of a batch.
 
     Attributes:
@@ -35,12 +34,14 @@ class Write:
         item: The item to put; None deletes.
         given: What the user gave, for `BatchWriteError.unprocessed`.
         size_bytes: Size of the item; 0 for a deletion.
+        values: Field values to refresh what was given with, once it is written.
     """
 
     key: Item
     item: Item | None
     given: Any
     size_bytes: int = 0
+    values: dict[str, Any] | None = None
 
     def as_request(self) -> dict[str, Any]:
         """Return the entry of RequestItems."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic
 
 import pydantic
@@ -37,7 +36,8 @@ class Codec(Generic[ModelT]):
         self.table = table
         self.model = model
         self.keys = Keys(table)
-        own = {d.attribute for d in table.derived}
+        self._derived = table.derived
+        own = {d.attribute for d in self._derived}
         if issubclass(table.model, Document):
             own |= set(_CONSTANTS)
         self.own_names = frozenset(own)
@@ -49,15 +49,12 @@ class Codec(Generic[ModelT]):
         Raises:
             ValidationError: A value cannot be stored; model and field are named.
         """
-        name = type(item).__name__
-        stored: Item = {}
+        stored = self._fields(item)
         if isinstance(item, Document):
-            stored.update(item.unknown_attributes)
-            stored.update(constants(item))
-        stored.update(self._fields(item))
-        for derived in self.table.derived:
+            stored = {**item.unknown_attributes, **constants(item), **stored}
+        for derived in self._derived:
             put_derived(stored, derived, derived.value_of(item))
-        self.keys.check_stored(stored, name)
+        self.keys.check_stored(stored, type(item).__name__)
         return stored
 
     def _fields(self, item: ModelT) -> Item:
@@ -66,8 +63,10 @@ class Codec(Generic[ModelT]):
         """
         write = writer(type(item))
         if write is not None:
-            with suppress(Exception):  # whatever it is, the general way finds it again
+            try:
                 return write(item)
+            except Exception:  # noqa: BLE001 - whatever it is, the general way finds it again
+                pass
         return self.walk(item)
 
     def walk(self, item: ModelT) -> Item:

@@ -46,7 +46,8 @@ _CHECKS = frozenset(
 
 _WHOLE_LIMIT = 10**38
 _PLAIN_DECIMAL = re.compile(r"-?(?=\d)0*\d{0,19}(\.\d{1,18})?", re.ASCII)
-_LEAST, _MOST = 1e-130, 9.9e125
+_LEAST, _MOST = 1e-4, 1e16
+"""Floats between these have no exponent in their repr."""
 
 
 class UnexpectedError(Exception):
@@ -70,21 +71,43 @@ def writer(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
     if issubclass(model, RootModel) or _serializes_itself(model):
         return None
     fields = tuple(_fields(model))
+    scope: dict[str, Any] = {f"write_{place}": field.write for place, field in enumerate(fields)}
+    scope.update(model=model, UnexpectedError=UnexpectedError, limit=_WHOLE_LIMIT)
+    exec("\n".join(_lines(fields)), scope)
+    written: Callable[[BaseModel], Item] = scope["write"]
+    return written
 
-    def write(item: BaseModel) -> Item:
-        if type(item) is not model or item.__pydantic_extra__:
-            raise UnexpectedError
-        values, stored = item.__dict__, {}
-        for name, attribute, write_value, omits_none, is_set in fields:
-            value = values[name]
-            if value is None:
-                if not omits_none:
-                    stored[attribute] = {"NULL": True}
-            elif value or not (is_set and type(value) in (set, frozenset)):
-                stored[attribute] = write_value(value)
-        return stored
 
-    return write
+def _lines(fields: tuple[_Field, ...]) -> typing.Iterator[str]:
+    """Yield the lines of a function that writes all fields: calls would cost more than the work."""
+    yield "def write(item):"
+    yield "    if type(item) is not model or item.__pydantic_extra__: raise UnexpectedError"
+    yield "    values = item.__dict__"
+    yield "    stored = {"
+    for place, field in enumerate(fields):
+        if not (field.omits_none or field.is_set):
+            value = _written(field, place, f"(value := values[{field.name!r}])")
+            yield f"        {field.attribute!r}: {value},"
+    yield "    }"
+    for place, field in enumerate(fields):
+        if field.omits_none or field.is_set:
+            is_said = "value or type(value) not in (set, frozenset)"
+            yield f"    value = values[{field.name!r}]"
+            yield f"    if {is_said if field.is_set else 'value is not None'}:"
+            yield f"        stored[{field.attribute!r}] = {_written(field, place, 'value')}"
+    yield "    return stored"
+
+
+def _written(field: _Field, place: int, value: str) -> str:
+    """Return the expression of an attribute value; a write that is known stands in it."""
+    write = field.write
+    if field.omits_none and isinstance(write, partial) and write.func is _optional:
+        write = write.args[0]
+    in_place = _IN_PLACE.get(write)
+    if in_place is None:
+        return f"write_{place}({value})"
+    condition, attribute_value = in_place
+    return f"{attribute_value} if type({value}) is {condition} else write_{place}(value)"
 
 
 def _fields(model: type[BaseModel]) -> typing.Iterator[_Field]:
@@ -169,9 +192,9 @@ def _whole(value: Any) -> AttributeValue:
 
 
 def _float(value: Any) -> AttributeValue:
-    if type(value) is not float or not _LEAST < abs(value) < _MOST:
-        return {"N": number_text(value, "")} if type(value) in (int, float) else _refuse(value)
-    return {"N": repr(value).upper()}
+    if type(value) is float and _LEAST <= abs(value) < _MOST:
+        return {"N": repr(value)}
+    return {"N": number_text(value, "")} if type(value) in (int, float) else _refuse(value)
 
 
 def _decimal(value: Any) -> AttributeValue:
@@ -225,6 +248,12 @@ _SCALARS: dict[Any, Write] = {
     time: partial(_iso, time),
     UUID: _uuid,
 }
+_IN_PLACE: dict[Any, tuple[str, str]] = {
+    _text: ("str and value.isascii()", "{'S': value}"),
+    _whole: ("int and -limit < value < limit", "{'N': str(value)}"),
+    _boolean: ("bool", "{'BOOL': value}"),
+}
+"""What a value must be, and what is written then, as expressions."""
 _SET_TAGS: dict[Any, str] = {str: "S", int: "N", float: "N", Decimal: "N", bytes: "B", UUID: "S"}
 
 

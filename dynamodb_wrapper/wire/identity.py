@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def identity(key: Item) -> tuple[Any, ...]:
     """Return a key in a form that can be compared and put into a dict."""
-    parts = [(name, *comparable(value)) for name, value in key.items()]
+    parts = []
+    for name, value in key.items():
+        ((tag, content),) = value.items()
+        parts.append((name, tag, Decimal(content) if tag == "N" else content))
     parts.sort()
     return tuple(parts)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import AttributeValue, Item
 
 _PARTITION_KEY_BYTES, _SORT_KEY_BYTES = 2048, 1024
+_BYTES_OF_CHARACTER = 4  # at most, in UTF-8
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class KeyPart:
         Raises:
             ValidationError: Missing, empty, too long, or of another type than declared.
         """
+        if value is not None:
+            content = value.get(self.tag)
+            if content and len(content) * _BYTES_OF_CHARACTER <= self.limit_bytes:
+                return value
+        return self._check_closely(value)
+
+    def _check_closely(self, value: AttributeValue | None) -> AttributeValue:
         where = f"Table {self.table!r}: the key {self.attribute!r}"
         if value is None or "NULL" in value:
             raise ValidationError(f"{where} is missing; every item needs one.")
