@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.runs import Run
 
 PIPELINES = 500
 HOURS_APART = 0.02
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with LocalDynamoDB() as local:
         create_tables(local.config)
         begun = time.monotonic()
-        load_history(local.config, NOW, range(wanted.runs), live=LIVE)
+        live = load_history(local.config, NOW, range(wanted.runs), live=LIVE)
         print(
             f"{wanted.runs:,} runs of {PIPELINES} pipelines on {local.engine}, loaded in "
             f"{time.monotonic() - begun:.0f} s.\n"
@@ -73,11 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 ask(runs)
                 milliseconds = 1000 * (time.perf_counter() - begun)
             print(f"{name:<34}{used.read_units:>12}{documented:>12}{milliseconds:>14.1f}")
+        for run in live:
+            run.finish()
     return 0
 
 
-def load_history(config: DynamoDBConfig, now: datetime, numbers: Iterable[int], live: int) -> None:
+def load_history(
+    config: DynamoDBConfig, now: datetime, numbers: Iterable[int], live: int
+) -> list[Run]:
     """Store runs of 500 pipelines, each a little older than the one before; every tenth failed.
+
+    Returns those that are still going on, to be finished.
 
     Args:
         config: Where.
@@ -92,10 +99,13 @@ def load_history(config: DynamoDBConfig, now: datetime, numbers: Iterable[int], 
         left: Any = {table: puts[begin : begin + _PER_REQUEST]}
         while left:
             left = client.batch_write_item(RequestItems=left)["UnprocessedItems"]
+    started = []
     for number in range(live):
         _pipeline(config, f"live-{number}")
         run = contextvars.Context().run(RunTracker(config).start, f"live-{number}")
         run.heartbeat.stop()
+        started.append(run)
+    return started
 
 
 def _template(config: DynamoDBConfig) -> dict[str, Any]:

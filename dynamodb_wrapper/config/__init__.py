@@ -3,7 +3,14 @@
 from dynamodb_wrapper.config.bodies import DATA_OPERATIONS, RawResponse, raw_reply
 from dynamodb_wrapper.config.clients import Connection, client_for, close_clients
 from dynamodb_wrapper.config.environment import VARIABLES, Variable
-from dynamodb_wrapper.config.json_bodies import read_body, unreadable, with_bytes, write_body
+from dynamodb_wrapper.config.json_bodies import (
+    Encoded,
+    plain_request,
+    read_body,
+    unreadable,
+    with_bytes,
+    write_body,
+)
 from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 __all__ = [
@@ -11,10 +18,12 @@ __all__ = [
     "VARIABLES",
     "Connection",
     "DynamoDBConfig",
+    "Encoded",
     "RawResponse",
     "Variable",
     "client_for",
     "close_clients",
+    "plain_request",
     "raw_reply",
     "read_body",
     "unreadable",

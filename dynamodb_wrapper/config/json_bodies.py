@@ -7,31 +7,66 @@ base64.
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
 
 from dynamodb_wrapper.exceptions import ServiceError, ValidationError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _BINARY = (b'"B"', b'"BS"')
 _IS_UNBOUNDED = tuple(map(int, orjson.__version__.split(".")[:3])) < (3, 9, 15)
 """Whether orjson ends the process over a body that nests a million levels; msgspec refuses it."""
 
 
-def write_body(request: dict[str, Any]) -> bytes:
+class Encoded:
+    """A part of a request that is JSON already.
+
+    Attributes:
+        body: The JSON.
+    """
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
+def plain_request(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a request as boto3 takes it: without items that are JSON already."""
+    tables = request.get("RequestItems")
+    if not tables:
+        return request
+    plain = {
+        name: [_plain_write(asked) for asked in writes] if isinstance(writes, list) else writes
+        for name, writes in tables.items()
+    }
+    return {**request, "RequestItems": plain}
+
+
+def _plain_write(asked: dict[str, Any]) -> dict[str, Any]:
+    item = asked.get("PutRequest", {}).get("Item")
+    return {"PutRequest": {"Item": read_body(item.body)}} if isinstance(item, Encoded) else asked
+
+
+def write_body(request: Mapping[str, Any]) -> bytes:
     """Return a request as DynamoDB takes it.
 
     Raises:
         ValidationError: A text holds a lone surrogate.
     """
     try:
-        return orjson.dumps(request, default=_as_base64)
+        return orjson.dumps(request, default=_written)
     except orjson.JSONEncodeError as error:
         raise ValidationError(f"The request cannot be sent: {error}.") from error
 
 
-def _as_base64(value: Any) -> str:
+def _written(value: Any) -> Any:
+    if isinstance(value, Encoded):
+        return orjson.Fragment(value.body)
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode("ascii")
     raise TypeError(f"it holds a {type(value).__name__}")

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Callable, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import orjson
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WrapValidator
 
 from dynamodb_wrapper.redaction import find_secrets
@@ -61,6 +62,8 @@ def utc_text(moment: datetime) -> str:
         ValueError: The moment has no time zone.
     """
     in_utc = moment if moment.tzinfo is UTC else to_utc(moment)
+    if in_utc.microsecond and type(in_utc) is datetime:  # several times as fast, without zeros
+        return orjson.dumps(in_utc, option=orjson.OPT_UTC_Z)[1:-1].decode()
     return in_utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from dynamodb_wrapper.config import Encoded
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table
 from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps, first_version
-from dynamodb_wrapper.wire.attributes import Item, check_size
+from dynamodb_wrapper.wire.attributes import Item, item_body
 from dynamodb_wrapper.wire.codec import Codec, plain
 from dynamodb_wrapper.wire.decoding import ItemReader
 from dynamodb_wrapper.wire.expressions import Expressions
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
+
+_NOTHING = Encoded(b"")
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Write:
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
-        size_bytes: What the size of a whole item does not exceed.
+        body: That item as JSON; empty for partial updates.
     """
 
     verb: str
@@ -51,7 +54,7 @@ class Write:
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
-    size_bytes: int = 0
+    body: Encoded = _NOTHING
 
     @property
     def plain_key(self) -> dict[str, Any]:
@@ -167,11 +170,11 @@ class ItemRequests(Generic[ModelT]):
     ) -> Write:
         stored = self.codec.encode(item.model_copy(update=values) if values else item)
         key = {name: stored[name] for name in self.codec.keys.names}
-        size = check_size(stored, self.table_name, key)
+        body = item_body(stored, self.table_name, key)
         request = {"TableName": self.table_name, "Item": stored}
         if expressions is not None:
             request = self._conditional(request, expressions, condition)
-        return Write("put", key, request, values=values, written=stored, size_bytes=size)
+        return Write("put", key, request, values=values, written=stored, body=body)
 
     def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return an UpdateItem of every field of a model, guarded by its version.
@@ -185,7 +188,7 @@ class ItemRequests(Generic[ModelT]):
         changed = item.model_copy(update=values)
         stored = self.codec.encode(changed)
         key = self.key(item)
-        check_size(stored, self.table_name, key)
+        item_body(stored, self.table_name, key)
         expressions = Expressions(self.table)
         update = Update(expressions)
         left_alone = {*key, *self._managed()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
@@ -21,7 +22,6 @@ from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_befor
 from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
-from dynamodb_wrapper.wire.identity import identity
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
@@ -171,9 +171,11 @@ class ItemRepository(Generic[ModelT]):
         stored_keys = [self._requests.key(key) for key in keys]
         extra = {"ConsistentRead": True} if consistent else {}
         read = self._requests.reader.batch
-        own = [key for key in stored_keys if self._is_own(key)]
-        found = batches.batch_get(self._caller, own, extra, read, flow)
-        return [found.get(identity(key)) for key in stored_keys]
+        are_own = [self._is_own(key) for key in stored_keys]
+        own = itertools.compress(stored_keys, are_own)
+        found = batches.batch_get(self._caller, list(own), extra, read, flow)
+        in_order = iter(found)
+        return [next(in_order) if is_own else None for is_own in are_own]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""

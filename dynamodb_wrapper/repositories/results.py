@@ -15,7 +15,7 @@ from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
 from dynamodb_wrapper.wire.batches import batch_get
 from dynamodb_wrapper.wire.decoding import Batch, Found, ItemReader, stored_batch, stored_items
 from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter
-from dynamodb_wrapper.wire.identity import identity, key_in
+from dynamodb_wrapper.wire.identity import key_in
 from dynamodb_wrapper.wire.paging import (
     RawPage,
     fingerprint,
@@ -284,8 +284,8 @@ class Results(Generic[ModelT]):
         with self._caller.consumed() as meter:
             found = batch_get(self._caller, keys, extra, read)
         used.add(meter)
-        known = [(n, key) for n, key in enumerate(map(identity, keys)) if key in found]
-        return [found[key] for _, key in known], [number for number, _ in known]
+        there = [(item, number) for number, item in enumerate(found) if item is not None]
+        return [item for item, _ in there], [number for _, number in there]
 
     def _key_of(self, entry: Item) -> Item:
         index = self._plan.request.get("IndexName")

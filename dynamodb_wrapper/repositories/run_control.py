@@ -25,7 +25,6 @@ from dynamodb_wrapper.repositories.run_starts import RunStarts
 from dynamodb_wrapper.repositories.run_transactions import Builder
 from dynamodb_wrapper.wire.batches import batch_get
 from dynamodb_wrapper.wire.decoding import stored_batch
-from dynamodb_wrapper.wire.identity import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,7 +180,7 @@ class RunControl(RunHistory):
         keys = [slot_key(pipeline_id, key) for key in run_keys]
         read = partial(stored_batch, ["run_id"])
         found = batch_get(self._caller, keys, {"ConsistentRead": True}, read)
-        return [read_slot(found.get(identity(key))) for key in keys]
+        return [read_slot(item) for item in found]
 
     def watermark(self, pipeline_id: str, name: str) -> Cursor:
         """Return a watermark of a pipeline; version 0 where there is none.

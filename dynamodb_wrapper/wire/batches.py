@@ -30,14 +30,15 @@ def batch_get(
     extra: dict[str, Any],
     read: Callable[[Reply, str], Batch[T]],
     flow: Flow | None = None,
-) -> dict[Any, T]:
-    """Return what was found, by the `identity` of its key.
+) -> list[T | None]:
+    """Return what was found in the order of the keys, None where there was nothing.
 
     Raises:
         ThrottledError: DynamoDB left keys unprocessed until the time was used up.
     """
     flow = flow or Flow()
-    distinct = {identity(key): key for key in keys}
+    names = [identity(key) for key in keys]
+    distinct = dict(zip(names, keys))
     found: dict[Any, T] = {}
     chunks = list(_chunks(list(distinct.values()), MAX_GETS))
     work = partial(_get_chunk, caller, extra, read, flow)
@@ -47,7 +48,7 @@ def batch_get(
         for part in done.result:
             found.update(part.by_key)
             flow.advance(len(part.by_key), part.size_bytes, part.used)
-    return found
+    return [found.get(name) for name in names]
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def writer(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
     fields = tuple(_fields(model))
     scope: dict[str, Any] = {f"write_{place}": field.write for place, field in enumerate(fields)}
     scope.update(model=model, UnexpectedError=UnexpectedError, limit=_WHOLE_LIMIT)
-    exec("\n".join(_lines(fields)), scope)
+    exec(compile("\n".join(_lines(fields)), f"<writer of {model.__name__}>", "exec"), scope)
     written: Callable[[BaseModel], Item] = scope["write"]
     return written
 

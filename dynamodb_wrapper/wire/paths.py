@@ -272,6 +272,8 @@ def encode_operand(target: Target, value: Any) -> AttributeValue:
     if target.field is None or value is None:
         return encode_value(value, target.label)
     annotation = _annotation_at(target)
+    if annotation is str and type(value) is str and value.isascii():
+        return {"S": value}  # as the long way would; most keys are
     try:
         taken = _adapter(annotation).validate_python(value)
     except pydantic.ValidationError:

@@ -13,6 +13,7 @@ import pytest
 from boto3.dynamodb.types import Binary
 from pydantic import BaseModel, Field
 
+from dynamodb_wrapper.config import client_for
 from dynamodb_wrapper.models import (
     PIPELINE_CONFIG,
     PIPELINE_RUN_LOGS,
@@ -168,6 +169,59 @@ def test_what_we_write_boto3_reads_and_we_read_again(
     every.put(item)
     assert plain_table.get_item(Key={"id": customer})["Item"] == {"id": customer, field: theirs}
     assert every.get(customer) == item
+
+
+@pytest.mark.parametrize("way", ["auto", "boto3", "a handler", "a client of the user's"])
+def test_a_batch_stores_what_single_writes_store_whatever_way_it_goes(
+    every: BaseDynamoRepository[Every], customer: str, way: str
+) -> None:
+    transport = way if way in ("auto", "boto3") else "auto"
+    config = every.config.model_copy(update={"transport": transport, "actor": f"{way} {customer}"})
+    client = boto3_client(config) if way == "a client of the user's" else None
+    repository = BaseDynamoRepository(config, every.table, client=client)
+    seen: list[Any] = []
+    if way == "a handler":
+        event = "provide-client-params.dynamodb.BatchWriteItem"
+        client_for(config).meta.events.register(
+            event, lambda params, **_: seen.append(dict(params))
+        )
+    values = [{field: ours} for field, ours, _ in map(_content, VALUES)]
+    items = [Every.model_validate({"id": f"{customer}-{n}", **v}) for n, v in enumerate(values)]
+    assert repository.put_many(items) == len(items)
+    batched = stored_by(every, customer)
+    for item in items:
+        every.put(item)
+    assert batched == stored_by(every, customer)
+    assert len(batched) == len(items)
+    if way == "a handler":
+        requests = [r for params in seen for r in params["RequestItems"][every.table_name]]
+        told = {r["PutRequest"]["Item"]["id"]["S"]: r["PutRequest"]["Item"] for r in requests}
+        assert told.keys() == batched.keys()
+        binary = [item["data"] for item in told.values() if "data" in item]
+        assert binary
+        assert all(isinstance(value["B"], bytes) for value in binary)
+
+
+def stored_by(every: BaseDynamoRepository[Every], customer: str) -> dict[str, Any]:
+    """Return all items of a test as they are stored."""
+    scan = boto3_client(every.config).get_paginator("scan")
+    pages = scan.paginate(TableName=every.table_name)
+    found = {item["id"]["S"]: item for page in pages for item in page["Items"]}
+    return {key: item for key, item in found.items() if key.startswith(f"{customer}-")}
+
+
+def boto3_client(config: DynamoDBConfig) -> Any:
+    return boto3.client(
+        "dynamodb",
+        region_name=config.region_name,
+        endpoint_url=config.endpoint_url,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+
+
+def _content(case: Any) -> Any:
+    return getattr(case, "values", case)
 
 
 @pytest.mark.parametrize(("field", "ours", "theirs"), VALUES)

@@ -37,10 +37,13 @@ def costs(local_engine: Engine) -> tuple[dict[str, float], dict[str, float]]:
     local_engine.require(Capability.EXACT_CAPACITY)
     config = isolated(local_engine.config)
     create_tables(config)
-    load_history(config, NOW, range(RUNS // 10), live=LIVE)
+    live = load_history(config, NOW, range(RUNS // 10), live=LIVE)
     small = cost_of(config)
     load_history(config, NOW, range(RUNS // 10, RUNS), live=0)
-    return small, cost_of(config)
+    large = cost_of(config)
+    for run in live:
+        run.finish()
+    return small, large
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -63,12 +66,14 @@ def test_no_question_costs_more_when_the_history_is_ten_times_as_long(
 def test_the_answers_are_right(local_engine: Engine) -> None:
     config = isolated(local_engine.config)
     create_tables(config)
-    load_history(config, NOW, range(3 * PIPELINES), live=2)
+    live = load_history(config, NOW, range(3 * PIPELINES), live=2)
     runs = PipelineRunLogsRepository(config)
     found = runs.get_runs_by_pipeline("p-7")
     assert [run.run_id for run in found] == ["run-0000007", "run-0000507", "run-0001007"]
     assert found[0].start_time == NOW - timedelta(hours=7 * HOURS_APART)
     assert len(runs.get_running_pipelines()) == 2
+    for run in live:
+        run.finish()
     since = NOW - timedelta(hours=24)  # not from now: the history was made a while ago
     failed = {run.run_id for run in runs.get_runs_by_status("failed", since=since, limit=None)}
     assert failed == {f"run-{n:07d}" for n in range(3 * PIPELINES) if n % 10 == 3} & {

@@ -27,7 +27,7 @@ from dynamodb_wrapper.models import (
     UtcDatetime,
 )
 from dynamodb_wrapper.models.tables import PIPELINE_CONFIG
-from dynamodb_wrapper.wire.attributes import check_size, decode_item, encode_value, item_size
+from dynamodb_wrapper.wire.attributes import decode_item, encode_value, item_body, item_size
 from dynamodb_wrapper.wire.codec import Codec
 
 T = TypeVar("T")
@@ -523,14 +523,14 @@ def test_a_sort_key_over_1024_bytes_is_refused() -> None:
 def test_an_item_over_400_kb_is_refused_naming_its_largest_attribute() -> None:
     item = {"id": {"S": "x"}, "blob": {"B": b"x" * 500_000}}
     with pytest.raises(ItemTooLargeError, match="'blob' with 500,000 bytes") as caught:
-        check_size(item, "dev_things", {"id": {"S": "x"}})
+        item_body(item, "dev_things", {"id": {"S": "x"}})
     assert caught.value.size_bytes == item_size(item)
     assert caught.value.key == {"id": "x"}
 
 
 def test_an_item_of_exactly_400_kb_is_accepted() -> None:
     item = {"id": {"S": "x"}, "blob": {"B": b"x" * (400 * 1024 - 7)}}
-    check_size(item, "dev_things", {"id": {"S": "x"}})
+    item_body(item, "dev_things", {"id": {"S": "x"}})
     assert item_size(item) == 400 * 1024
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Optional
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticError
 
@@ -80,6 +83,31 @@ def test_a_moment_beyond_the_calendar_in_utc_is_refused(moment: datetime) -> Non
 def test_utc_text_has_27_characters_and_names_microseconds() -> None:
     assert utc_text(datetime(26, 1, 1, tzinfo=timezone.utc)) == "0026-01-01T00:00:00.000000Z"
     assert utc_text(MOMENT.astimezone(INDIA)) == "2026-03-01T12:30:15.123456Z"
+
+
+class Moment(datetime):
+    """A datetime of a class of its own, as pandas has one."""
+
+
+@given(
+    moment=st.datetimes(
+        datetime(1, 1, 2),
+        datetime(9999, 12, 30),
+        timezones=st.sampled_from([timezone.utc, INDIA, ZoneInfo("Europe/Berlin")]),
+    ),
+    kind=st.sampled_from([datetime, Moment]),
+    is_whole=st.booleans(),
+)
+def test_utc_text_is_the_iso_format_of_the_moment_in_utc(
+    moment: datetime, kind: type[datetime], is_whole: bool
+) -> None:
+    given_moment = kind.combine(moment.date(), moment.timetz())
+    if is_whole:
+        given_moment = given_moment.replace(microsecond=0)
+    text = utc_text(given_moment)
+    expected = given_moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    assert text == expected.replace("+00:00", "Z")
+    assert len(text) == 27
 
 
 def test_to_utc_refuses_a_naive_datetime() -> None:

@@ -19,7 +19,7 @@ from dynamodb_wrapper.config.direct import first_attempt
 from dynamodb_wrapper.config.direct.pool import Pool
 from dynamodb_wrapper.config.direct.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.config.direct.skew import Skew
-from dynamodb_wrapper.config.json_bodies import write_body
+from dynamodb_wrapper.config.json_bodies import plain_request, write_body
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class DirectTransport:
 
     def _by_client(self, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
         with raw_reply():
-            response: dict[str, Any] = getattr(self._client, method)(**request)
+            response: dict[str, Any] = getattr(self._client, method)(**plain_request(request))
         return response
 
     def _after(
