@@ -70,44 +70,98 @@ def writer(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
     """
     if issubclass(model, RootModel) or _serializes_itself(model):
         return None
-    fields = tuple(_fields(model))
-    scope: dict[str, Any] = {f"write_{place}": field.write for place, field in enumerate(fields)}
-    scope.update(model=model, UnexpectedError=UnexpectedError, limit=_WHOLE_LIMIT)
-    exec(compile("\n".join(_lines(fields)), f"<writer of {model.__name__}>", "exec"), scope)
-    written: Callable[[BaseModel], Item] = scope["write"]
-    return written
+    return _Maker(model).make()
 
 
-def _lines(fields: tuple[_Field, ...]) -> typing.Iterator[str]:
-    """Yield the lines of a function that writes all fields: calls would cost more than the work."""
-    yield "def write(item):"
-    yield "    if type(item) is not model or item.__pydantic_extra__: raise UnexpectedError"
-    yield "    values = item.__dict__"
-    yield "    stored = {"
-    for place, field in enumerate(fields):
-        if not (field.omits_none or field.is_set):
-            value = _written(field, place, f"(value := values[{field.name!r}])")
-            yield f"        {field.attribute!r}: {value},"
-    yield "    }"
-    for place, field in enumerate(fields):
-        if field.omits_none or field.is_set:
-            is_said = "value or type(value) not in (set, frozenset)"
-            yield f"    value = values[{field.name!r}]"
-            yield f"    if {is_said if field.is_set else 'value is not None'}:"
-            yield f"        stored[{field.attribute!r}] = {_written(field, place, 'value')}"
-    yield "    return stored"
+class _Maker:
+    """Writes the code for one model: calls for every value would cost more than the work.
+
+    Of names that come from outside nothing but their repr stands in it.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+        self._known: dict[str, Any] = {
+            "model": model,
+            "UnexpectedError": UnexpectedError,
+            "limit": _WHOLE_LIMIT,
+            "are_plain": _are_plain,
+        }
+
+    def make(self) -> Callable[[BaseModel], Item]:
+        code = compile("\n".join(self._lines()), f"<writer of {self._model.__name__}>", "exec")
+        exec(code, self._known)
+        made: Callable[[BaseModel], Item] = self._known["write"]
+        return made
+
+    def _lines(self) -> typing.Iterator[str]:
+        fields = tuple(_fields(self._model))
+        yield "def write(item):"
+        yield "    if type(item) is not model or item.__pydantic_extra__: raise UnexpectedError"
+        yield "    values = item.__dict__"
+        yield "    stored = {"
+        for field in fields:
+            if not (field.omits_none or field.is_set):
+                value = self._written(field.write, "value", f"(value := values[{field.name!r}])")
+                yield f"        {field.attribute!r}: {value},"
+        yield "    }"
+        for field in fields:
+            if field.omits_none or field.is_set:
+                is_said = "value or type(value) not in (set, frozenset)"
+                write = _of_one(field.write) if field.omits_none else field.write
+                yield f"    value = values[{field.name!r}]"
+                yield f"    if {is_said if field.is_set else 'value is not None'}:"
+                yield f"        stored[{field.attribute!r}] = {self._written(write, 'value')}"
+        yield "    return stored"
+
+    def _written(self, write: Write, value: str, first: str | None = None, depth: int = 0) -> str:
+        """Return the expression of an attribute value.
+
+        Args:
+            write: What makes it otherwise.
+            value: The name of the value.
+            first: What stands for the value where it is evaluated first.
+            depth: How many comprehensions it stands in.
+        """
+        first, inner, otherwise = first or value, f"value_{depth}", f"{self._name(write)}({value})"
+        if write in _IN_PLACE:
+            kind, made = (text.format(value=value) for text in _IN_PLACE[write])
+            return f"({made} if type({first}) is {kind} else {otherwise})"
+        what, args = (write.func, write.args) if isinstance(write, partial) else (None, ())
+        if what is _optional:
+            given = self._written(args[0], value, None, depth)
+            return f"({{'NULL': True}} if {first} is None else {given})"
+        if what is _list:
+            each = self._written(args[1], inner, None, depth + 1)
+            listed = f"{{'L': [{each} for {inner} in {value}]}}"
+            return f"({listed} if type({first}) is {args[0].__name__} else {otherwise})"
+        if what is _map:
+            each = self._written(args[0], inner, None, depth + 1)
+            named = f"{{'M': {{key: {each} for key, {inner} in {value}.items()}}}}"
+            return f"({named} if type({first}) is dict and are_plain({value}) else {otherwise})"
+        return f"{self._name(write)}({first})"
+
+    def _name(self, write: Write) -> str:
+        """Return the name a write has in the code."""
+        for name, known in self._known.items():
+            if known is write:
+                return name
+        name = f"write_{len(self._known)}"
+        self._known[name] = write
+        return name
 
 
-def _written(field: _Field, place: int, value: str) -> str:
-    """Return the expression of an attribute value; a write that is known stands in it."""
-    write = field.write
-    if field.omits_none and isinstance(write, partial) and write.func is _optional:
-        write = write.args[0]
-    in_place = _IN_PLACE.get(write)
-    if in_place is None:
-        return f"write_{place}({value})"
-    condition, attribute_value = in_place
-    return f"{attribute_value} if type({value}) is {condition} else write_{place}(value)"
+def _of_one(write: Write) -> Write:
+    """Return what writes a value that is not None."""
+    inner: Write = write
+    if isinstance(write, partial) and write.func is _optional:
+        inner = write.args[0]
+    return inner
+
+
+def _are_plain(names: Any) -> bool:
+    """Tell whether keys of a map are texts that surely can be stored."""
+    return all(type(name) is str and name.isascii() for name in names)
 
 
 def _fields(model: type[BaseModel]) -> typing.Iterator[_Field]:
@@ -249,9 +303,9 @@ _SCALARS: dict[Any, Write] = {
     UUID: _uuid,
 }
 _IN_PLACE: dict[Any, tuple[str, str]] = {
-    _text: ("str and value.isascii()", "{'S': value}"),
-    _whole: ("int and -limit < value < limit", "{'N': str(value)}"),
-    _boolean: ("bool", "{'BOOL': value}"),
+    _text: ("str and {value}.isascii()", "{{'S': {value}}}"),
+    _whole: ("int and -limit < {value} < limit", "{{'N': str({value})}}"),
+    _boolean: ("bool", "{{'BOOL': {value}}}"),
 }
 """What a value must be, and what is written then, as expressions."""
 _SET_TAGS: dict[Any, str] = {str: "S", int: "N", float: "N", Decimal: "N", bytes: "B", UUID: "S"}
