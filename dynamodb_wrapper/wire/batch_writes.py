@@ -115,9 +115,13 @@ def batch_write(
             source.stop()
             stopped.append(chunk)
         written += chunk.written
-        flow.advance(chunk.written, sum(w.size_bytes for w in chunk.given), chunk.used)
         still_left = set(map(id, chunk.left))
         note([write for write in chunk.given if id(write) not in still_left])
+        try:
+            flow.advance(chunk.written, sum(w.size_bytes for w in chunk.given), chunk.used)
+        except Exception as error:  # noqa: BLE001 - the caller's; raised when all under way is noted
+            problem = problem or error
+            source.stop()
     problem = problem or source.problem
     if problem is None:
         return written

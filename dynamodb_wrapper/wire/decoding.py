@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from dynamodb_wrapper.config import read_body, unreadable
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
 from dynamodb_wrapper.models import STORED, ModelT
 from dynamodb_wrapper.wire.bodies import Reply, part_of
-from dynamodb_wrapper.wire.envelopes import RAW_BATCH, RAW_PAGE, decode, envelopes, part, validator
+from dynamodb_wrapper.wire.envelopes import (
+    RAW_BATCH,
+    RAW_PAGE,
+    Envelopes,
+    decode,
+    envelopes,
+    part,
+    validator,
+)
 from dynamodb_wrapper.wire.expiry import has_passed, seconds_now
 from dynamodb_wrapper.wire.forms import is_item
 from dynamodb_wrapper.wire.identity import identity, key_in
@@ -98,6 +106,14 @@ class Batch(Generic[T]):
     capacity: Any
 
 
+class _Made(NamedTuple):
+    """What was made for a model as it is built now."""
+
+    items: Unwrapping
+    envelopes: Envelopes
+    validate: Any
+
+
 class ItemReader(Generic[ModelT]):
     """Reads the models of one table out of replies.
 
@@ -116,14 +132,23 @@ class ItemReader(Generic[ModelT]):
         ttl = codec.table.ttl
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         self.counts = Counts()
-        self._made = None
+        self._made = self._make()
+        self._basis = codec.model.__pydantic_validator__
+
+    def _make(self) -> _Made | None:
+        codec, made = self.codec, None
         if _is_complete(codec.model):
-            self._made = unwrapping(
+            made = unwrapping(
                 codec.model, codec.keeps_unknown, codec.own_names, codec.keys.names, self._ttl
             )
-        if self._made is not None:
-            self._envelopes = envelopes(self._made.struct)
-            self._validate = validator(codec.model)
+        return made and _Made(made, envelopes(made.struct), validator(codec.model))
+
+    def _ready(self) -> _Made | None:
+        """Return the code made for the model; None where only the general walk reads it."""
+        if self.codec.model.__pydantic_validator__ is not self._basis:  # pydantic built it anew
+            self._made = self._make()
+            self._basis = self.codec.model.__pydantic_validator__
+        return self._made
 
     # ---- replies ---------------------------------------------------------------------------------
 
@@ -134,21 +159,23 @@ class ItemReader(Generic[ModelT]):
             IncompatibleItemError: An item does not fit the model.
             ServiceError: It is no reply of DynamoDB's.
         """
-        if reply.body is not None and self._made is not None:
+        made = self._ready()
+        if reply.body is not None and made is not None:
             try:
-                page = self._envelopes.page.decode(reply.body)
-                models, places = self._compiled(self._made, page.Items)
+                page = made.envelopes.page.decode(reply.body)
+                models, places = self._compiled(made, page.Items)
             except Exception:  # noqa: BLE001 - whatever it is, the general walk finds it again
-                return self._mixed(reply.body)
+                return self._mixed(made, reply.body)
             return Found(models, places, page.last_key(), page.ConsumedCapacity, len(page.Items))
         return self._walked(reply.parsed())
 
     def one(self, reply: Reply) -> One[ModelT]:
         """Return what a GetItem found; as `page`."""
-        if reply.body is not None and self._made is not None:
+        made = self._ready()
+        if reply.body is not None and made is not None:
             try:
-                found = self._envelopes.one.decode(reply.body)
-                models, _ = self._compiled(self._made, [] if found.Item is None else [found.Item])
+                found = made.envelopes.one.decode(reply.body)
+                models, _ = self._compiled(made, [] if found.Item is None else [found.Item])
                 return One(models[0] if models else None, found.ConsumedCapacity)
             except Exception:  # noqa: BLE001 - as above
                 pass
@@ -159,16 +186,17 @@ class ItemReader(Generic[ModelT]):
 
     def batch(self, reply: Reply, table_name: str) -> Batch[ModelT]:
         """Return what a BatchGetItem found; as `page`."""
-        if reply.body is not None and self._made is not None:
+        made = self._ready()
+        if reply.body is not None and made is not None:
             try:
-                found = self._envelopes.batch.decode(reply.body)
+                found = made.envelopes.batch.decode(reply.body)
                 items = found.Responses.get(table_name, [])
-                models, places = self._compiled(self._made, items)
+                models, places = self._compiled(made, items)
                 kept = items if places is None else [items[place] for place in places]
-                by_key = dict(zip(map(self._made.key, kept), models))
+                by_key = dict(zip(map(made.items.key, kept), models))
                 return Batch(by_key, part(found.UnprocessedKeys), found.ConsumedCapacity)
             except Exception:  # noqa: BLE001 - as above
-                return self._mixed_batch(reply.body, table_name)
+                return self._mixed_batch(made, reply.body, table_name)
         parsed = reply.parsed()
         by_key = {
             self._identity(item): self._walk(item)
@@ -180,13 +208,11 @@ class ItemReader(Generic[ModelT]):
 
     # ---- items -----------------------------------------------------------------------------------
 
-    def _compiled(
-        self, made: Unwrapping, items: Sequence[Any]
-    ) -> tuple[list[ModelT], list[int] | None]:
+    def _compiled(self, made: _Made, items: Sequence[Any]) -> tuple[list[ModelT], list[int] | None]:
         places = None
         if self._ttl is not None:
             now = seconds_now()
-            places = [n for n, s in enumerate(items) if not has_passed(made.ttl(s), now)]
+            places = [n for n, s in enumerate(items) if not has_passed(made.items.ttl(s), now)]
             if len(places) == len(items):
                 places = None
             else:
@@ -194,29 +220,29 @@ class ItemReader(Generic[ModelT]):
         models: list[ModelT] = []
         for begin in range(0, len(items), _AT_ONCE):
             # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
-            values = made.unwrap(items[begin : begin + _AT_ONCE])
-            models += self._validate(values, strict=False, context=STORED)
+            values = made.items.unwrap(items[begin : begin + _AT_ONCE])
+            models += made.validate(values, strict=False, context=STORED)
         self.counts.add(len(models), 0)
         return models, places
 
-    def _mixed(self, body: bytes) -> Found[ModelT]:
+    def _mixed(self, made: _Made, body: bytes) -> Found[ModelT]:
         """Read a page item by item, each by the general walk that cannot be read otherwise."""
         page = decode(RAW_PAGE, body)
         models: list[ModelT] = []
         places: list[int] = []
         for place, raw in enumerate(page.Items):
-            found = self._single(bytes(raw))
+            found = self._single(made, bytes(raw))
             if found is not None:
                 models.append(found)
                 places.append(place)
         return Found(models, places, page.last_key(), page.ConsumedCapacity, len(page.Items))
 
-    def _mixed_batch(self, body: bytes, table_name: str) -> Batch[ModelT]:
+    def _mixed_batch(self, made: _Made, body: bytes, table_name: str) -> Batch[ModelT]:
         """Read a batch as `_mixed` reads a page."""
         batch = decode(RAW_BATCH, body)
         by_key = {}
         for raw in batch.Responses.get(table_name, []):
-            found = self._single(bytes(raw))
+            found = self._single(made, bytes(raw))
             if found is not None:
                 by_key[self._identity(read_body(bytes(raw)))] = found
         return Batch(by_key, part(batch.UnprocessedKeys), batch.ConsumedCapacity)
@@ -224,11 +250,10 @@ class ItemReader(Generic[ModelT]):
     def _identity(self, item: Item) -> tuple[Any, ...]:
         return identity(key_in(item, self.codec.keys.names))
 
-    def _single(self, raw: bytes) -> ModelT | None:
-        assert self._made is not None  # noqa: S101 - pages are mixed only where some is compiled
+    def _single(self, made: _Made, raw: bytes) -> ModelT | None:
         try:
-            struct = self._envelopes.item.decode(raw)
-            models, _ = self._compiled(self._made, [struct])
+            struct = made.envelopes.item.decode(raw)
+            models, _ = self._compiled(made, [struct])
         except Exception:  # noqa: BLE001 - the general walk finds it again
             item = read_body(raw)
             return None if self._expired(item) else self._walk(item)

@@ -12,7 +12,7 @@ import re
 import typing
 from datetime import date, datetime, time
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.models import utc_text
 from dynamodb_wrapper.wire.attributes import number_text
+from dynamodb_wrapper.wire.builds import per_build
 from dynamodb_wrapper.wire.shapes import (
     LISTS,
     MAPS,
@@ -62,7 +63,7 @@ class _Field(NamedTuple):
     is_set: bool
 
 
-@lru_cache(maxsize=512)
+@per_build
 def writer(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
     """Return what writes the fields of a model; None where only the general way can.
 
@@ -168,7 +169,8 @@ def _fields(model: type[BaseModel]) -> typing.Iterator[_Field]:
     for shape in fields_of(model):
         info = model.model_fields[shape.name]
         write: Write = _refuse
-        if not info.exclude and all(map(_leaves_alone, info.metadata)):
+        is_always_stored = not (info.exclude or getattr(info, "exclude_if", None))
+        if is_always_stored and all(map(_leaves_alone, info.metadata)):
             write = _writer_of(info.annotation)
         yield _Field(shape.name, shape.attribute, write, shape.omits_none, shape.is_set)
 

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from dynamodb_wrapper.config import read_body, unreadable
+from dynamodb_wrapper.wire.builds import per_build
 from dynamodb_wrapper.wire.observers import validates_itself
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def envelopes(struct: Any) -> Envelopes:
     return Envelopes(*map(msgspec.json.Decoder, (page, one, batch, struct)))
 
 
-@lru_cache(maxsize=512)
+@per_build
 def validator(model: type[BaseModel]) -> Any:
     """Return what validates a list of a model's values."""
     if validates_itself(model):

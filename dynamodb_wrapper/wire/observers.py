@@ -6,7 +6,6 @@ that an attribute the model does not know is missing, or in which order attribut
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from dynamodb_wrapper.wire.builds import per_build
 from dynamodb_wrapper.wire.shapes import fields_of, readable_names
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def are_reshaping(markers: Iterable[Any]) -> bool:
     return any(isinstance(m, _RESHAPING) or m is pydantic.Json for m in markers)
 
 
-@lru_cache(maxsize=512)
+@per_build
 def is_watched(model: type[BaseModel]) -> bool:
     """Tell whether code of the user's sees the values of a model as they come."""
     own = model.__pydantic_decorators__
@@ -64,14 +64,14 @@ def is_watched(model: type[BaseModel]) -> bool:
     return validates_itself(model)
 
 
-@lru_cache(maxsize=512)
+@per_build
 def validates_itself(model: type[BaseModel]) -> bool:
     """Tell whether a model has its own way to be validated, which pydantic may not go in a list."""
     users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
     return any(name in vars(cls) for cls in users for name in _OWN_WAYS)
 
 
-@lru_cache(maxsize=512)
+@per_build
 def watched_fields(model: type[BaseModel]) -> frozenset[str]:
     """Return the fields whose validators see values as they come."""
     own = model.__pydantic_decorators__
@@ -80,7 +80,7 @@ def watched_fields(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(model.model_fields if "*" in names else names)
 
 
-@lru_cache(maxsize=512)
+@per_build
 def reshaped_fields(model: type[BaseModel]) -> frozenset[str]:
     """Return the fields whose stored type is for a serializer of the model's to choose."""
     own = model.__pydantic_decorators__
@@ -88,13 +88,13 @@ def reshaped_fields(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(model.model_fields if "*" in names else names)
 
 
-@lru_cache(maxsize=512)
+@per_build
 def looks_at_unknown(model: type[BaseModel]) -> bool:
     """Tell whether attributes that are no fields make a difference to the model."""
     return model.model_config.get("extra") not in (None, "ignore") or is_watched(model)
 
 
-@lru_cache(maxsize=512)
+@per_build
 def lookalikes(model: type[BaseModel]) -> frozenset[str]:
     """Return attributes that are no fields, but that pydantic would take for one."""
     shapes = fields_of(model)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import pydantic
@@ -23,6 +23,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import attribute_name
 from dynamodb_wrapper.wire.attributes import decode_free, decode_value
+from dynamodb_wrapper.wire.builds import per_build
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -65,7 +66,7 @@ class FieldShape:
     needs_none: bool
 
 
-@lru_cache(maxsize=1024)
+@per_build
 def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
     """Return the shapes of a model's fields.
 
@@ -294,7 +295,7 @@ def _model_reader(model: type[BaseModel]) -> Reader:
     return read
 
 
-@lru_cache(maxsize=512)
+@per_build
 def readable_names(model: type[BaseModel]) -> frozenset[str]:
     """Return every attribute name the model can take a value from."""
     names = set()

@@ -10,7 +10,6 @@ nothing is.
 from __future__ import annotations
 
 import typing
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import msgspec
@@ -18,6 +17,7 @@ from msgspec import UNSET
 from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.config import with_bytes
+from dynamodb_wrapper.wire.builds import per_build
 from dynamodb_wrapper.wire.identity import comparable
 from dynamodb_wrapper.wire.observers import (
     are_blind,
@@ -72,7 +72,7 @@ class Unwrapping(NamedTuple):
     key: Callable[[Any], tuple[Any, ...]]
 
 
-@lru_cache(maxsize=512)
+@per_build
 def unwrapping(
     model: type[BaseModel],
     refuses_unknown: bool,

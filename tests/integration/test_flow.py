@@ -159,6 +159,22 @@ class TestWrites:
         assert last.units >= 60
         assert last.bytes > 60 * 20
 
+    @pytest.mark.parametrize("workers", [1, 4])
+    def test_what_was_stored_is_refreshed_though_progress_cannot_be_told(
+        self, orders: Orders, customer: str, workers: int
+    ) -> None:
+        items = numbered(customer, 200)
+
+        def refuse(now: Progress) -> None:
+            raise OSError("the terminal is gone")
+
+        with pytest.raises(OSError, match="the terminal is gone"):
+            orders.put_many(items, workers=workers, on_progress=refuse)
+        stored = {item.order_id: item.version for item in orders.query(customer)}
+        assert 25 <= len(stored) < len(items)
+        assert {i.order_id: i.version for i in items if i.order_id in stored} == stored
+        orders.update(items[0])
+
     def test_writes_keep_to_their_rate(self, orders: Orders, customer: str, clock: Clock) -> None:
         with orders.consumed() as used:
             orders.put_many(numbered(customer, 100), workers=1, rate=limiter(clock, 10))

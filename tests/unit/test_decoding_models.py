@@ -24,13 +24,16 @@ from pydantic import (
     model_validator,
 )
 
+from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.decoding import ItemReader
 from tests.both_ways import (
     KEY,
     assert_compiled,
     assert_equal,
+    body_of,
     codec_of,
     name_of,
+    table_of,
     ways,
 )
 
@@ -377,6 +380,42 @@ def test_a_model_that_is_completed_later_is_read_the_same_both_ways() -> None:
 
     Early.model_rebuild(_types_namespace={"Late": Late, "Optional": Optional})
     assert_equal(Early, {**KEY, "late": {"M": {"x": {"N": "1.5"}}}})
+
+
+def test_a_table_may_be_declared_before_a_class_that_its_model_names() -> None:
+    class Early(BaseModel):
+        id: str
+        late: Later
+
+    table = table_of(Early)
+    reader = ItemReader(codec_of(Early, table))
+
+    class Later(BaseModel):
+        tags: set[str]
+        note: Optional[str]
+        free: dict[str, Any] = Field(default_factory=dict)
+
+    Early.model_rebuild(_types_namespace={"Later": Later})
+    item = {**KEY, "late": {"M": {"free": {"M": {"x": {"N": "1.5"}}}}}}
+    found = assert_equal(Early, item, table).model
+    assert found.late == Later(tags=set(), note=None, free={"x": 1.5})
+    assert type(found.late.free["x"]) is float
+    assert reader.one(Reply(body_of({"Item": item}))).model == found
+    assert reader.counts.compiled == 1
+
+
+def test_a_model_that_is_built_anew_is_read_as_it_is_now() -> None:
+    class Changing(BaseModel):
+        id: str
+        value: int = 1
+
+    codec = codec_of(Changing)
+    reader = ItemReader(codec)
+    reply = Reply(body_of({"Item": KEY}))
+    assert reader.one(reply).model == Changing(id="x", value=1)
+    Changing.model_fields["value"].default = 9
+    Changing.model_rebuild(force=True)
+    assert reader.one(reply).model == codec.decode(KEY) == Changing(id="x", value=9)
 
 
 def test_a_model_that_is_built_when_needed_is_read_by_the_code_made_for_it() -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
+from inspect import signature
 from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
 from uuid import UUID
 
@@ -241,6 +242,16 @@ class Secretive(BaseModel):
     hidden: str = Field(default="h", exclude=True)
 
 
+if "exclude_if" in signature(Field).parameters:  # since pydantic 2.12
+
+    class Sparse(BaseModel):
+        id: str
+        value: int = Field(default=5, exclude_if=lambda value: value == 0)
+
+else:
+    Sparse = Secretive  # type: ignore[misc]
+
+
 class Aliased(BaseModel):
     id: str
     total: int = Field(default=1, alias="grand\"Total'\\n{x}")
@@ -269,6 +280,8 @@ KINDS: list[BaseModel] = [
     Dumped(id="x"),
     Schematic(id="x"),
     Secretive(id="x"),
+    Sparse(id="x", value=0),
+    Sparse(id="x", value=1),
     Aliased(id="x"),
     OpenItem.model_validate({"id": "x", "more": {"a": [1, None]}, "none": None}),
     Node(id="a", children=[Node(id="b", friend=Node(id="c"))]),
@@ -307,6 +320,18 @@ def test_a_model_of_a_subclass_is_written_with_its_own_fields() -> None:
     assert codec.encode(Node(id="a", friend=MoreNode(id="x"))) == codec.walk(
         Node(id="a", friend=MoreNode(id="x"))
     )
+
+
+def test_a_model_that_is_built_anew_is_written_as_it_is_now() -> None:
+    class Changing(BaseModel):
+        id: str
+        value: int = 1
+
+    codec = codec_of(Changing)
+    assert codec.encode(Changing(id="x")) == {"id": {"S": "x"}, "value": {"N": "1"}}
+    Changing.model_fields["value"].exclude = True
+    Changing.model_rebuild(force=True)
+    assert_written_alike(codec, Changing(id="x"))
 
 
 def test_two_threads_may_ask_for_the_writer_of_a_new_model() -> None:
