@@ -16,7 +16,7 @@ from benchmarks.recordings import endless, item_bytes, recordings
 from benchmarks.records import records
 from benchmarks.replay_server import ReplayServer
 from benchmarks.startup import startup_case
-from benchmarks.workers import started
+from benchmarks.workers import RemoteSide, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     tables = records(quick=options.quick)
     with ReplayServer(_served(tables, names, quick=options.quick)) as server, ExitStack() as stack:
-        cases, notes = _ready(server, stack, tables, specs(names), quick=options.quick)
+        cases, sides, notes = _ready(server, stack, tables, specs(names), quick=options.quick)
         repeats = options.repeats or (5 if options.quick else 20)
         rounds = measure(
             cases,
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"JSON of an item: {sizes}")
         print(report.rounds(rounds, repeats, time.monotonic() - begun), end="\n\n")
         _print_lines(report.table(cases))
+        counted = [(side.known.name, side.ways()) for side in sides]
+        _print_lines(["", *(report.ways(name, ways) for name, ways in counted if ways)])
         _print_lines(["", *notes] if notes else [])
         if MEMORY in names:
             grown = growth(server.endpoint_url, _SCAN_SECONDS[options.quick])
@@ -69,7 +71,7 @@ def _ready(
     wanted: Sequence[Spec],
     *,
     quick: bool,
-) -> tuple[list[Case], list[str]]:
+) -> tuple[list[Case], list[RemoteSide], list[str]]:
     """Start the sides that are needed and return the cases, and a line for all left out."""
     of_sides = [spec for spec in wanted if spec.shape is not None]
     names = {name for spec in of_sides for name in spec.sides}
@@ -87,7 +89,7 @@ def _ready(
             notes.append(f"{spec.name} is left out: {LIBRARY} has nothing to measure there.")
     for side in sides:
         side.settle()
-    return cases, notes
+    return cases, sides, notes
 
 
 def _served(

@@ -40,6 +40,12 @@ def table(cases: Sequence[Case]) -> Iterator[str]:
         yield from _rows(case)
 
 
+def ways(name: str, counts: dict[str, int]) -> str:
+    """Return how many items a side has decoded which way."""
+    shown = ", ".join(f"{count:,} {way}" for way, count in counts.items())
+    return f"Items decoded by {name}, by way: {shown}."
+
+
 def memory(growth: Growth) -> str:
     """Return the line about the memory of a long scan."""
     verdict = "ok" if growth.grown < TARGET_BYTES else "NOT REACHED"

@@ -56,6 +56,14 @@ class Worker:
         run_often(side, run, times)
         return time.process_time() - begun
 
+    def ways(self) -> dict[str, int]:
+        """Return how many items were decoded which way, by a side that counts them."""
+        total: dict[str, int] = {}
+        for side in self._sides:
+            for way, count in side.ways().items() if hasattr(side, "ways") else ():
+                total[way] = total.get(way, 0) + count
+        return total
+
     def settle(self) -> None:
         """Keep the collector from walking what stays: botocore's models, the pages."""
         gc.collect()
@@ -74,6 +82,8 @@ def answer(worker: Worker, request: dict[str, Any]) -> Any:
         return worker.read(request["case"])
     if request["do"] == "seconds":
         return worker.seconds(request["case"], request["times"])
+    if request["do"] == "ways":
+        return worker.ways()
     return worker.settle()
 
 

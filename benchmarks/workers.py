@@ -108,6 +108,11 @@ class RemoteSide:
         """Return the processor time of so many runs of the case."""
         return float(self._ask({"do": "seconds", "case": case, "times": times}))
 
+    def ways(self) -> dict[str, int]:
+        """Return how many items the side has decoded which way; empty where it does not count."""
+        found: dict[str, int] = self._ask({"do": "ways"})
+        return found
+
     def settle(self) -> None:
         """Tell that what exists now stays."""
         self._ask({"do": "settle"})

@@ -38,6 +38,14 @@ class ByLibrary:
     def decode(self, body: bytes) -> Orders:
         return self._reader.page(Reply(body)).models
 
+    def ways(self) -> dict[str, int]:
+        """Return how many items were decoded which way."""
+        counts = [self._repository.decoded, self._reader.counts]
+        return {
+            "compiled": sum(count.compiled for count in counts),
+            "walked": sum(count.walked for count in counts),
+        }
+
     def orders(self) -> Orders:
         return [self._model(**record) for record in self._records.first]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.table_admin import Difference
+    from dynamodb_wrapper.wire.decoding import Counts
     from dynamodb_wrapper.wire.requests import Consumed
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -287,6 +288,15 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def consumed(self) -> AbstractContextManager[Consumed]:
         """Return a context manager whose value counts the units this repository uses inside."""
         return self._caller.consumed()
+
+    @property
+    def decoded(self) -> Counts:
+        """How many items this repository has read as models so far, by the way it was done.
+
+        `compiled` counts those read by code made for the model, `walked` those that needed the
+        general walk, which takes several times as long. Columns are not counted.
+        """
+        return self._requests.decoded
 
     # ---- the table -----------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps, first_version
 from dynamodb_wrapper.wire.attributes import Item, item_body
 from dynamodb_wrapper.wire.codec import Codec, plain
-from dynamodb_wrapper.wire.decoding import ItemReader
+from dynamodb_wrapper.wire.decoding import Counts, ItemReader
 from dynamodb_wrapper.wire.expressions import Expressions
 from dynamodb_wrapper.wire.shapes import fields_of
 from dynamodb_wrapper.wire.transactions import Action
@@ -110,6 +110,14 @@ class ItemRequests(Generic[ModelT]):
         if found is None:
             found = self._readers[model] = ItemReader(Codec(self.table, model))
         return found
+
+    @property
+    def decoded(self) -> Counts:
+        """How many items were decoded so far, by the way it was done."""
+        total = Counts()
+        for reader in list(self._readers.values()):
+            total.add(reader.counts.compiled, reader.counts.walked)
+        return total
 
     def get(
         self, key: Any, *, consistent: bool, projection: type[BaseModel] | None = None

@@ -24,6 +24,7 @@ from tests.engines import Capability, Engine, recorded_operations
 from tests.injected import lost_reply
 from tests.samples import (
     NEW_YEAR,
+    ORDERS,
     Address,
     Line,
     Order,
@@ -231,6 +232,17 @@ def test_put_raises_the_version_of_a_model_from_a_faster_clock(
 def test_get_returns_none_where_there_is_no_item(orders: Orders, customer: str) -> None:
     assert orders.get((customer, "o1")) is None
     assert not orders.exists((customer, "o1"))
+
+
+def test_a_repository_counts_which_way_items_were_decoded(orders: Orders, customer: str) -> None:
+    orders = BaseDynamoRepository(orders.config, ORDERS)
+    orders.put_many([order(customer), order(customer, order_id="o2")])
+    key = {"customer_id": {"S": customer}, "order_id": {"S": "odd"}}
+    odd = {**key, "visits": {"S": "5"}}
+    client_of(orders).put_item(TableName=orders.table_name, Item=odd)
+    assert [found.visits for found in orders.query(customer)] == [0, 0, 5]
+    assert orders.get((customer, "o1"), into=OrderSummary) is not None
+    assert (orders.decoded.compiled, orders.decoded.walked) == (3, 1)
 
 
 def test_get_or_raise_names_table_and_key(orders: Orders, customer: str) -> None:
