@@ -238,9 +238,9 @@ def test_a_repository_counts_which_way_items_were_decoded(orders: Orders, custom
     orders = BaseDynamoRepository(orders.config, ORDERS)
     orders.put_many([order(customer), order(customer, order_id="o2")])
     key = {"customer_id": {"S": customer}, "order_id": {"S": "odd"}}
-    odd = {**key, "visits": {"S": "5"}}
+    odd = {**key, "priority": {"S": "5"}}
     client_of(orders).put_item(TableName=orders.table_name, Item=odd)
-    assert [found.visits for found in orders.query(customer)] == [0, 0, 5]
+    assert [found.priority for found in orders.query(customer)] == [None, None, 5]
     assert orders.get((customer, "o1"), into=OrderSummary) is not None
     assert (orders.decoded.compiled, orders.decoded.walked) == (3, 1)
 
