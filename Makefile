@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
@@ -30,9 +31,10 @@ test: install ## Run all tests
 test-oldest: ## Run the tests on Python 3.9 with the oldest dependencies
 	@$(PYTHON) tools/test_oldest.py
 
-bench: install ## Measure against boto3 and other libraries, and what a long history costs
-	$(RUN) benchmarks
-	$(RUN) benchmarks.history
+bench: ## Measure against boto3 and other libraries, and what a long history costs
+	@$(PYTHON) tools/bootstrap.py --venv $(BENCH_VENV) --extras bench
+	$(BENCH_VENV)/bin/python -m benchmarks
+	$(BENCH_VENV)/bin/python -m benchmarks.history
 
 clean: ## Remove environments and everything generated
 	rm -rf $(VENV) .venv-*/ .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

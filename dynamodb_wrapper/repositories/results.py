@@ -141,7 +141,8 @@ class Results(Generic[ModelT]):
         self, *, schema: pyarrow.Schema | None = None, mismatch: Misfits = "raise"
     ) -> polars.DataFrame:
         """Return all items as a polars DataFrame; as `arrow_batches`."""
-        return to_polars(self.to_arrow(schema=schema, mismatch=mismatch))
+        frame: polars.DataFrame = to_polars(self.to_arrow(schema=schema, mismatch=mismatch))
+        return frame
 
     def arrow_batches(
         self,
