@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.transaction import (
         Transaction,
     )
+    from dynamodb_wrapper.wire.arrow_misfits import (
+        Quarantined,
+    )
+    from dynamodb_wrapper.wire.decoding import (
+        Counts,
+    )
     from dynamodb_wrapper.wire.flow import (
         Progress,
         RateLimiter,
@@ -52,6 +58,8 @@ _HOMES = {
     "dynamodb_wrapper.repositories.table_configs": ("TableConfigRepository",),
     "dynamodb_wrapper.repositories.tables": ("create_tables",),
     "dynamodb_wrapper.repositories.transaction": ("Transaction",),
+    "dynamodb_wrapper.wire.arrow_misfits": ("Quarantined",),
+    "dynamodb_wrapper.wire.decoding": ("Counts",),
     "dynamodb_wrapper.wire.flow": (
         "Progress",
         "RateLimiter",
@@ -70,11 +78,13 @@ def __dir__() -> list[str]:
 __all__ = [
     "BaseDynamoRepository",
     "Consumed",
+    "Counts",
     "Difference",
     "Page",
     "PipelineConfigRepository",
     "PipelineRunLogsRepository",
     "Progress",
+    "Quarantined",
     "RateLimiter",
     "Results",
     "TableConfigRepository",
