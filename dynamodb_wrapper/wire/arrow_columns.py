@@ -23,6 +23,7 @@ from dynamodb_wrapper.wire import arrow_numbers as numbers
 from dynamodb_wrapper.wire.arrow_forms import FieldForm, Form
 from dynamodb_wrapper.wire.arrow_kernels import Convert, check
 from dynamodb_wrapper.wire.arrow_markers import decides_alone, epoch_step, peel
+from dynamodb_wrapper.wire.arrow_plain import cast
 from dynamodb_wrapper.wire.arrow_scalars import limits, scalar
 from dynamodb_wrapper.wire.observers import lookalikes
 from dynamodb_wrapper.wire.shapes import (
@@ -171,7 +172,7 @@ def _values(
     def read(given: Any) -> Any:
         found = inner(given)
         limited(found)
-        return found if found.type == form.type else found.cast(form.type)
+        return cast(found, form.type)
 
     return Values(values.wire, read)
 

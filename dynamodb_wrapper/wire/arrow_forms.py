@@ -23,6 +23,7 @@ from dynamodb_wrapper.wire.arrow_plain import (
     as_int,
     as_number,
     aware,
+    cast,
     identity,
     is_decimal_or_float,
     naive,
@@ -91,7 +92,7 @@ class Form:
         """
         found = [None if value is None else self.plain(value) for value in values]
         made = pa.array(found, self.first)
-        return made if self.base is None else made.cast(self.type)
+        return cast(made, self.type)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,9 @@ def _given(form: Form, wanted: Any) -> Form:
     """Return the form of a column whose type the caller has chosen."""
     if wanted == form.type:
         return form
+    if isinstance(wanted, (pa.DictionaryType, pa.RunEndEncodedType)):
+        form = _given(form, wanted.value_type)
+        return replace(form, type=wanted, base=form.first)
     if form.is_number:
         return _of_number(wanted)
     if form.type == pa.string() and is_decimal_or_float(wanted):

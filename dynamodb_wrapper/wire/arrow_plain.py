@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from datetime import datetime, time
@@ -68,3 +69,14 @@ def as_number(convert: Callable[[Any], Any], plain: Callable[[Any], Any], value:
 def is_decimal_or_float(type_: Any) -> bool:
     """Tell whether Arrow would make other numbers of texts that it cannot hold."""
     return bool(pa.types.is_decimal(type_) or pa.types.is_floating(type_))
+
+
+def cast(values: Any, type_: Any) -> Any:
+    """Return an array as another type, also as one that holds each value once."""
+    if values.type == type_:
+        return values
+    if isinstance(type_, pa.DictionaryType):
+        return cast(values, type_.value_type).dictionary_encode().cast(type_)
+    if isinstance(type_, pa.RunEndEncodedType):
+        return pc.run_end_encode(cast(values, type_.value_type), type_.run_end_type)
+    return values.cast(type_)

@@ -205,6 +205,17 @@ def test_a_span_beyond_its_column_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("field", [str, int, Decimal])
+@pytest.mark.parametrize("make", [pa.dictionary, pa.run_end_encoded])
+def test_an_encoded_column_holds_no_other_number(field: Any, make: Any) -> None:
+    ways = Ways(made(field), pa.schema([("x", make(pa.int32(), pa.decimal128(38, 38)))]))
+    good, bad = ({"S" if field is str else "N": text} for text in ("0", "76496171"))
+    for value in (good, bad):
+        ways.check(items_of([value]), "raise")
+    assert [row["x"] for row in ways.rows(items_of([good]))] == [0]
+    assert "it cannot be a" in ways.rows(items_of([bad]))
+
+
 @pytest.mark.parametrize(
     "column",
     [pa.decimal128(38, 38), pa.decimal256(76, 76), pa.float64(), pa.float32()],
