@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -40,9 +41,10 @@ class Frame(Protocol):
 
 
 def is_frame(items: Any) -> bool:
-    """Tell whether something is a table with columns, no iterable of models."""
+    """Tell whether something is of a library of tables, no iterable of models."""
     marks = ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")
-    return any(hasattr(type(items), mark) for mark in marks)
+    kind = type(items)
+    return kind.__module__.startswith("pyarrow.") or any(hasattr(kind, mark) for mark in marks)
 
 
 def made_of(
@@ -54,7 +56,8 @@ def made_of(
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
-        ValidationError: A column is no field, or a row no item; row, from 0, and column are named.
+        ValidationError: A column is no field or there twice, or a row is no item; row, from 0,
+            and column are named.
     """
     if is_frame(items):
         yield from _made_of_rows(items, model, make)
@@ -88,12 +91,30 @@ def _made_of_rows(
 
 
 def _columns(frame: Any) -> dict[str, list[Any]]:
-    """Return the values of each column as Python's own, None for null."""
-    if hasattr(frame, "isna"):  # pandas
-        return {str(name): _of_pandas(column) for name, column in frame.items()}
-    if hasattr(frame, "schema") and hasattr(frame, "get_column"):  # polars
-        return {name: frame.get_column(name).to_list() for name in frame.columns}
-    return {name: frame.column(place).to_pylist() for place, name in enumerate(frame.schema.names)}
+    """Return the values of each column as Python's own, None for null.
+
+    Raises:
+        ValidationError: It has no columns, or two of one name.
+    """
+    if hasattr(frame, "isna") and hasattr(frame, "columns"):  # pandas
+        columns = [(str(name), _of_pandas(column)) for name, column in frame.items()]
+    elif hasattr(frame, "schema") and hasattr(frame, "get_column"):  # polars
+        columns = [(name, frame.get_column(name).to_list()) for name in frame.columns]
+    elif hasattr(frame, "schema") and hasattr(frame, "column"):
+        names = frame.schema.names
+        columns = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
+    else:
+        raise ValidationError(
+            f"A {type(frame).__name__} has no columns; give a pyarrow Table or RecordBatch, or a "
+            "pandas or polars DataFrame. Nothing was written."
+        )
+    twice = [name for name, count in Counter(name for name, _ in columns).items() if count > 1]
+    if twice:
+        raise ValidationError(
+            f"The table has several columns {', '.join(map(repr, twice))}. Drop or rename all "
+            "but one. Nothing was written."
+        )
+    return dict(columns)
 
 
 def _of_pandas(column: Any) -> list[Any]:

@@ -8,13 +8,10 @@ null inside a struct that is there: that, a missing attribute and whatever a ker
 
 from __future__ import annotations
 
-import enum
 import typing
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,15 +19,18 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from dynamodb_wrapper.wire import arrow_kernels as kernels
-from dynamodb_wrapper.wire.arrow_forms import FieldForm, Form, decimal_places
+from dynamodb_wrapper.wire import arrow_numbers as numbers
+from dynamodb_wrapper.wire.arrow_forms import FieldForm, Form
 from dynamodb_wrapper.wire.arrow_kernels import Convert, check
-from dynamodb_wrapper.wire.arrow_markers import decides_alone, epoch_step, limits_of, peel
+from dynamodb_wrapper.wire.arrow_markers import decides_alone, epoch_step, peel
+from dynamodb_wrapper.wire.arrow_plain import cast
+from dynamodb_wrapper.wire.arrow_scalars import limits, scalar
+from dynamodb_wrapper.wire.observers import lookalikes
 from dynamodb_wrapper.wire.shapes import (
     LISTS,
     SETS,
     FieldShape,
     fields_of,
-    is_class,
     is_model,
     origin,
 )
@@ -40,12 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _EMPTY = (set, frozenset, list, tuple, dict)
-_TEXTS: dict[Any, Convert] = {
-    datetime: kernels.datetimes,
-    date: kernels.dates,
-    time: kernels.times,
-    UUID: kernels.uuids,
-}
+ANYTHING = pa.struct([])
+"""What Arrow parses where only one thing matters: whether an attribute is there."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,12 @@ class Column:
     wire: Any
     type: Any
     read: Convert
+
+
+def refuse(content: Any, fields: Iterable[Any]) -> None:
+    """Refuse structs in which some fields, by name or place, are there."""
+    for name in fields:
+        check(content.field(name).null_count == len(content))
 
 
 def columns_of(
@@ -160,8 +162,8 @@ def _values(
     member, markers, may_be_null = peeled
     step = epoch_step(markers) if member is datetime else None
     if step is not None:
-        return _tagged("N", pa.string(), kernels.epochs(step), may_be_null)
-    limited = _limits(member, markers, form)
+        return _tagged("N", pa.string(), numbers.epochs(step), may_be_null)
+    limited = limits(member, markers, form)
     values = None if limited is None else _bare(member, form, may_be_null, open_models)
     if values is None or limited is None:
         return None
@@ -170,22 +172,9 @@ def _values(
     def read(given: Any) -> Any:
         found = inner(given)
         limited(found)
-        return found if found.type == form.type else found.cast(form.type)
+        return cast(found, form.type)
 
     return Values(values.wire, read)
-
-
-def _limits(member: Any, markers: tuple[Any, ...], form: Form) -> Convert | None:
-    """Return what refuses values beyond the limits of markers; None where only the model can."""
-    limits = limits_of(markers)
-    if limits is None:
-        return None
-    if member is Decimal and {"max_digits", "decimal_places"} & limits.keys():
-        places = decimal_places(markers)
-        if places is None or form.type != pa.decimal128(*places):
-            return None
-        limits = {k: v for k, v in limits.items() if k not in ("max_digits", "decimal_places")}
-    return kernels.limits(limits, form.base or form.type)
 
 
 def _bare(
@@ -194,10 +183,10 @@ def _bare(
     if is_model(member):
         return _record(member, form, may_be_null, open_models)
     if member is timedelta:
-        return _tagged("N", pa.string(), kernels.durations, may_be_null)
+        return _tagged("N", pa.string(), numbers.durations, may_be_null)
     tag, kind = scalar_tag(member), origin(member)
     if tag is not None:
-        convert = _scalar(tag, member, form)
+        convert = scalar(tag, member, form)
         content = pa.bool_() if tag == "BOOL" else pa.string()
         return None if convert is None else _tagged(tag, content, convert, may_be_null)
     if kind in SETS:
@@ -222,46 +211,27 @@ def _tagged(tag: str, content: Any, convert: Convert, may_be_null: bool) -> Valu
     return Values(pa.struct(fields), read)
 
 
-def _scalar(tag: str, member: Any, form: Form) -> Convert | None:
-    type_ = form.base or form.type
-    known = _known(member)
-    if known is None and tag == "N":
-        return kernels.numbers(type_)
-    if known is None:
-        return kernels.binaries if tag == "B" else _TEXTS.get(member, kernels.as_it_is)
-    if is_class(member) and "_missing_" in vars(member):
-        return None
-    return kernels.members(kernels.numbers(type_) if tag == "N" else kernels.as_it_is, known, type_)
-
-
-def _known(member: Any) -> list[Any] | None:
-    """Return the values an enum or a Literal has; None for anything else."""
-    if origin(member) is typing.Literal:
-        values: Iterable[Any] = typing.get_args(member)
-    elif is_class(member) and issubclass(member, enum.Enum):
-        values = member
-    else:
-        return None
-    return [value.value if isinstance(value, enum.Enum) else value for value in values]
-
-
 def _record(
     model: type[BaseModel], form: Form, may_be_null: bool, open_models: tuple[type, ...]
 ) -> Values | None:
-    if model in open_models or not form.parts or not decides_alone(model):
+    if model in open_models or not decides_alone(model):
+        return None
+    if form.parts.keys() != model.model_fields.keys():
         return None
     forms = [FieldForm(name, part) for name, part in form.parts.items()]
     columns = _columns(model, forms, (*open_models, model))
     if len(columns) < len(forms):
         return None
-    wire = pa.struct([pa.field(column.attribute, column.wire) for column in columns])
+    known = [pa.field(column.attribute, column.wire) for column in columns]
+    unknown = [pa.field(name, ANYTHING) for name in sorted(lookalikes(model))]
     fields = [pa.field(column.name, column.type) for column in columns]
 
     def read(content: Any) -> Any:
+        refuse(content, range(len(known), len(known) + len(unknown)))
         arrays = [column.read(content.field(n)) for n, column in enumerate(columns)]
         return pa.StructArray.from_arrays(arrays, fields=fields)
 
-    return _tagged("M", wire, kernels.dense(read), may_be_null)
+    return _tagged("M", pa.struct(known + unknown), kernels.dense(read), may_be_null)
 
 
 def _list(
@@ -287,8 +257,8 @@ def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
     tag = None if peeled is None else scalar_tag(peeled.member)
     if peeled is None or tag not in ("S", "N", "B") or peeled.may_be_null or peeled.markers:
         return None
-    convert = _scalar(tag, peeled.member, form.parts["item"])
-    if convert is None:
+    convert = scalar(tag, peeled.member, form.parts["item"])
+    if convert is None or convert is numbers.number_texts:  # 1 and 1.0 are one number
         return None
     made = convert
 

@@ -17,6 +17,17 @@ from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.wire.arrow_markers import limits_of, peel
+from dynamodb_wrapper.wire.arrow_plain import (
+    as_decimal,
+    as_float,
+    as_int,
+    as_number,
+    aware,
+    cast,
+    identity,
+    is_decimal_or_float,
+    naive,
+)
 from dynamodb_wrapper.wire.arrow_texts import (
     any_text,
     json_text,
@@ -44,7 +55,6 @@ Open = tuple[Any, ...]
 Plain = Callable[[Any], Any]
 UTC_TIME = pa.timestamp("us", "UTC")
 _MAX_DIGITS = 38
-_NUMBERS = (int, float, Decimal)
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,23 @@ class Form:
         plain: Returns for a value of the model what `base` takes.
         base: The type the values are given first, where the column has been given another.
         is_json: Whether the column is JSON text.
+        is_number: Whether the values of the model are numbers.
         parts: The forms of what is inside: of a struct's fields by name, of a list's values.
+        holder: Makes the form of something with other parts.
     """
 
     type: Any
     plain: Plain
     base: Any = None
     is_json: bool = False
+    is_number: bool = False
     parts: Mapping[str, Form] = field(default_factory=dict)
+    holder: Callable[[Mapping[str, Form]], Form] | None = None
+
+    @property
+    def first(self) -> Any:
+        """The type the values are given first."""
+        return self.base or self.type
 
     def array(self, values: Sequence[Any]) -> Any:
         """Return the values of models as an array.
@@ -72,8 +91,8 @@ class Form:
             ValueError, TypeError, OverflowError: A value does not fit; pyarrow's own errors too.
         """
         found = [None if value is None else self.plain(value) for value in values]
-        made = pa.array(found, self.base or self.type)
-        return made if self.base is None else made.cast(self.type)
+        made = pa.array(found, self.first)
+        return cast(made, self.type)
 
 
 @dataclass(frozen=True)
@@ -103,25 +122,52 @@ def forms_of(model: type[BaseModel], schema: Any = None) -> tuple[FieldForm, ...
             f"{', '.join(forms)}."
         )
     return tuple(
-        FieldForm(column.name, _given(model, column, forms[column.name])) for column in schema
+        FieldForm(column.name, _given(forms[column.name], column.type)) for column in schema
     )
 
 
-def _given(model: type[BaseModel], column: Any, form: Form) -> Form:
+def _given(form: Form, wanted: Any) -> Form:
     """Return the form of a column whose type the caller has chosen."""
-    wanted = column.type
     if wanted == form.type:
         return form
-    peeled = peel(model.model_fields[column.name].annotation)
-    if peeled is not None and peeled.member in _NUMBERS:
-        if pa.types.is_decimal(wanted):
-            return Form(wanted, _as_decimal)
-        if pa.types.is_floating(wanted):
-            return Form(wanted, float)
-        if pa.types.is_integer(wanted):
-            return Form(wanted, _as_int)
-        return Form(wanted, number_text, base=pa.string())
-    return replace(form, type=wanted, base=form.type)
+    if isinstance(wanted, (pa.DictionaryType, pa.RunEndEncodedType)):
+        form = _given(form, wanted.value_type)
+        return replace(form, type=wanted, base=form.first)
+    if form.is_number:
+        return _of_number(wanted)
+    if form.type == pa.string() and is_decimal_or_float(wanted):
+        return Form(wanted, partial(as_number, _of_number(wanted).plain, form.plain))
+    inner = _inner_types(form, wanted)
+    if form.holder is not None and inner:
+        form = form.holder({name: _given(form.parts[name], type_) for name, type_ in inner.items()})
+    return form if wanted == form.type else replace(form, type=wanted, base=form.first)
+
+
+def _of_number(wanted: Any) -> Form:
+    if pa.types.is_decimal(wanted):
+        return Form(wanted, as_decimal, is_number=True)
+    if pa.types.is_floating(wanted):
+        return Form(wanted, as_float(wanted), is_number=True)
+    if pa.types.is_integer(wanted):
+        return Form(wanted, as_int, is_number=True)
+    return Form(wanted, number_text, base=pa.string(), is_number=True)
+
+
+def _inner_types(form: Form, wanted: Any) -> dict[str, Any]:
+    """Return the types of what is inside; none where that is of another kind."""
+    if pa.types.is_struct(form.type) and pa.types.is_struct(wanted):
+        inner = {wanted.field(n).name: wanted.field(n).type for n in range(wanted.num_fields)}
+        missing = inner.keys() - form.parts.keys()
+        if missing:
+            raise ValidationError(
+                f"The schema names {', '.join(sorted(missing))} inside a struct; it has the "
+                f"fields {', '.join(form.parts)}."
+            )
+        return inner
+    if pa.types.is_map(form.type):
+        return {"item": wanted.item_type} if pa.types.is_map(wanted) else {}
+    is_list = pa.types.is_list(form.type) and hasattr(wanted, "value_type")
+    return {"item": wanted.value_type} if is_list else {}
 
 
 def _of_field(info: FieldInfo, open_types: Open = ()) -> Form:
@@ -154,7 +200,7 @@ def _of_class(member: Any, open_types: Open, markers: tuple[Any, ...]) -> Form:
         return _of_model(member, open_types)
     places = decimal_places(markers) if member is Decimal else None
     if places is not None:
-        return Form(pa.decimal128(*places), _identity)
+        return Form(pa.decimal128(*places), identity, is_number=True)
     if member in _SCALARS:
         return _SCALARS[member]
     return JSON if member in (*LISTS, *SETS, *MAPS, Any, object) else _TEXT
@@ -184,53 +230,41 @@ def _of_model(model: type[BaseModel], open_types: Open) -> Form:
     forms = {
         name: _of_field(info, (*open_types, model)) for name, info in model.model_fields.items()
     }
-    type_ = pa.struct([pa.field(name, form.type) for name, form in forms.items()])
-    return Form(type_, partial(_as_struct, forms), parts=forms)
+    return _struct(forms)
 
 
 def _of_container(member: Any, open_types: Open) -> Form:
     kind, args = origin(member), typing.get_args(member)
     if not args or is_free(member):
         return JSON
+    inner = form_of(args[1] if kind in MAPS else args[0], open_types)
     if kind in MAPS:
-        inner = form_of(args[1], open_types)
-        return Form(pa.map_(pa.string(), inner.type), partial(_as_pairs, inner))
-    inner = form_of(args[0], open_types)
-    parts = {"item": inner}
+        return _map({"item": inner})
     if kind in SETS:
-        return Form(pa.list_(inner.type), partial(_as_sorted, inner), parts=parts)
+        return _list(_as_sorted, {"item": inner})
     if kind in LISTS and (kind is not tuple or args[1:] == (Ellipsis,)):
-        return Form(pa.list_(inner.type), partial(_as_list, inner), parts=parts)
+        return _list(_as_list, {"item": inner})
     return JSON
 
 
+def _struct(parts: Mapping[str, Form]) -> Form:
+    type_ = pa.struct([pa.field(name, form.first) for name, form in parts.items()])
+    return Form(type_, partial(_as_struct, parts), parts=parts, holder=_struct)
+
+
+def _map(parts: Mapping[str, Form]) -> Form:
+    inner = parts["item"]
+    type_ = pa.map_(pa.string(), inner.first)
+    return Form(type_, partial(_as_pairs, inner), parts=parts, holder=_map)
+
+
+def _list(plain: Callable[[Form, Any], Any], parts: Mapping[str, Form]) -> Form:
+    inner = parts["item"]
+    type_, holder = pa.list_(inner.first), partial(_list, plain)
+    return Form(type_, partial(plain, inner), parts=parts, holder=holder)
+
+
 # ---- values --------------------------------------------------------------------------------------
-
-
-def _identity(value: Any) -> Any:
-    return value
-
-
-def _as_decimal(value: float | Decimal) -> Decimal:
-    return value if isinstance(value, Decimal) else Decimal(str(value))
-
-
-def _as_int(value: float | Decimal) -> int:
-    if value != int(value):
-        raise ValueError("is not whole")
-    return int(value)
-
-
-def _aware(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("has no time zone")
-    return value
-
-
-def _naive(value: time) -> time:
-    if value.tzinfo is not None:
-        raise ValueError("has a time zone")
-    return value
 
 
 def _as_struct(forms: Mapping[str, Form], value: BaseModel) -> dict[str, Any]:
@@ -256,15 +290,15 @@ def _optional(form: Form, value: Any) -> Any:
 JSON = Form(pa.string(), json_text, is_json=True)
 _TEXT = Form(pa.string(), any_text)
 _SCALARS: dict[type, Form] = {
-    bool: Form(pa.bool_(), _identity),
-    int: Form(pa.int64(), _identity),
-    float: Form(pa.float64(), _identity),
-    Decimal: Form(pa.string(), number_text),
-    str: Form(pa.string(), _identity),
-    bytes: Form(pa.binary(), _identity),
-    datetime: Form(UTC_TIME, _aware),
-    date: Form(pa.date32(), _identity),
-    time: Form(pa.time64("us"), _naive),
-    timedelta: Form(pa.duration("us"), _identity),
+    bool: Form(pa.bool_(), identity),
+    int: Form(pa.int64(), identity, is_number=True),
+    float: Form(pa.float64(), identity, is_number=True),
+    Decimal: Form(pa.string(), number_text, is_number=True),
+    str: Form(pa.string(), identity),
+    bytes: Form(pa.binary(), identity),
+    datetime: Form(UTC_TIME, aware),
+    date: Form(pa.date32(), identity),
+    time: Form(pa.time64("us"), naive),
+    timedelta: Form(pa.duration("us"), identity),
     UUID: Form(pa.string(), str),
 }

@@ -20,14 +20,11 @@ if TYPE_CHECKING:
 Convert = Callable[[Any], Any]
 
 _DATETIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
-_PLAIN_NUMBER = r"^(0|-?[1-9]\d*|-?(0|[1-9]\d*)\.\d+)$"
 _TIME = r"^\d\d:\d\d:\d\d(\.\d{1,6})?$"
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _DATE_LENGTH = 10
 _FIRST = datetime.min.replace(tzinfo=timezone.utc)
 _LAST = datetime.max.replace(tzinfo=timezone.utc)
-_SECONDS = 1_000_000
-_MILLISECONDS = 1_000
 
 
 class IrregularError(Exception):
@@ -50,38 +47,16 @@ def as_it_is(values: Any) -> Any:
     return values
 
 
-def numbers(type_: Any) -> Convert:
-    """Return what makes numbers of a type; too large or too long ones raise."""
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return lambda values: number_texts(values).cast(type_)
-    if pa.types.is_integer(type_):
-        return lambda values: wholes(values, type_)
-    return lambda values: values.cast(type_)
-
-
-def number_texts(values: Any) -> Any:
-    """Return numbers as the texts they are stored as, which must have no exponent."""
-    check(every(pc.match_substring_regex(values, _PLAIN_NUMBER)))
-    return values
-
-
-def wholes(values: Any, type_: Any) -> Any:
-    """Return whole numbers; Arrow alone would read hexadecimal ones as well."""
-    for mark in "xX":
-        check(not pc.any(pc.match_substring(values, mark)).as_py())
-    return values.cast(type_)
-
-
 def datetimes(values: Any) -> Any:
     """Return moments; a text without a time zone is refused."""
     lengths = pc.min_max(pc.binary_length(values)).as_py()
     is_usual = every(pc.ends_with(values, "Z")) and (lengths["min"] or 20) >= 20
     if not is_usual:
         check(every(pc.match_substring_regex(values, _DATETIME)))
-    return _possible(values.cast(pa.timestamp("us", "UTC")))
+    return possible(values.cast(pa.timestamp("us", "UTC")))
 
 
-def _possible(moments: Any) -> Any:
+def possible(moments: Any) -> Any:
     """Return the same moments, if Python's datetime has them all."""
     found = pc.min_max(moments.cast(pa.int64())).as_py()
     if found["min"] is not None:
@@ -94,22 +69,11 @@ def _micros(moment: datetime) -> int:
     return int(pa.scalar(moment, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py())
 
 
-def epochs(step: str) -> Convert:
-    """Return what makes moments of whole seconds or milliseconds."""
-    factor = _SECONDS if step == "EpochSeconds" else _MILLISECONDS
-
-    def convert(values: Any) -> Any:
-        counted = pc.multiply_checked(wholes(values, pa.int64()), factor)
-        return _possible(counted.cast(pa.timestamp("us", "UTC")))
-
-    return convert
-
-
 def dates(values: Any) -> Any:
     """Return dates."""
     check(every(pc.equal(pc.binary_length(values), _DATE_LENGTH)))
     moments = values.cast(pa.timestamp("us"))
-    _possible(moments)
+    possible(moments)
     return moments.cast(pa.date32())
 
 
@@ -119,13 +83,6 @@ def times(values: Any) -> Any:
     day = pa.scalar("1970-01-01T", pa.string())
     whole = pc.binary_join_element_wise(day, values, "")
     return whole.cast(pa.timestamp("us")).cast(pa.time64("us"))
-
-
-def durations(values: Any) -> Any:
-    """Return spans, stored in seconds, to the microsecond."""
-    seconds = values.cast(pa.decimal128(20, 6))
-    micros = pc.multiply(seconds, pa.scalar(_SECONDS, pa.decimal128(7, 0)))
-    return micros.cast(pa.int64()).cast(pa.duration("us"))
 
 
 def uuids(values: Any) -> Any:
@@ -154,7 +111,7 @@ def binaries(values: Any) -> Any:
         texts = pc.fill_null(texts, b"")
     lengths = pc.binary_length(texts)
     check(every(pc.equal(pc.bit_wise_and(lengths, 3), 0)))
-    joined = b"".join(_content(texts))
+    joined = b"".join(content_of(texts))
     pads = pc.add(
         pc.cast(pc.ends_with(texts, "="), pa.int32()),
         pc.cast(pc.ends_with(texts, "=="), pa.int32()),
@@ -172,7 +129,7 @@ def binaries(values: Any) -> Any:
     return pc.if_else(values.is_valid(), cut, None) if values.null_count else cut
 
 
-def _content(texts: Any) -> list[bytes]:
+def content_of(texts: Any) -> list[bytes]:
     """Return the bytes all texts of an array have together."""
     offsets = pa.Array.from_buffers(
         pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset
@@ -192,11 +149,17 @@ def _cut(content: bytes, lengths: Any) -> Any:
 
 
 def sorted_within(lists: Any, values: Any) -> Any:
-    """Return the values of lists sorted within each list."""
+    """Return the values of lists sorted within each list, which has none of them twice."""
     parents = pc.list_parent_indices(lists)
     table = pa.table({"parent": parents, "value": values})
     order = pc.sort_indices(table, [("parent", "ascending"), ("value", "ascending")])
-    return values.take(order)
+    found, parents = values.take(order), parents.take(order)
+    is_same = pc.and_(
+        pc.equal(found.slice(1), found.slice(0, max(len(found) - 1, 0))),
+        pc.equal(parents.slice(1), parents.slice(0, max(len(found) - 1, 0))),
+    )
+    check(not pc.any(is_same).as_py())
+    return found
 
 
 def limits(wanted: Mapping[str, Any], type_: Any) -> Convert | None:

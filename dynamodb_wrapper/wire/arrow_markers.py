@@ -11,6 +11,7 @@ import typing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, RootModel
+from pydantic.fields import FieldInfo
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, StoredAs, UtcDatetime
 from dynamodb_wrapper.models.fields import Id, SecretFree
@@ -18,8 +19,6 @@ from dynamodb_wrapper.wire.shapes import UNIONS, fields_of, readable_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from pydantic.fields import FieldInfo
 
 _HARMLESS_SETTINGS = frozenset(
     "alias_generator arbitrary_types_allowed defer_build extra from_attributes frozen "
@@ -39,7 +38,7 @@ _EPOCHS = {
     name: list(typing.get_args(type_)[1:])
     for name, type_ in (("EpochSeconds", EpochSeconds), ("EpochMillis", EpochMillis))
 }
-_SERIALIZERS = frozenset({"PlainSerializer", "WrapSerializer", "WithJsonSchema", "FieldInfo"})
+_SERIALIZERS = frozenset({"PlainSerializer", "WrapSerializer", "WithJsonSchema"})
 _BOUNDS = {"Ge": "ge", "Gt": "gt", "Le": "le", "Lt": "lt", "MinLen": "min_length"}
 _BOUNDS["MaxLen"] = "max_length"
 
@@ -86,19 +85,31 @@ def epoch_step(markers: tuple[Any, ...]) -> str | None:
 def limits_of(markers: Iterable[Any]) -> dict[str, Any] | None:
     """Return the limits markers set, by their names in pydantic; None where they do more."""
     limits: dict[str, Any] = {}
-    for marker in markers:
+    for marker in _inside(markers):
         kind = type(marker)
         if marker in _HARMLESS or isinstance(marker, StoredAs) or kind.__name__ in _SERIALIZERS:
             continue
         if kind.__module__ == "annotated_types" and kind.__name__ in _BOUNDS:
             name = _BOUNDS[kind.__name__]
-            limits[name] = getattr(marker, name)
+            found = {name: getattr(marker, name)}
         elif kind.__name__.lstrip("_") == "PydanticGeneralMetadata":
-            limits.update(marker.__dict__)
+            found = dict(marker.__dict__)
         else:
             return None
+        if any(limits.get(name, limit) != limit for name, limit in found.items()):
+            return None
+        limits.update(found)
     limits.pop("allow_inf_nan", None)  # DynamoDB has neither
     return limits
+
+
+def _inside(markers: Iterable[Any]) -> Iterator[Any]:
+    """Yield markers; those ``Field`` sets in place of what it returns."""
+    for marker in markers:
+        if isinstance(marker, FieldInfo) and marker.discriminator is None:
+            yield from marker.metadata
+        else:
+            yield marker
 
 
 def decides_alone(model: type[BaseModel], *, sees_unknown: bool = True) -> bool:
@@ -119,7 +130,17 @@ def decides_alone(model: type[BaseModel], *, sees_unknown: bool = True) -> bool:
         map(_sees_others, model.model_fields.values())
     ):
         return False
-    return readable_names(model) <= {shape.attribute for shape in fields_of(model)}
+    return _has_names_of_its_own(model)
+
+
+def _has_names_of_its_own(model: type[BaseModel]) -> bool:
+    """Tell whether every attribute is taken for one field."""
+    shapes = fields_of(model)
+    attributes = {shape.attribute: shape.name for shape in shapes}
+    by_name = {shape.name for shape in shapes if shape.input_key == shape.name}
+    if any(name in by_name and name != own for name, own in attributes.items()):
+        return False
+    return len(attributes) == len(shapes) and readable_names(model) <= attributes.keys()
 
 
 def _has_own_code(cls: type) -> bool:

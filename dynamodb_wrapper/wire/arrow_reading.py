@@ -15,7 +15,7 @@ from pydantic import create_model
 from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import ModelT
-from dynamodb_wrapper.wire.arrow_columns import columns_of
+from dynamodb_wrapper.wire.arrow_columns import ANYTHING, columns_of, refuse
 from dynamodb_wrapper.wire.arrow_forms import FieldForm, forms_of
 from dynamodb_wrapper.wire.arrow_kernels import check
 from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
@@ -23,6 +23,7 @@ from dynamodb_wrapper.wire.arrow_rows import UNFIT, Rows
 from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import Counts, Found, ItemReader
 from dynamodb_wrapper.wire.expiry import seconds_now
+from dynamodb_wrapper.wire.observers import lookalikes
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import Item
@@ -75,6 +76,7 @@ class ArrowReader(Generic[ModelT]):
         self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
         sees_unknown = codec.model is codec.table.model and not codec.keeps_unknown
         self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
+        self._refused = lookalikes(codec.model) - codec.own_names
         self._rest = self._reader_of_rest(forms)
         self._wire = self._wire_schema()
         self.counts = Counts()
@@ -119,6 +121,8 @@ class ArrowReader(Generic[ModelT]):
         attributes = {column.attribute: column.wire for column in self._columns}
         if self._ttl is not None:
             attributes.setdefault(self._ttl, _NUMBER)
+        for attribute in sorted(self._refused):
+            attributes.setdefault(attribute, ANYTHING)
         keys = [*table.key_fields, *(key for index in table.indexes for key in index.keys)]
         names = dict.fromkeys(table.attribute_of(key) for key in keys)
         return pa.schema(
@@ -147,6 +151,7 @@ class ArrowReader(Generic[ModelT]):
         count = len(items)
         if self._ttl is not None:
             items = self._unexpired(items)
+        refuse(items, self._refused)
         arrays = {c.name: c.read(items.field(c.attribute)) for c in self._columns}
         if self._rest is not None:
             models = self._rest.page(reply).models

@@ -337,6 +337,31 @@ def test_a_column_that_is_no_field_is_refused(orders: Orders) -> None:
         orders.put_many(pa.table({"customer_id": ["c"], "order_id": ["o"], "colour": ["red"]}))
 
 
+def test_two_columns_of_one_name_are_refused(orders: Orders) -> None:
+    columns = [["c"], ["o"], ["first"], ["second"]]
+    table = pa.table(columns, names=["customer_id", "order_id", "status", "status"])
+    with recorded_operations(client_of(orders)) as sent:
+        for made in (as_arrow, as_batch):
+            with pytest.raises(ValidationError, match=r"several columns 'status'.*Nothing"):
+                orders.put_many(made(table))
+    assert sent == []
+
+
+def test_two_columns_of_a_pandas_frame_that_become_one_are_refused(orders: Orders) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([["c", "o", "s", "t"]])
+    frame.columns = ["customer_id", "order_id", "status", "status"]
+    with pytest.raises(ValidationError, match="several columns 'status'"):
+        orders.put_many(frame)
+
+
+@pytest.mark.parametrize("made", [pa.array, lambda values: pa.chunked_array([values])])
+def test_what_has_no_columns_is_refused(orders: Orders, made: Any) -> None:
+    values = made([{"customer_id": "c", "order_id": "o"}])
+    with pytest.raises(ValidationError, match=r"Array has no columns; give a pyarrow Table"):
+        orders.put_many(values)
+
+
 def test_text_that_is_no_json_is_refused_where_json_is_held(orders: Orders) -> None:
     table = pa.table({"customer_id": ["c"], "order_id": ["o"], "details": ["{"]})
     with pytest.raises(ValidationError, match="Row 0, column 'details'"):
