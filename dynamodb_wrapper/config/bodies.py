@@ -136,7 +136,7 @@ class _Calls(threading.local):
     """What the handlers know of the calls of their thread."""
 
     is_next_ours = False  # the next call of a client that begins is one of ours
-    is_under_way = False  # the request under way belongs to one of ours
+    shape: Any = None  # of the reply to the request of ours that is under way
 
 
 _calls = _Calls()
@@ -146,14 +146,14 @@ _calls = _Calls()
 def raw_reply() -> Iterator[None]:
     """Have the one call made inside the block answered by a `RawResponse`, where the client can.
 
-    A call that a handler makes in the middle of it is answered as usual, and so is every call of a
-    client that was passed in.
+    A call that a handler makes in the middle of it is answered as usual, and so is every call of
+    another client: of one that was passed in, of those that get credentials.
     """
     _calls.is_next_ours = True
     try:
         yield
     finally:
-        _calls.is_next_ours = _calls.is_under_way = False
+        _calls.is_next_ours, _calls.shape = False, None
 
 
 def keep_bodies(session: Any) -> None:
@@ -172,7 +172,9 @@ class _Parser:
         self._parser = parser
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        if not _calls.is_under_way or response["status_code"] >= _FIRST_ERROR:
+        # Each client has shapes of its own; those that get credentials have this parser as well.
+        is_ours = shape is not None and shape is _calls.shape
+        if not is_ours or response["status_code"] >= _FIRST_ERROR:
             return self._parser.parse(response, shape)
         metadata = self._parser.parse({**response, "body": b"{}"}, shape)
         return RawResponse(metadata, response["body"])
@@ -203,8 +205,8 @@ def _make_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> Non
         params.update(left)
 
 
-def _put_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    _calls.is_under_way = bool(context.get(_IS_OURS))
+def _put_body(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    _calls.shape = model.output_shape if context.get(_IS_OURS) else None
     if _BODY in context:
         params["body"] = context[_BODY]
 

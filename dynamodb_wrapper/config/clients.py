@@ -134,7 +134,13 @@ class Connection:
 
 def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     from botocore.config import Config
-    from botocore.exceptions import NoRegionError, PartialCredentialsError, ProfileNotFound
+    from botocore.exceptions import (
+        CredentialRetrievalError,
+        InvalidConfigError,
+        NoRegionError,
+        PartialCredentialsError,
+        ProfileNotFound,
+    )
 
     longest = config.operation_timeout_seconds
     events = _events_of(config)
@@ -165,6 +171,8 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
         ) from error
     except PartialCredentialsError as error:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
+    except (CredentialRetrievalError, InvalidConfigError) as error:
+        raise ConfigurationError(f"The AWS credentials cannot be used: {error}") from error
     take_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
