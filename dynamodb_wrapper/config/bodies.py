@@ -17,6 +17,8 @@ from dynamodb_wrapper.config.json_bodies import read_body, write_body
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Self
+
 DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
     "UpdateItem".split()
@@ -131,6 +133,33 @@ class RawResponse(dict[str, Any]):
         self.parse()
         super().__delitem__(name)
 
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last entry and return it."""
+        self.parse()
+        return super().popitem()
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        self.body = None
+        super().clear()
+
+    def __reversed__(self) -> Iterator[str]:
+        self.parse()
+        return super().__reversed__()
+
+    def __or__(self, other: Any) -> Any:
+        return {**self, **other} if isinstance(other, dict) else NotImplemented
+
+    def __ror__(self, other: Any) -> Any:
+        return {**other, **self} if isinstance(other, dict) else NotImplemented
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]  # a dict has two of it
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
+
 
 class _Calls(threading.local):
     """What the handlers know of the calls of their thread."""
@@ -183,14 +212,15 @@ class _Parser:
 def take_bodies(client: Any) -> None:
     """Let the requests of a client of ours be made here.
 
-    Parameters become a body after all other handlers have seen them, and changed them perhaps.
+    Parameters become a body after all handlers that build parameters have seen them, and changed
+    them perhaps: when the endpoint is chosen.
     """
     events = client.meta.events
     for operation in DATA_OPERATIONS:
         # Of a client's handlers those of the narrower event come first, whatever else is asked for.
         events.register_first(f"provide-client-params.dynamodb.{operation}", _note_ours)
         events.register_first(f"before-call.dynamodb.{operation}", _put_body)
-    events.register_last("before-parameter-build", _make_body)
+    events.register_last("before-endpoint-resolution", _make_body)
 
 
 def _note_ours(context: dict[str, Any], **_: Any) -> None:
