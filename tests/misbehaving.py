@@ -196,6 +196,9 @@ def error(code: str, status: int = 400, **more: Any) -> Behaviour:
 
 found = answer(FOUND)
 wrong_checksum = answer(FOUND, x_amz_crc32="1")
+strange_checksum = answer(FOUND, x_amz_crc32="zz")
+endless_checksum = answer(FOUND, x_amz_crc32="9" * 5000)
+refused_with_strange_checksum = answer(b"{}", 400, x_amz_crc32="zz")
 no_checksum = answer(FOUND, x_amz_crc32=None)
 announces_close = answer(FOUND, stays=False, connection="close")
 closes_silently = answer(FOUND, stays=False)
@@ -336,6 +339,9 @@ class Authority:
 EVERY: dict[str, Behaviour] = {
     "found": found,
     "wrong checksum": wrong_checksum,
+    "strange checksum": strange_checksum,
+    "endless checksum": endless_checksum,
+    "refused with strange checksum": refused_with_strange_checksum,
     "no checksum": no_checksum,
     "announces close": announces_close,
     "closes silently": closes_silently,

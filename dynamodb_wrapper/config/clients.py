@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 _DEADLINE = "dynamodb_wrapper_deadline"
+_CHECKSUM = "x-amz-crc32"
 
 
 class _Made(NamedTuple):
@@ -228,20 +229,31 @@ def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
     """Check the last attempt's reply as well: botocore hands it out without looking."""
     from botocore.exceptions import ChecksumError
 
-    def check_last(response: Any, attempts: int, **_: Any) -> None:
-        if response is None or attempts < max_attempts:
+    def check(response: Any, attempts: int, **_: Any) -> None:
+        if response is None or _CHECKSUM not in response[0].headers:
             return
         http, _parsed = response
-        expected = http.headers.get("x-amz-crc32")
-        actual = zlib.crc32(http.content)
-        if expected is not None and int(expected) != actual:
+        expected, actual = http.headers[_CHECKSUM], zlib.crc32(http.content)
+        if not _is_number(expected):
+            http.headers[_CHECKSUM] = "-1"  # of no reply, but botocore can compare it
+        elif int(expected) == actual:
+            return
+        if attempts >= max_attempts:
             raise ChecksumError(
                 checksum_type="crc32",
                 expected_checksum=expected,
                 actual_checksum=str(actual),
             )
 
-    client.meta.events.register_first("needs-retry.dynamodb", check_last)
+    client.meta.events.register_first("needs-retry.dynamodb", check)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _warn_of_clock_skew(client: Any, clock: Clock) -> None:
