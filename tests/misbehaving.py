@@ -276,6 +276,11 @@ def until_closed(request: Request) -> bool:
     return False
 
 
+def bare_line_feeds(request: Request) -> bool:
+    request.send(head(200, len(FOUND)).replace(b"\r\n", b"\n"), FOUND)
+    return True
+
+
 def of_http_1_0(request: Request) -> bool:
     request.send(head(200, len(FOUND)).replace(b"HTTP/1.1", b"HTTP/1.0"), FOUND)
     return False
@@ -376,6 +381,7 @@ EVERY: dict[str, Behaviour] = {
     "drips": drips,
     "chunked": chunked,
     "until closed": until_closed,
+    "bare line feeds": bare_line_feeds,
     "of HTTP 1.0": of_http_1_0,
     "continues first": continues_first,
     "more than announced": says_more_than_it_announced,
