@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dynamodb_wrapper.config.bodies import take_bodies
 from dynamodb_wrapper.config.clock import Clock
 from dynamodb_wrapper.config.sessions import create_session
+from dynamodb_wrapper.config.throttles import tell_of_throttles
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     take_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
+    tell_of_throttles(client)
     clock = Clock()
     _warn_of_clock_skew(client, clock)
     return _Made(client, _direct_transport(config, client, session, events, clock))
