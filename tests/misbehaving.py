@@ -196,6 +196,9 @@ def error(code: str, status: int = 400, **more: Any) -> Behaviour:
 
 found = answer(FOUND)
 wrong_checksum = answer(FOUND, x_amz_crc32="1")
+strange_checksum = answer(FOUND, x_amz_crc32="zz")
+endless_checksum = answer(FOUND, x_amz_crc32="9" * 5000)
+refused_with_strange_checksum = answer(b"{}", 400, x_amz_crc32="zz")
 no_checksum = answer(FOUND, x_amz_crc32=None)
 announces_close = answer(FOUND, stays=False, connection="close")
 closes_silently = answer(FOUND, stays=False)
@@ -273,6 +276,11 @@ def until_closed(request: Request) -> bool:
     return False
 
 
+def bare_line_feeds(request: Request) -> bool:
+    request.send(head(200, len(FOUND)).replace(b"\r\n", b"\n"), FOUND)
+    return True
+
+
 def of_http_1_0(request: Request) -> bool:
     request.send(head(200, len(FOUND)).replace(b"HTTP/1.1", b"HTTP/1.0"), FOUND)
     return False
@@ -336,6 +344,9 @@ class Authority:
 EVERY: dict[str, Behaviour] = {
     "found": found,
     "wrong checksum": wrong_checksum,
+    "strange checksum": strange_checksum,
+    "endless checksum": endless_checksum,
+    "refused with strange checksum": refused_with_strange_checksum,
     "no checksum": no_checksum,
     "announces close": announces_close,
     "closes silently": closes_silently,
@@ -370,6 +381,7 @@ EVERY: dict[str, Behaviour] = {
     "drips": drips,
     "chunked": chunked,
     "until closed": until_closed,
+    "bare line feeds": bare_line_feeds,
     "of HTTP 1.0": of_http_1_0,
     "continues first": continues_first,
     "more than announced": says_more_than_it_announced,

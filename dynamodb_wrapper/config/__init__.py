@@ -12,9 +12,11 @@ from dynamodb_wrapper.config.json_bodies import (
     write_body,
 )
 from dynamodb_wrapper.config.settings import DynamoDBConfig
+from dynamodb_wrapper.config.throttles import THROTTLES, told_of_throttles
 
 __all__ = [
     "DATA_OPERATIONS",
+    "THROTTLES",
     "VARIABLES",
     "Connection",
     "DynamoDBConfig",
@@ -26,6 +28,7 @@ __all__ = [
     "plain_request",
     "raw_reply",
     "read_body",
+    "told_of_throttles",
     "unreadable",
     "with_bytes",
     "write_body",

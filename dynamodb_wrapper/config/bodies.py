@@ -17,6 +17,8 @@ from dynamodb_wrapper.config.json_bodies import read_body, write_body
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Self
+
 DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
     "UpdateItem".split()
@@ -131,12 +133,39 @@ class RawResponse(dict[str, Any]):
         self.parse()
         super().__delitem__(name)
 
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last entry and return it."""
+        self.parse()
+        return super().popitem()
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        self.body = None
+        super().clear()
+
+    def __reversed__(self) -> Iterator[str]:
+        self.parse()
+        return super().__reversed__()
+
+    def __or__(self, other: Any) -> Any:
+        return {**self, **other} if isinstance(other, dict) else NotImplemented
+
+    def __ror__(self, other: Any) -> Any:
+        return {**other, **self} if isinstance(other, dict) else NotImplemented
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]  # a dict has two of it
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
+
 
 class _Calls(threading.local):
     """What the handlers know of the calls of their thread."""
 
     is_next_ours = False  # the next call of a client that begins is one of ours
-    is_under_way = False  # the request under way belongs to one of ours
+    shape: Any = None  # of the reply to the request of ours that is under way
 
 
 _calls = _Calls()
@@ -146,14 +175,14 @@ _calls = _Calls()
 def raw_reply() -> Iterator[None]:
     """Have the one call made inside the block answered by a `RawResponse`, where the client can.
 
-    A call that a handler makes in the middle of it is answered as usual, and so is every call of a
-    client that was passed in.
+    A call that a handler makes in the middle of it is answered as usual, and so is every call of
+    another client: of one that was passed in, of those that get credentials.
     """
     _calls.is_next_ours = True
     try:
         yield
     finally:
-        _calls.is_next_ours = _calls.is_under_way = False
+        _calls.is_next_ours, _calls.shape = False, None
 
 
 def keep_bodies(session: Any) -> None:
@@ -172,7 +201,9 @@ class _Parser:
         self._parser = parser
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        if not _calls.is_under_way or response["status_code"] >= _FIRST_ERROR:
+        # Each client has shapes of its own; those that get credentials have this parser as well.
+        is_ours = shape is not None and shape is _calls.shape
+        if not is_ours or response["status_code"] >= _FIRST_ERROR:
             return self._parser.parse(response, shape)
         metadata = self._parser.parse({**response, "body": b"{}"}, shape)
         return RawResponse(metadata, response["body"])
@@ -181,14 +212,15 @@ class _Parser:
 def take_bodies(client: Any) -> None:
     """Let the requests of a client of ours be made here.
 
-    Parameters become a body after all other handlers have seen them, and changed them perhaps.
+    Parameters become a body after all handlers that build parameters have seen them, and changed
+    them perhaps: when the endpoint is chosen.
     """
     events = client.meta.events
     for operation in DATA_OPERATIONS:
         # Of a client's handlers those of the narrower event come first, whatever else is asked for.
         events.register_first(f"provide-client-params.dynamodb.{operation}", _note_ours)
         events.register_first(f"before-call.dynamodb.{operation}", _put_body)
-    events.register_last("before-parameter-build", _make_body)
+    events.register_last("before-endpoint-resolution", _make_body)
 
 
 def _note_ours(context: dict[str, Any], **_: Any) -> None:
@@ -203,8 +235,8 @@ def _make_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> Non
         params.update(left)
 
 
-def _put_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    _calls.is_under_way = bool(context.get(_IS_OURS))
+def _put_body(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    _calls.shape = model.output_shape if context.get(_IS_OURS) else None
     if _BODY in context:
         params["body"] = context[_BODY]
 

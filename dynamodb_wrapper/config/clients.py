@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dynamodb_wrapper.config.bodies import take_bodies
 from dynamodb_wrapper.config.clock import Clock
 from dynamodb_wrapper.config.sessions import create_session
+from dynamodb_wrapper.config.throttles import tell_of_throttles
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 _DEADLINE = "dynamodb_wrapper_deadline"
+_CHECKSUM = "x-amz-crc32"
 
 
 class _Made(NamedTuple):
@@ -134,7 +136,13 @@ class Connection:
 
 def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     from botocore.config import Config
-    from botocore.exceptions import NoRegionError, PartialCredentialsError, ProfileNotFound
+    from botocore.exceptions import (
+        CredentialRetrievalError,
+        InvalidConfigError,
+        NoRegionError,
+        PartialCredentialsError,
+        ProfileNotFound,
+    )
 
     longest = config.operation_timeout_seconds
     events = _events_of(config)
@@ -165,9 +173,12 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
         ) from error
     except PartialCredentialsError as error:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
+    except (CredentialRetrievalError, InvalidConfigError) as error:
+        raise ConfigurationError(f"The AWS credentials cannot be used: {error}") from error
     take_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
+    tell_of_throttles(client)
     clock = Clock()
     _warn_of_clock_skew(client, clock)
     return _Made(client, _direct_transport(config, client, session, events, clock))
@@ -220,20 +231,31 @@ def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
     """Check the last attempt's reply as well: botocore hands it out without looking."""
     from botocore.exceptions import ChecksumError
 
-    def check_last(response: Any, attempts: int, **_: Any) -> None:
-        if response is None or attempts < max_attempts:
+    def check(response: Any, attempts: int, **_: Any) -> None:
+        if response is None or _CHECKSUM not in response[0].headers:
             return
         http, _parsed = response
-        expected = http.headers.get("x-amz-crc32")
-        actual = zlib.crc32(http.content)
-        if expected is not None and int(expected) != actual:
+        expected, actual = http.headers[_CHECKSUM], zlib.crc32(http.content)
+        if not _is_number(expected):
+            http.headers[_CHECKSUM] = "-1"  # of no reply, but botocore can compare it
+        elif int(expected) == actual:
+            return
+        if attempts >= max_attempts:
             raise ChecksumError(
                 checksum_type="crc32",
                 expected_checksum=expected,
                 actual_checksum=str(actual),
             )
 
-    client.meta.events.register_first("needs-retry.dynamodb", check_last)
+    client.meta.events.register_first("needs-retry.dynamodb", check)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _warn_of_clock_skew(client: Any, clock: Clock) -> None:

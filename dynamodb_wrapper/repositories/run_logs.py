@@ -230,8 +230,7 @@ class PipelineRunLogsRepository(RunControl):
         return sum(run is not None for run in deleted)
 
     def _one_of_many(self, flow: Flow, write: Callable[[], T]) -> T:
-        flow.wait()
-        with self.consumed() as used:
+        with flow.request(), self.consumed() as used:
             result = write()
         flow.consumed(used.write_units)
         flow.advance(1, 0, used)

@@ -162,12 +162,12 @@ def _write_chunk(caller: Caller, flow: Flow, chunk: Chunk) -> None:
     while left:
         before = len(left)
         for _ in caller.backoff().waits():
-            flow.wait()
             requests = [write.request for write in left]
             used = Consumed()
-            response = caller.call(
-                "BatchWriteItem", {"RequestItems": {table: requests}}, meter=used
-            )
+            with flow.request():
+                response = caller.call(
+                    "BatchWriteItem", {"RequestItems": {table: requests}}, meter=used
+                )
             chunk.used.add(used)
             flow.consumed(used.write_units)
             names = [part[0] for part in left[0].name]

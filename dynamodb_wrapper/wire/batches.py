@@ -70,9 +70,9 @@ def _get_chunk(
     while left:
         before = len(left)
         for _ in caller.backoff().waits():
-            flow.wait()
             request = {"RequestItems": {table: {"Keys": left, **extra}}}
-            reply, used = caller.fetch("BatchGetItem", request), Consumed()
+            with flow.request():
+                reply, used = caller.fetch("BatchGetItem", request), Consumed()
             found = read(reply, table)
             caller.measure("BatchGetItem", found.capacity, used)
             flow.consumed(used.read_units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions import (
@@ -71,6 +72,7 @@ CONFLICT_CODES = frozenset(
         "ReplicatedWriteConflictException",
     }
 )
+_CREDENTIALS = "botocore.credentials"
 _RETRYABLE = frozenset({"InternalServerError", "InternalFailure", "ServiceUnavailable"})
 _WAYS_OUT: dict[type[DynamoDBWrapperError], str] = {
     AccessDeniedError: "Check the credentials and the permission for {operation} on the table.",
@@ -94,7 +96,11 @@ def translate(
     """Return our error for one of botocore's, None for anything else."""
     from botocore.exceptions import BotoCoreError, ClientError
 
+    if isinstance(error, DynamoDBWrapperError):
+        return None
     context: dict[str, Any] = {"operation": operation, "table_name": table_name, "key": key}
+    if _is_of_credentials(error):
+        return _of_credentials(error, context)
     if isinstance(error, ClientError):
         return _of_service(error, context, client)
     if isinstance(error, BotoCoreError):
@@ -127,6 +133,34 @@ def _of_service(error: Any, context: dict[str, Any], client: Any) -> DynamoDBWra
         error_code=code,
         request_id=metadata.get("RequestId"),
         retryable=found is ThrottledError or code in _RETRYABLE or status >= 500,
+    )
+
+
+def _is_of_credentials(error: Exception) -> bool:
+    """Whether it was raised while credentials were got, by whatever botocore asks for them."""
+    from botocore import exceptions as boto
+
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
+        return False  # there is nobody to ask
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == _CREDENTIALS for frame, _ in frames)
+
+
+def _of_credentials(error: Exception, context: dict[str, Any]) -> DynamoDBWrapperError:
+    from botocore import exceptions as boto
+
+    told = (boto.BotoCoreError, boto.ClientError, RuntimeError)
+    why = str(error) if isinstance(error, told) else type(error).__name__  # it may show a secret
+    text = f"{context['operation']} was not sent: its credentials could not be got or renewed: "
+    if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
+        return ConnectionError(f"{text}{why}", **context, retryable=True)
+    metadata = (getattr(error, "response", None) or {}).get("ResponseMetadata", {})
+    return AccessDeniedError(
+        f"{text}{why}",
+        **context,
+        error_code=error_code(error) or None,
+        request_id=metadata.get("RequestId"),
+        retryable=metadata.get("HTTPStatusCode", 0) >= 500,
     )
 
 

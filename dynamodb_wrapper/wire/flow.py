@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Callable, Generic, TypeVar
 
-from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.config import THROTTLES, told_of_throttles
+from dynamodb_wrapper.exceptions import ThrottledError, ValidationError
 from dynamodb_wrapper.wire.requests import Consumed
 
 PartT = TypeVar("PartT")
@@ -62,7 +65,8 @@ class RateLimiter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if isinstance(units_per_second, bool) or not units_per_second > 0:
+        rate: Any = units_per_second
+        if isinstance(rate, bool) or not isinstance(rate, Real) or not float(rate) > 0:
             raise ValidationError(
                 f"The rate is {units_per_second!r}; it is a number of units per second above 0."
             )
@@ -140,10 +144,29 @@ class Flow:
             return self.workers
         return 1 if requests is not None and requests <= _FEW else _WORKERS
 
-    def wait(self) -> None:
-        """Wait until the next request may be sent."""
-        if self.limiter is not None:
-            self.limiter.wait()
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Wait until the next request may be sent; heed the attempts of it that are throttled.
+
+        A client of ours tells of each, one that was passed in only by its error, after the last.
+        """
+        if self.limiter is None:
+            yield
+            return
+        self.limiter.wait()
+        told = []
+
+        def tell() -> None:
+            told.append(True)
+            self.throttled()
+
+        try:
+            with told_of_throttles(tell):
+                yield
+        except ThrottledError as error:
+            if not told and error.error_code in THROTTLES:
+                self.throttled()
+            raise
 
     def consumed(self, units: float) -> None:
         """Note what a request has consumed."""
@@ -169,8 +192,19 @@ class Flow:
 
 
 def limiter_of(rate: float | RateLimiter | None) -> RateLimiter | None:
-    """Return the limiter a caller asks for."""
-    return RateLimiter(rate) if isinstance(rate, (int, float)) else rate
+    """Return the limiter a caller asks for.
+
+    Raises:
+        ValidationError: It is none, and no rate of one.
+    """
+    if rate is None or isinstance(rate, RateLimiter):
+        return rate
+    try:
+        return RateLimiter(rate)
+    except ValidationError:
+        raise ValidationError(
+            f"rate is {rate!r}; it is a number of units per second above 0, or a RateLimiter."
+        ) from None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
-from dynamodb_wrapper.exceptions import ThrottledError, ValidationError
+from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.decoding import Found
 from dynamodb_wrapper.wire.flow import Flow
@@ -111,12 +111,8 @@ def _page(
     if last_key is not None:
         request = {**request, "ExclusiveStartKey": last_key}
     used = Consumed()
-    flow.wait()
-    try:
+    with flow.request():
         reply = caller.fetch(operation, request)
-    except ThrottledError:
-        flow.throttled()
-        raise
     found = read(reply)
     caller.measure(operation, found.capacity, used)
     flow.consumed(used.read_units)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.misbehaving import Authority, Request
+    from tests.misbehaving import Authority, Behaviour, Request
 
 pytestmark = pytest.mark.usefixtures("only_own_handlers")
 
@@ -437,6 +437,18 @@ def test_a_connection_the_server_has_closed_is_not_used_again(plain: Misbehaving
         assert repository.get(("c", "o")) == ORDER
         time.sleep(0.05)
     assert plain.connections == 3
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("behaviour", [misbehaving.found, misbehaving.chunked])
+def test_a_connection_is_used_again_after_each_reply(
+    plain: MisbehavingServer, transport: str, behaviour: Behaviour
+) -> None:
+    plain.does(behaviour)
+    repository = orders(plain.url, transport, max_attempts=1)
+    for _ in range(3):
+        assert repository.get(("c", "o")) == ORDER
+    assert plain.connections == 1
 
 
 def test_threads_have_their_own_answers(plain: MisbehavingServer) -> None:

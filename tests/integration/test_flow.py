@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
+import boto3
 import pytest
+from botocore.config import Config
 
-from dynamodb_wrapper.exceptions import AccessDeniedError, BatchWriteError, ValidationError
+from dynamodb_wrapper.exceptions import (
+    AccessDeniedError,
+    BatchWriteError,
+    DynamoDBWrapperError,
+    ValidationError,
+)
+from dynamodb_wrapper.repositories import BaseDynamoRepository
 from dynamodb_wrapper.wire.flow import Progress, RateLimiter
+from tests import misbehaving, transports
 from tests.injected import error_response, refused_with, unprocessed
+from tests.misbehaving import MisbehavingServer
 from tests.samples import Order, client_of, numbered, orders_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.repositories import BaseDynamoRepository
+    from tests.misbehaving import Request
 
     Orders = BaseDynamoRepository[Order]
 
@@ -88,6 +99,93 @@ class TestRateLimiter:
     def test_a_rate_is_a_number_above_zero(self, rate: Any) -> None:
         with pytest.raises(ValidationError, match="units per second above 0"):
             RateLimiter(rate)
+
+    @pytest.mark.parametrize("rate", [0, -1, "x", True, [], object()])
+    def test_what_is_no_rate_is_refused_by_the_name_of_the_parameter(self, rate: Any) -> None:
+        repository = transports.orders("http://127.0.0.1:9", "auto")
+        for read in (
+            lambda: repository.get_many([("c", "o")], rate=rate),
+            lambda: repository.put_many([], rate=rate),
+            lambda: list(repository.scan(segments=2, rate=rate)),
+        ):
+            with pytest.raises(ValidationError, match=r"^rate is .* or a RateLimiter"):
+                read()
+
+
+ANSWERED = {
+    "BatchGetItem": {"Responses": {"orders": [misbehaving.ITEM]}, "UnprocessedKeys": {}},
+    "BatchWriteItem": {"UnprocessedItems": {}},
+    "Scan": {"Items": [misbehaving.ITEM], "Count": 1},
+    "Query": {"Items": [misbehaving.ITEM], "Count": 1},
+}
+THROTTLED = misbehaving.error("ProvisionedThroughputExceededException")
+
+
+def answered(request: Request) -> bool:
+    body = ANSWERED[request.headers["x-amz-target"].partition(".")[2]]
+    return misbehaving.answer(json.dumps(body).encode())(request)
+
+
+KEY = ("c", "o")
+MANY: dict[str, Callable[[Any, RateLimiter], object]] = {
+    "get_many": lambda orders, rate: orders.get_many([KEY], rate=rate),
+    "get_many in threads": lambda orders, rate: orders.get_many([KEY], rate=rate, workers=2),
+    "put_many": lambda orders, rate: orders.put_many(
+        [transports.Order(customer_id="c", order_id="o")], rate=rate, workers=1
+    ),
+    "scan": lambda orders, rate: list(orders.scan(rate=rate)),
+    "scan in segments": lambda orders, rate: list(orders.scan(segments=1, rate=rate)),
+    "query": lambda orders, rate: list(orders.query("c", rate=rate)),
+}
+
+
+@pytest.mark.usefixtures("only_own_handlers")
+@pytest.mark.parametrize("operation", MANY)
+class TestThrottlesTheClientMakesGood:
+    @pytest.mark.parametrize("transport", transports.TRANSPORTS)
+    def test_each_slows_down(self, clock: Clock, operation: str, transport: str) -> None:
+        limited = limiter(clock, 64)
+        with MisbehavingServer() as server:
+            server.does(THROTTLED, THROTTLED, answered)
+            MANY[operation](transports.orders(server.url, transport), limited)
+        assert limited.units_per_second == 16
+
+    @pytest.mark.parametrize("transport", transports.TRANSPORTS)
+    def test_the_last_counts_once(self, clock: Clock, operation: str, transport: str) -> None:
+        limited = limiter(clock, 64)
+        with MisbehavingServer() as server:
+            server.does(THROTTLED)
+            with pytest.raises(DynamoDBWrapperError):
+                MANY[operation](transports.orders(server.url, transport, max_attempts=2), limited)
+        assert limited.units_per_second == 16
+
+    def test_of_a_client_that_was_passed_in_the_error_counts(
+        self, clock: Clock, operation: str
+    ) -> None:
+        limited = limiter(clock, 64)
+        with MisbehavingServer() as server:
+            config = transports.config_of(server.url, "auto")
+            client = boto3.client(
+                "dynamodb",
+                endpoint_url=server.url,
+                region_name="us-east-1",
+                aws_access_key_id="k",
+                aws_secret_access_key="s",
+                config=Config(retries={"mode": "standard", "total_max_attempts": 1}),
+            )
+            server.does(THROTTLED)
+            with pytest.raises(DynamoDBWrapperError):
+                MANY[operation](
+                    BaseDynamoRepository(config, transports.ORDERS, client=client), limited
+                )
+        assert limited.units_per_second == 32
+
+    def test_what_is_no_throttle_does_not_slow_down(self, clock: Clock, operation: str) -> None:
+        limited = limiter(clock, 64)
+        with MisbehavingServer() as server:
+            server.does(misbehaving.error("InternalServerError", 500), answered)
+            MANY[operation](transports.orders(server.url, "direct"), limited)
+        assert limited.units_per_second == 64
 
 
 class TestWrites:

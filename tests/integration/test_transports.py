@@ -8,6 +8,7 @@ import pytest
 
 from dynamodb_wrapper.config import Connection, DynamoDBConfig
 from dynamodb_wrapper.exceptions import (
+    ConnectionError,
     DynamoDBWrapperError,
     ItemAlreadyExistsError,
     ItemNotFoundError,
@@ -51,6 +52,21 @@ def test_a_clean_answer_comes_by_the_transport_that_was_chosen(
         assert repository.get(("c", "o")) == Order(customer_id="c", order_id="o", note="x" * 100)
     assert server.connections == 1
     assert (direct.requests if direct else 0) == (3 if transport == "direct" else 0)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", ["wrong checksum", "strange checksum", "endless checksum"])
+def test_a_reply_of_another_checksum_is_asked_for_again_then_an_error(
+    server: MisbehavingServer, name: str, transport: str
+) -> None:
+    damaged = misbehaving.EVERY[name]
+    server.does(damaged, misbehaving.found)
+    repository = orders(server.url, transport)
+    assert repository.get(("c", "o")) is not None
+    server.does(damaged)
+    with pytest.raises(ConnectionError, match="damaged"):
+        repository.get(("c", "o"))
+    assert len(server.requests) == 3
 
 
 # ---- real engines --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import threading
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,8 @@ def replies(draw: st.DrawFn) -> bytes:
         line = f"{draw(NAMES)}: {draw(VALUES)}\r\n".encode("latin-1")
         place = whole.index(b"\r\n") + 2
         whole[place:place] = line
+    if draw(st.booleans()):
+        whole = whole.replace(b"\r\n", b"\n", draw(st.integers(1, 9)))
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, len(whole) - 1))
         whole[place : place + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
@@ -84,3 +87,57 @@ def test_replies_that_are_nearly_right_are_read_alike(sent: bytes) -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_do_more_than_fail(sent: bytes) -> None:
     assert isinstance(received(sent, read_answer), (str, Answer))
+
+
+LINES = [b"HTTP/1.1 200 OK", b"Content-Length: 2", b"Via: 1", b""]
+UNUSUAL = {
+    "bare line feeds": b"\n".join([*LINES, b"{}"]),
+    "a bare line feed at the end": b"\r\n".join(LINES) + b"\n{}",
+    "a bare line feed in the middle": b"\r\n".join([*LINES, b"{}"]).replace(b"\r\n", b"\n", 1),
+    "bare line feeds, then others": b"\n".join(LINES[:3]) + b"\r\n\r\n{}",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+@pytest.mark.parametrize("parts", [1, 2, 40])
+def test_what_is_unusual_is_read_without_waiting_for_more(name: str, parts: int) -> None:
+    ours, theirs = socket.socketpair()
+    sent = UNUSUAL[name]
+    with ours, theirs:
+        ours.settimeout(5)
+        step = -(-len(sent) // parts)
+        for begin in range(0, len(sent), step):
+            theirs.sendall(sent[begin : begin + step])
+        if name == "no HTTP":
+            with pytest.raises(HTTPException):
+                read_answer(ours)
+        else:
+            assert read_answer(ours).body == b"{}"
+
+
+BODY = b"2\r\n{}\r\n0\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY
+LEFT_OPEN = {
+    "chunked": (CHUNKED, True),
+    "chunked with a trailer": (CHUNKED[:-2] + b"X: y\r\n\r\n", True),
+    "more than one reply": (CHUNKED + b"HTTP/1.1", False),
+    "many bytes more": (CHUNKED + bytes(20_000), False),
+    "to be closed": (CHUNKED.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), False),
+    "of HTTP 1.0": (CHUNKED.replace(b"1.1", b"1.0"), False),
+    "no content": (b"HTTP/1.1 204 No\r\n\r\n", True),
+    "bare line feeds": (UNUSUAL["bare line feeds"], True),
+    "bare line feeds and more": (UNUSUAL["bare line feeds"] + b"x", False),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OPEN)
+def test_a_connection_stays_open_after_a_reply_that_was_read_whole(name: str) -> None:
+    sent, stays = LEFT_OPEN[name]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(5)
+        theirs.sendall(sent)
+        if name == "of HTTP 1.0":
+            theirs.shutdown(socket.SHUT_WR)
+        assert read_answer(ours).leaves_open == stays

@@ -7,24 +7,16 @@ botocore's. All of that is looked for before each request, so it has to be cheap
 from __future__ import annotations
 
 import copy
-import http.client
 import threading
-import types
 from functools import partial
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from botocore import awsrequest
-from botocore.client import BaseClient
 from botocore.discovery import block_endpoint_discovery_required_operations
-from botocore.endpoint import Endpoint
 from botocore.handlers import BUILTIN_HANDLERS
 from botocore.history import HistoryRecorder, get_global_history_recorder
 from botocore.hooks import HierarchicalEmitter
-from botocore.httpsession import URLLib3Session
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from dynamodb_wrapper.config.direct.originals import Originals
 
 _OWN_PACKAGES = ("boto3", "botocore", "dynamodb_wrapper")
 _OPTIONAL = (
@@ -32,18 +24,6 @@ _OPTIONAL = (
     "botocore.monitoring",
     "botocore.discovery",
     "botocore.retries.adaptive",
-)
-_DIRECTORIES = tuple(
-    place
-    for package in ("boto3", "botocore")
-    for place in (find_spec(package).submodule_search_locations or ())  # type: ignore[union-attr]
-)
-_WATCHED = (
-    BaseClient,
-    Endpoint,
-    URLLib3Session,
-    awsrequest.AWSHTTPConnectionPool,
-    awsrequest.AWSHTTPSConnectionPool,
 )
 
 
@@ -139,27 +119,19 @@ class Listeners:
         self._events = events
         self._lock = threading.Lock()
         self._builtin = len(BUILTIN_HANDLERS)
-        self._places = tuple(vars(owner) for owner in (client, type(client), *_WATCHED))
-        self._as_made = tuple(tuple(place.values()) for place in self._places)
+        self._originals = Originals(client, type(events))
         self._recorder = get_global_history_recorder()
         self._silent = vars(HistoryRecorder())
-        self._replaced = next(_replaced(type(client), *_WATCHED), None)
 
     def found(self) -> str | None:
         """Return who else takes part in the next request, None when nobody does."""
         if self._events.others:
             other = self._events.others[0]
             return f"{other.handler!r} is registered for {other.event_name}"
-        if self._replaced is not None:
-            return f"{self._replaced} is not botocore's own"
         if vars(self._recorder) != self._silent and _is_on(self._recorder):
             return "botocore's history is being recorded"
-        for place, as_made in zip(self._places, self._as_made):
-            if tuple(place.values()) != as_made:
-                return "a function of botocore's client was replaced"
-        if _connection_classes() != _CONNECTION_CLASSES:
-            return "a class of connections was replaced"
-        return None
+        replaced = self._originals.replaced()
+        return None if replaced is None else f"{replaced} was replaced"
 
     def adopt(self) -> None:
         """Give the client what every client made from now on has: moto, if it was just imported."""
@@ -172,31 +144,7 @@ class Listeners:
             self._builtin += len(new)
 
 
-def _connection_classes() -> tuple[Any, ...]:
-    return (
-        http.client.HTTPConnection,
-        awsrequest.AWSHTTPConnection,
-        awsrequest.AWSHTTPSConnection,
-    )
-
-
-_CONNECTION_CLASSES = _connection_classes()
-
-
 def _is_on(recorder: Any) -> bool:
     off = copy.copy(recorder)
     off.disable()
     return bool(vars(off) != vars(recorder))
-
-
-def _replaced(*owners: type) -> Iterator[str]:
-    for owner in owners:
-        for name, value in vars(owner).items():
-            if callable(value) and not _is_botocores(value):
-                yield f"{owner.__name__}.{name}"
-
-
-def _is_botocores(value: Any) -> bool:
-    if isinstance(value, type):
-        return value.__module__.partition(".")[0] in ("botocore", "builtins", "urllib3")
-    return type(value) is types.FunctionType and value.__code__.co_filename.startswith(_DIRECTORIES)

@@ -19,6 +19,9 @@ _FIRST_BYTES = 65_536
 _LONGEST_HEAD = 262_144
 _LONGEST_LENGTH = 8  # digits; DynamoDB's replies end at 16 MB
 _USUAL = re.compile(rb"HTTP/1\.1 [2-9]\d\d [\t -~]*(?:\r\n[A-Za-z0-9_.-]+:[\t -~]*)*")
+_USUAL_SO_FAR = re.compile(
+    rb"(?:HTTP/1\.1 [2-9]\d\d [\t -~]*\r\n(?:[A-Za-z0-9_.-]+:[\t -~]*\r\n)*)?[^\n]*"
+)
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -61,13 +64,15 @@ def read_answer(connection: socket.socket) -> Answer:
         raise ConnectionResetError("the connection was closed without a reply")
     end = received.find(b"\r\n\r\n")
     while end < 0:
+        if not _USUAL_SO_FAR.fullmatch(received):
+            return _by_http_client(received, connection)  # for which it may be whole
         more = connection.recv(_FIRST_BYTES)
         if not more:
             return _by_http_client(received, connection)
         received += more
+        end = received.find(b"\r\n\r\n")
         if len(received) > _LONGEST_HEAD:
             raise HTTPException("the head of a reply does not end")
-        end = received.find(b"\r\n\r\n")
     if not _USUAL.fullmatch(received, 0, end):
         return _by_http_client(received, connection)
     first, *lines = received[:end].decode("ascii").split("\r\n")
@@ -111,31 +116,62 @@ def _body(received: bytes, begin: int, length: int, connection: socket.socket) -
 
 
 def _by_http_client(received: bytes, connection: socket.socket) -> Answer:
-    response = HTTPResponse(_Begun(received, connection), method="POST")  # type: ignore[arg-type]
+    begun = _Begun(received, connection)
+    response = HTTPResponse(begun, method="POST")  # type: ignore[arg-type]
     response.begin()
     headers: dict[str, str] = {}
     for name, value in response.getheaders():
         _add(headers, name, value)
     body = b"".join(iter(lambda: response.read(_FIRST_BYTES), b""))
-    return Answer(response.status, headers, body, is_whole=not response.length, leaves_open=False)
+    whole = not response.length
+    stays = whole and not response.will_close and begun.is_read_to_the_end()
+    return Answer(response.status, headers, body, whole, leaves_open=stays)
 
 
 class _Begun(io.RawIOBase):
-    """A socket of which some bytes have been read; what http.client takes for one."""
+    """A socket of which some bytes have been read; what http.client takes for one.
+
+    Attributes:
+        ends: No more is read from it.
+    """
 
     def __init__(self, received: bytes, connection: socket.socket) -> None:
         self._received = received
         self._connection = connection
+        self.ends = False
+        self._reader = _Reader(self)
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(self)
+        return self._reader
+
+    def is_read_to_the_end(self) -> bool:
+        """Whether http.client has read one reply, and nothing has arrived behind it."""
+        return self._reader.closed and not self._reader.left and not self._received
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.ends:
+            return 0
         if not self._received:
             return self._connection.recv_into(buffer)
         count = min(len(buffer), len(self._received))
         buffer[:count], self._received = self._received[:count], self._received[count:]
         return count
+
+
+class _Reader(io.BufferedReader):
+    """Knows whether something was left in its buffer when it was closed."""
+
+    left = b""
+
+    def __init__(self, begun: _Begun) -> None:
+        super().__init__(begun)
+        self._begun = begun
+
+    def close(self) -> None:
+        if not self.closed:
+            self._begun.ends = True
+            self.left = self.peek()
+        super().close()
