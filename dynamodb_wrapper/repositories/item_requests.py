@@ -85,6 +85,7 @@ class ItemRequests(Generic[ModelT]):
         self.guards = Guards(table)
         self._readers: dict[type[BaseModel], ItemReader[Any]] = {}
         self.actor = actor
+        self._is_plain = table.version_field is None and not issubclass(table.model, Document)
         self._stamps = Stamps(table, self.codec, actor, environment)
 
     # ---- keys ----------------------------------------------------------------------------------
@@ -158,16 +159,20 @@ class ItemRequests(Generic[ModelT]):
     def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return a PutItem that replaces."""
         self.check_model(item)
+        values = {} if self._is_plain else self._stamped(item)
+        if condition is None:
+            return self._put(item, values)
+        expressions = Expressions(self.table)
+        return self._put(item, values, expressions, expressions.condition(condition))
+
+    def _stamped(self, item: ModelT) -> dict[str, Any]:
         version = self._next_version(item)
         if version is not None:
             version = max(version, first_version())
         values = self._stamps.values(item, version=version)
         if isinstance(item, Document) and item.created_at is not None:
             values.update(_counted(item))
-        if condition is None:
-            return self._put(item, values)
-        expressions = Expressions(self.table)
-        return self._put(item, values, expressions, expressions.condition(condition))
+        return values
 
     def _put(
         self,

@@ -46,6 +46,7 @@ _CHECKS = frozenset(
 """Markers of pydantic that check a value and have no part in serialization."""
 
 _WHOLE_LIMIT = 10**38
+_FEW_DIGITS, _MAX_DIGITS = 20, 38
 _PLAIN_DECIMAL = re.compile(r"-?(?=\d)0*\d{0,19}(\.\d{1,18})?", re.ASCII)
 _LEAST, _MOST = 1e-4, 1e16
 """Floats between these have no exponent in their repr."""
@@ -87,6 +88,10 @@ class _Maker:
             "UnexpectedError": UnexpectedError,
             "limit": _WHOLE_LIMIT,
             "are_plain": _are_plain,
+            "Decimal": Decimal,
+            "decimal_text": _decimal_text,
+            "datetime": datetime,
+            "utc_text": utc_text,
         }
 
     def make(self) -> Callable[[BaseModel], Item]:
@@ -256,10 +261,17 @@ def _float(value: Any) -> AttributeValue:
 def _decimal(value: Any) -> AttributeValue:
     if type(value) is not Decimal:
         raise UnexpectedError
+    return {"N": _decimal_text(value)}
+
+
+def _decimal_text(value: Decimal) -> str:
     text = str(value)
-    if value and len(text) < 38 and _PLAIN_DECIMAL.fullmatch(text):
-        return {"N": text}
-    return {"N": number_text(value, "")}
+    if not value:
+        return number_text(value, "")
+    if len(text) < _FEW_DIGITS and text.replace(".", "", 1).isdecimal():
+        return text
+    is_plain = len(text) < _MAX_DIGITS and _PLAIN_DECIMAL.fullmatch(text)
+    return text if is_plain else number_text(value, "")
 
 
 def _boolean(value: Any) -> AttributeValue:
@@ -308,6 +320,8 @@ _IN_PLACE: dict[Any, tuple[str, str]] = {
     _text: ("str and {value}.isascii()", "{{'S': {value}}}"),
     _whole: ("int and -limit < {value} < limit", "{{'N': str({value})}}"),
     _boolean: ("bool", "{{'BOOL': {value}}}"),
+    _decimal: ("Decimal", "{{'N': decimal_text({value})}}"),
+    _moment: ("datetime", "{{'S': utc_text({value})}}"),
 }
 """What a value must be, and what is written then, as expressions."""
 _SET_TAGS: dict[Any, str] = {str: "S", int: "N", float: "N", Decimal: "N", bytes: "B", UUID: "S"}
