@@ -6,6 +6,7 @@ import keyword
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Optional, TypeVar
 
+import pydantic
 import pytest
 from pydantic import (
     AliasChoices,
@@ -38,6 +39,10 @@ from tests.both_ways import (
 )
 
 T = TypeVar("T")
+keeps_no_old_fields = pytest.mark.skipif(
+    tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 3),
+    reason="this pydantic leaves the fields of a model as they were when it builds it anew",
+)
 AMOUNTS = {"total": {"N": "2.50"}, "count": {"N": "3"}, "rate": {"N": "1"}}
 UNKNOWN = {"more": {"M": {"n": {"N": "1.5"}, "b": {"B": b"x"}}}, "other": {"NULL": True}}
 WRONG = {**KEY, "total": {"S": "much"}, "count": {"NULL": True}}
@@ -382,6 +387,7 @@ def test_a_model_that_is_completed_later_is_read_the_same_both_ways() -> None:
     assert_equal(Early, {**KEY, "late": {"M": {"x": {"N": "1.5"}}}})
 
 
+@keeps_no_old_fields
 def test_a_table_may_be_declared_before_a_class_that_its_model_names() -> None:
     class Early(BaseModel):
         id: str
@@ -404,6 +410,7 @@ def test_a_table_may_be_declared_before_a_class_that_its_model_names() -> None:
     assert reader.counts.compiled == 1
 
 
+@keeps_no_old_fields
 def test_a_model_that_is_built_anew_is_read_as_it_is_now() -> None:
     class Changing(BaseModel):
         id: str
