@@ -32,7 +32,8 @@ class Encoded:
     __slots__ = ("body",)
 
     def __init__(self, body: bytes) -> None:
-        self.body = body
+        # A copy, because orjson keeps the rest of its buffer, some kilobytes, with what it returns.
+        self.body = bytes(memoryview(body))
 
 
 def plain_request(request: Mapping[str, Any]) -> Mapping[str, Any]:
