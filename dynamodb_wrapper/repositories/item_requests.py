@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.config import Encoded
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table
 from dynamodb_wrapper.repositories.guards import Guards
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
-
-_NOTHING = Encoded(b"")
 
 
 @dataclass
@@ -54,7 +51,7 @@ class Write:
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
-    body: Encoded = _NOTHING
+    body: bytes = b""
 
     @property
     def plain_key(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from uuid import UUID
 import pydantic_core
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from dynamodb_wrapper.config import Encoded, write_body
+from dynamodb_wrapper.config import write_body
 from dynamodb_wrapper.exceptions import ItemTooLargeError, ValidationError
 from dynamodb_wrapper.models import utc_text
 
@@ -288,7 +288,7 @@ def _number_size(text: str) -> int:
     return (len(digits) + 1) // 2 + 1 + text.startswith("-")
 
 
-def item_body(item: Item, table_name: str, key: Item) -> Encoded:
+def item_body(item: Item, table_name: str, key: Item) -> bytes:
     """Return an item as JSON; refuse one that is too large.
 
     Raises:
@@ -296,7 +296,7 @@ def item_body(item: Item, table_name: str, key: Item) -> Encoded:
     """
     body = write_body(item)
     if len(body) <= MAX_ITEM_BYTES:  # as JSON it is larger
-        return Encoded(body)
+        return body
     size = item_size(item)
     if size > MAX_ITEM_BYTES:
         largest = max(item, key=lambda name: _size(item[name]))
@@ -308,4 +308,4 @@ def item_body(item: Item, table_name: str, key: Item) -> Encoded:
             key=decode_item(key),
             size_bytes=size,
         )
-    return Encoded(body)
+    return body

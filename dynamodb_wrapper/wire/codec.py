@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import pydantic
 
@@ -17,8 +17,6 @@ from dynamodb_wrapper.wire.pruning import prune
 from dynamodb_wrapper.wire.shapes import read_fields, readable_names
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from dynamodb_wrapper.models import Derived, Table
     from dynamodb_wrapper.wire.attributes import Item
 
@@ -39,7 +37,6 @@ class Codec(Generic[ModelT]):
         self.model = model
         self.keys = Keys(table)
         self._derived = table.derived
-        self._writers: dict[Any, Callable[[BaseModel], Item] | None] = {}
         own = {d.attribute for d in self._derived}
         if issubclass(table.model, Document):
             own |= set(_CONSTANTS)
@@ -64,10 +61,7 @@ class Codec(Generic[ModelT]):
         """Return the fields as they are stored: written by functions made for the model, or else
         by way of pydantic's serialization.
         """
-        build = type(item).__pydantic_serializer__  # another one when the model is built anew
-        if build not in self._writers:
-            self._writers[build] = writer(type(item))
-        write = self._writers[build]
+        write = writer(type(item))
         if write is not None:
             try:
                 return write(item)
