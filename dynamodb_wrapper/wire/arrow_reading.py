@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Callable, Generic
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
 from pydantic import create_model
 
-from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import ModelT
 from dynamodb_wrapper.wire.arrow_columns import ANYTHING, columns_of, refuse
 from dynamodb_wrapper.wire.arrow_forms import FieldForm, forms_of
 from dynamodb_wrapper.wire.arrow_kernels import check
 from dynamodb_wrapper.wire.arrow_misfits import Misfits, Quarantined
+from dynamodb_wrapper.wire.arrow_pages import PageReader
 from dynamodb_wrapper.wire.arrow_rows import UNFIT, Rows
 from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import Counts, Found, ItemReader
@@ -29,10 +28,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import Item
     from dynamodb_wrapper.wire.bodies import Reply
 
-_MARGIN_BYTES = 64
 _NUMBER = pa.struct([("N", pa.string())])
-_KEY = pa.struct([("S", pa.string()), ("N", pa.string()), ("B", pa.string())])
-_CAPACITY = pa.struct([("CapacityUnits", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class ArrowReader(Generic[ModelT]):
         self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
         self._refused = lookalikes(codec.model) - codec.own_names
         self._rest = self._reader_of_rest(forms)
-        self._wire = self._wire_schema()
+        self._pages = self._page_reader()
         self.counts = Counts()
 
     def page(self, reply: Reply) -> Found[ArrowPage]:
@@ -116,7 +112,7 @@ class ArrowReader(Generic[ModelT]):
         model = create_model(codec.model.__name__, __config__=settings, **fields)
         return ItemReader(Codec(codec.table, model))
 
-    def _wire_schema(self) -> Any:
+    def _page_reader(self) -> PageReader:
         table = self._reader.codec.table
         attributes = {column.attribute: column.wire for column in self._columns}
         if self._ttl is not None:
@@ -124,30 +120,10 @@ class ArrowReader(Generic[ModelT]):
         for attribute in sorted(self._refused):
             attributes.setdefault(attribute, ANYTHING)
         keys = [*table.key_fields, *(key for index in table.indexes for key in index.keys)]
-        names = dict.fromkeys(table.attribute_of(key) for key in keys)
-        return pa.schema(
-            [
-                ("Items", pa.list_(pa.struct(list(attributes.items())))),
-                ("LastEvaluatedKey", pa.struct([(name, _KEY) for name in names])),
-                ("ConsumedCapacity", _CAPACITY),
-            ]
-        )
+        return PageReader(attributes, dict.fromkeys(table.attribute_of(key) for key in keys))
 
     def _compiled(self, reply: Reply, body: bytes) -> Found[ArrowPage]:
-        body.decode()  # Arrow takes texts that are no UTF-8
-        table = pj.read_json(
-            pa.BufferReader(body),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + _MARGIN_BYTES),
-            parse_options=pj.ParseOptions(
-                explicit_schema=self._wire,
-                newlines_in_values=True,
-                unexpected_field_behavior="ignore",
-            ),
-        )
-        check(table.num_rows == 1)
-        found, last_key, capacity = (table.column(name).chunk(0) for name in self._wire.names)
-        items = found.flatten()
-        check(not items.null_count)
+        items, last_key, capacity = self._pages.page(body)
         count = len(items)
         if self._ttl is not None:
             items = self._unexpired(items)
@@ -161,8 +137,7 @@ class ArrowReader(Generic[ModelT]):
             [arrays[name] for name in self.schema.names], schema=self.schema
         )
         self.counts.add(batch.num_rows, 0)
-        key = _stored_key(last_key[0].as_py())
-        return Found([ArrowPage(batch)], None, key, capacity[0].as_py(), count)
+        return Found([ArrowPage(batch)], None, last_key, capacity, count)
 
     def _unexpired(self, items: Any) -> Any:
         ttl = items.field(self._ttl)
@@ -191,15 +166,3 @@ class ArrowReader(Generic[ModelT]):
         page = self.items(items, None)
         last_key = parsed.get("LastEvaluatedKey") or None
         return Found([page], None, last_key, parsed.get("ConsumedCapacity"), len(items))
-
-
-def _stored_key(found: dict[str, Any] | None) -> Item | None:
-    """Return a key as it is stored out of what Arrow made of it: null for what is not there."""
-    if found is None:
-        return None
-    key = {
-        name: {tag: content for tag, content in value.items() if content is not None}
-        for name, value in found.items()
-        if value is not None
-    }
-    return with_bytes(key) or None

@@ -87,7 +87,8 @@ def validator(model: type[BaseModel]) -> Any:
 
 def part(raw: msgspec.Raw) -> dict[str, Any]:
     """Return a part of a reply that was left as it is, as boto3 would."""
-    return read_body(bytes(raw)) if raw is not _NOTHING and raw != b"null" else {}
+    content = bytes(raw)
+    return read_body(content) if content not in (b"", b"null") else {}
 
 
 def decode(decoder: Any, body: bytes) -> Any:

@@ -20,9 +20,12 @@ from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import ItemReader
 from tests.columns import (
+    FLAT_CODEC,
+    FLAT_FIELDS,
     LOOSE_CODEC,
     OPTIONAL,
     WIDE_CODEC,
+    Flat,
     Wide,
     a_wide,
     attribute_values,
@@ -32,7 +35,8 @@ from tests.columns import (
 )
 
 pa = pytest.importorskip("pyarrow")
-from dynamodb_wrapper.wire.arrow_reading import ArrowReader  # noqa: E402 - only where it is there
+from dynamodb_wrapper.wire.arrow_flat import flat_page  # noqa: E402 - only where it is there
+from dynamodb_wrapper.wire.arrow_reading import ArrowReader  # noqa: E402
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -182,6 +186,26 @@ def test_an_item_that_does_not_fit_is_kept_apart_with_key_column_and_reason(colu
     apart = [entry for page in found for entry in page.quarantined]
     assert {(entry.key["key"], entry.column.split(".")[0]) for entry in apart} == {("bad", column)}
     assert all(f"stored as {next(iter(WRONG[column]))}" in entry.reason for entry in apart)
+
+
+MANY_PAGES = 50
+
+
+@pytest.mark.parametrize("column", [name for name in WRONG if name in FLAT_FIELDS])
+def test_one_wrong_value_on_many_flat_pages_is_told_by_key_and_column(column: str) -> None:
+    item = FLAT_CODEC.encode(Flat(**{name: getattr(a_wide(), name) for name in FLAT_FIELDS}))
+    good = body_of([{**item, "key": {"S": f"good-{number}"}} for number in range(3)])
+    bad = body_of([item, {**item, "key": {"S": "bad"}, column: WRONG[column]}])
+    assert flat_page(good) is not None
+    raising, apart = (reader(policy, codec=FLAT_CODEC) for policy in ("raise", "quarantine"))
+    for number in range(MANY_PAGES - 1):
+        assert raising.page(Reply(good)).count == apart.page(Reply(good)).count == 3, number
+    assert raising.counts.compiled == 3 * (MANY_PAGES - 1)
+    with pytest.raises(IncompatibleItemError, match=f"column '{column}") as refusal:
+        raising.page(Reply(bad))
+    assert refusal.value.key == {"key": "bad"}
+    page = apart.page(Reply(bad)).models[0]
+    assert (page.batch.num_rows, [q.column for q in page.quarantined]) == (1, [column])
 
 
 REQUIRED = [name for name, info in type(a_wide()).model_fields.items() if info.is_required()]

@@ -1,0 +1,205 @@
+"""Pages of flat items as columns of texts, found by their punctuation instead of by a parser.
+
+DynamoDB writes JSON without spaces: an attribute that holds a text ends with ``"}``, one that holds
+true or false with ``e}``. All these ends are found at once. What stands behind each is compared,
+many bytes of all attributes at a time, with what an attribute begins with, such as
+``,"name":{"S":"``, and what is left is the value. So every byte is either known or part of a value
+without quotation marks. A page on which anything else stands, such as a nested value, is not flat.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dynamodb_wrapper.wire.arrow_flat_page import Cells, FlatPage
+from dynamodb_wrapper.wire.arrow_flat_patterns import (
+    NEXT_ATTRIBUTE,
+    NEXT_ITEM,
+    UNIT,
+    Pattern,
+    layout,
+    number,
+)
+from dynamodb_wrapper.wire.arrow_flat_texts import QUOTE, FlatTexts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ITEMS = b'"Items":['
+_ATTRIBUTE = re.compile(rb'"([^"\\]+)":\{"(?:(S|N|B)":"|(BOOL|NULL)":(?=[tf]))')
+_END = re.compile(rb'(?:[^"\\]|\\.)*"\}|(?:true|false)\}', re.DOTALL)
+_OPENING, _CLOSING, _E, _L, _SPACE = b"{}eL "
+_TRUE, _FALSE = number(b'L":true}'), number(b'":false}')
+_QUOTES_OF_TEXT, _QUOTES_OF_TRUTH = 6, 4
+_BEFORE_FIRST = np.array([1 - len(NEXT_ITEM)])
+"""Where the first attribute would begin if there were an item before."""
+_MOST_PATTERNS = 40
+"""Items of more attributes and types than this are parsed faster, if they are not alike."""
+
+
+class _NotFlatError(Exception):
+    """Something on a page is not what flat items consist of."""
+
+
+def flat_page(body: bytes) -> FlatPage | None:
+    """Return the items of the reply to a Query or Scan; None where they are not flat.
+
+    It is for the caller to check that the body is UTF-8 and the envelope a reply with one item.
+    """
+    begin, end = body.find(_ITEMS) + len(_ITEMS), body.rfind(b"}]") + 1
+    if begin < len(_ITEMS) or end <= begin:
+        return None
+    envelope = body[:begin] + b"0" + body[end:]
+    if len(body) - end < UNIT:  # so that a unit can be read wherever an item can end
+        body += b" " * UNIT
+    try:
+        return _Cut(body, begin, end).page(envelope)
+    except (_NotFlatError, IndexError):  # IndexError: units beyond the end of a broken page
+        return None
+
+
+class _Cut:
+    """Takes the items of a page apart.
+
+    Args:
+        body: The reply.
+        begin: Where its first item begins.
+        end: Where its last item ends.
+    """
+
+    def __init__(self, body: bytes, begin: int, end: int) -> None:
+        self._items = memoryview(body)[begin:end]
+        self._signs = np.frombuffer(self._items, np.uint8)
+        places = len(body) - begin - UNIT + 1
+        self._units = np.ndarray((places,), f"V{UNIT}", body, begin, strides=(1,))
+        self._texts = FlatTexts(body, begin, end)
+        self._found: dict[str, dict[str, Cells]] = {}
+
+    def page(self, envelope: bytes) -> FlatPage:
+        _check(self._signs[0] == _OPENING and self._signs.min() >= _SPACE)
+        _check(self._texts.are_escaped_well())
+        ends, are_texts = self._ends()
+        _check(len(ends) > 0 and ends[-1] == len(self._signs) - 2)
+        quotes, count = self._in_rows(ends, are_texts) or self._in_any_order(ends, are_texts)
+        all_quotes = np.count_nonzero(self._signs == QUOTE)
+        _check(quotes == all_quotes - len(self._texts.escaped_quotes))
+        return FlatPage(envelope, count, self._found, self._texts)
+
+    def _ends(self) -> tuple[Any, Any]:
+        """Return where the attributes end, and whether a text ends there."""
+        ends = np.flatnonzero(self._signs == _CLOSING)
+        before = self._signs[ends - 1]
+        is_text, truths = before == QUOTE, np.flatnonzero(before == _E)
+        if len(self._texts.escaped_quotes):
+            is_text &= ~np.isin(ends - 1, self._texts.escaped_quotes)
+        is_end = is_text.copy()
+        is_end[truths] = self._are_truths(ends[truths])
+        return ends[is_end], is_text[is_end]
+
+    def _are_truths(self, ends: Any) -> Any:
+        """Tell which braces have true or false, and the end of a type, before them."""
+        first, second = self._read(ends - (UNIT - 1)).T
+        is_false = (second == _FALSE) & (first >> np.uint64(56) == _L)
+        return (second == _TRUE) | is_false
+
+    def _read(self, places: Any) -> Any:
+        """Return the units at some places as two numbers each."""
+        found = self._units[np.ascontiguousarray(places)]
+        return found.view("<u8").reshape(*places.shape, 2)
+
+    # ---- items that all have the same attributes in the same order ----------------------------
+
+    def _in_rows(self, ends: Any, are_texts: Any) -> tuple[int, int] | None:
+        """Find all values; return how many quotation marks are around them, and the items.
+
+        None where some item is not like the first one.
+        """
+        expected = layout(tuple(self._patterns_of_first_item()))
+        width = len(expected.patterns)
+        count, left = divmod(len(ends), width)
+        if left or len({pattern.name for pattern in expected.patterns}) < width:
+            return None
+        begins = np.concatenate((_BEFORE_FIRST, ends[:-1] + 1)).reshape(count, width)
+        for places, unit in expected.passes:
+            if not unit.fits(self._read, begins[1:, places]).all():
+                return None
+        ends, values = ends.reshape(count, width), begins + expected.lengths
+        sizes = ends - values
+        _check(bool((are_texts.reshape(count, width) == expected.are_texts).all()))
+        _check(bool((sizes > 0).all()))
+        quotes = 0
+        for place, pattern in enumerate(expected.patterns):
+            column = (None, values[:, place], ends[:, place], sizes[:, place])
+            quotes += self._keep(pattern, *column)
+        return quotes, count
+
+    def _patterns_of_first_item(self) -> Iterator[Pattern]:
+        place, separator = 1, memoryview(NEXT_ATTRIBUTE)
+        while separator == NEXT_ATTRIBUTE:
+            pattern = self._pattern(place)
+            yield pattern
+            end = _END.match(self._items, place + len(pattern.signs))
+            if end is None:
+                raise _NotFlatError
+            place = end.end() + 1
+            separator = self._items[place - 1 : place]
+
+    # ---- any items ----------------------------------------------------------------------------
+
+    def _in_any_order(self, ends: Any, are_texts: Any) -> tuple[int, int]:
+        """Find all values, as `_in_rows`."""
+        after = self._read(ends[:-1] + 1)[:, 0]
+        is_next = after & np.uint64(0xFFFFFF) == number(NEXT_ITEM)
+        _check(bool((is_next | (after & np.uint64(0xFF) == number(NEXT_ATTRIBUTE))).all()))
+        lengths = np.where(is_next, len(NEXT_ITEM), len(NEXT_ATTRIBUTE))
+        begins = np.concatenate(([1], ends[:-1] + 1 + lengths))
+        rows = np.concatenate(([0], np.cumsum(is_next)))
+        count, quotes = int(rows[-1]) + 1, 0
+        for _ in range(_MOST_PATTERNS):
+            if not len(rows):
+                break
+            pattern = self._pattern(int(begins[0]))
+            fits = np.arange(len(rows))
+            for unit in pattern.units():
+                fits = fits[unit.fits(self._read, begins[fits]).all(axis=1)]
+            values = begins[fits] + len(pattern.signs)
+            sizes = ends[fits] - values
+            _check(bool((are_texts[fits] == pattern.is_text).all() and (sizes > 0).all()))
+            quotes += self._keep(pattern, rows[fits], values, ends[fits], sizes)
+            rows, begins, ends, are_texts = (
+                np.delete(part, fits) for part in (rows, begins, ends, are_texts)
+            )
+        _check(not len(rows))
+        for tags in self._found.values():
+            there = np.concatenate([cells.rows for cells in tags.values()])
+            _check(np.bincount(there, minlength=count).max() == 1)  # no item has it twice
+        return quotes, count
+
+    # ---- attributes ---------------------------------------------------------------------------
+
+    def _pattern(self, begin: int) -> Pattern:
+        """Return what the attribute at a place begins with."""
+        found = _ATTRIBUTE.match(self._items, begin)
+        if found is None:
+            raise _NotFlatError
+        return Pattern(found[0], found[1].decode(), (found[2] or found[3]).decode())
+
+    def _keep(self, pattern: Pattern, rows: Any, values: Any, ends: Any, sizes: Any) -> int:
+        """Keep the values of an attribute; return how many quotation marks are around them."""
+        if pattern.is_text:
+            cells, quotes = Cells(rows, values, ends), _QUOTES_OF_TEXT
+        else:
+            is_true = sizes == len("true")
+            _check(bool((is_true | (sizes == len("false"))).all()))
+            _check(pattern.tag == "BOOL" or bool(is_true.all()))
+            cells, quotes = Cells(rows, is_true, None), _QUOTES_OF_TRUTH
+        self._found.setdefault(pattern.name, {})[pattern.tag] = cells
+        return quotes * len(ends)
+
+
+def _check(holds: bool) -> None:
+    if not holds:
+        raise _NotFlatError
