@@ -50,9 +50,9 @@ def is_frame(items: Any) -> bool:
 def made_of(
     items: Iterable[ModelT] | Frame,
     model: type[ModelT],
-    make: Callable[[ModelT, None], MadeT],
-) -> Iterator[tuple[ModelT, MadeT]]:
-    """Yield models, or those of the rows of a table, and what is made of each.
+    make: Callable[[ModelT], MadeT],
+) -> Iterator[MadeT]:
+    """Return what is made of each model, or of that of each row of a table.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
@@ -60,15 +60,13 @@ def made_of(
             and column are named.
     """
     if is_frame(items):
-        yield from _made_of_rows(items, model, make)
-        return
-    for item in cast("Iterable[ModelT]", items):
-        yield item, make(item, None)
+        return _made_of_rows(items, model, make)
+    return map(make, cast("Iterable[ModelT]", items))
 
 
 def _made_of_rows(
-    frame: Any, model: type[ModelT], make: Callable[[ModelT, None], MadeT]
-) -> Iterator[tuple[ModelT, MadeT]]:
+    frame: Any, model: type[ModelT], make: Callable[[ModelT], MadeT]
+) -> Iterator[MadeT]:
     require_pyarrow()
     from dynamodb_wrapper.wire.arrow_forms import forms_of
 
@@ -83,11 +81,11 @@ def _made_of_rows(
     for number, values in enumerate(zip(*columns.values())):
         item = _item(model, forms, dict(zip(columns, values)), number)
         try:
-            made = make(item, None)
+            made = make(item)
         except ValidationError as error:
             error.message = f"Row {number}: {error.message} Nothing was written."
             raise
-        yield item, made
+        yield made
 
 
 def _columns(frame: Any) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
 from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
 from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
-from dynamodb_wrapper.wire.batch_writes import Write, batch_write, deletion_of, put_of
+from dynamodb_wrapper.wire.batch_writes import Write, batch_write
 from dynamodb_wrapper.wire.decoding import stored_items
 from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.paging import raw_pages
@@ -82,8 +82,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
                 named, and nothing was sent.
         """
         flow = Flow(workers, limiter_of(rate), on_progress)
-        made = made_of(items, self.table.model, self._put_write)
-        puts = (put_of(write.key, write.body, item, write.values) for item, write in made)
+        puts = made_of(items, self.table.model, self._requests.batched_put)
         return batch_write(self._caller, _all_or_lazily(puts, items), flow, _refresh)
 
     def delete_many(
@@ -104,8 +103,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
                 `unprocessed`. Safe to repeat.
         """
         flow = Flow(workers, limiter_of(rate), on_progress)
-        deletions = (deletion_of(self._requests.key(key), key) for key in keys)
-        writes = _all_or_lazily(deletions, keys)
+        writes = _all_or_lazily(map(self._requests.batched_deletion, keys), keys)
         return batch_write(self._caller, writes, flow, lambda _: None)
 
     @overload

@@ -16,6 +16,8 @@ from dynamodb_wrapper.models import Document, ModelT, Table
 from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps, first_version
 from dynamodb_wrapper.wire.attributes import Item, item_body
+from dynamodb_wrapper.wire.batch_writes import Write as BatchWrite
+from dynamodb_wrapper.wire.batch_writes import deletion_of, put_of
 from dynamodb_wrapper.wire.codec import Codec, plain
 from dynamodb_wrapper.wire.decoding import Counts, ItemReader
 from dynamodb_wrapper.wire.expressions import Expressions
@@ -41,7 +43,6 @@ class Write:
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
-        body: That item as JSON; empty for partial updates.
     """
 
     verb: str
@@ -51,7 +52,6 @@ class Write:
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
-    body: bytes = b""
 
     @property
     def plain_key(self) -> dict[str, Any]:
@@ -178,13 +178,29 @@ class ItemRequests(Generic[ModelT]):
         expressions: Expressions | None = None,
         condition: str | None = None,
     ) -> Write:
-        stored = self.codec.encode(item.model_copy(update=values) if values else item)
+        stored, _ = self._stored(item, values)
         key = {name: stored[name] for name in self.codec.keys.names}
-        body = item_body(stored, self.table_name, key)
         request = {"TableName": self.table_name, "Item": stored}
         if expressions is not None:
             request = self._conditional(request, expressions, condition)
-        return Write("put", key, request, values=values, written=stored, body=body)
+        return Write("put", key, request, values=values, written=stored)
+
+    def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
+        """Return an item as it is stored, some of its values replaced, and the same as JSON."""
+        stored = self.codec.encode(item.model_copy(update=values) if values else item)
+        return stored, item_body(stored, self.table_name, self.codec.keys.names)
+
+    def batched_put(self, item: ModelT) -> BatchWrite:
+        """Return a put as part of a batch: the item is JSON, which takes a fifth of the memory."""
+        self.check_model(item)
+        values = {} if self._is_plain else self._stamped(item)
+        stored, body = self._stored(item, values)
+        return put_of(self.codec.keys.identity(stored), body, item, values)
+
+    def batched_deletion(self, key: Any) -> BatchWrite:
+        """Return the deletion of a key as part of a batch."""
+        stored_key = self.key(key)
+        return deletion_of(self.codec.keys.identity(stored_key), stored_key, key)
 
     def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return an UpdateItem of every field of a model, guarded by its version.
@@ -198,7 +214,7 @@ class ItemRequests(Generic[ModelT]):
         changed = item.model_copy(update=values)
         stored = self.codec.encode(changed)
         key = self.key(item)
-        item_body(stored, self.table_name, key)
+        item_body(stored, self.table_name, key)  # refuses what is too large
         expressions = Expressions(self.table)
         update = Update(expressions)
         left_alone = {*key, *self._managed()}

@@ -204,8 +204,7 @@ class PipelineRunLogsRepository(RunControl):
             ValidationError: A run belongs to run control; those before it are stored.
         """
         flow = Flow(workers, limiter_of(rate), on_progress)
-        made = made_of(items, PipelineRunLog, lambda run, _: self._foreign(run))
-        prepared = [run for _, run in made]
+        prepared = list(made_of(items, PipelineRunLog, self._foreign))
         for run in prepared:
             self._one_of_many(flow, partial(self.put, run))
         return len(prepared)

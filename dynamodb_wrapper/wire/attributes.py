@@ -6,7 +6,7 @@ An attribute value is a dict with one entry, type descriptor to content: ``{"S":
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow
@@ -288,8 +288,13 @@ def _number_size(text: str) -> int:
     return (len(digits) + 1) // 2 + 1 + text.startswith("-")
 
 
-def item_body(item: Item, table_name: str, key: Item) -> bytes:
+def item_body(item: Item, table_name: str, key_names: Iterable[str]) -> bytes:
     """Return an item as JSON; refuse one that is too large.
+
+    Args:
+        item: Is written.
+        table_name: For the error.
+        key_names: As well: the attributes of its key.
 
     Raises:
         ItemTooLargeError: The item is over 400 KB.
@@ -305,7 +310,7 @@ def item_body(item: Item, table_name: str, key: Item) -> bytes:
             f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
             "data in S3 and store the address.",
             table_name=table_name,
-            key=decode_item(key),
+            key=decode_item({name: item[name] for name in key_names}),
             size_bytes=size,
         )
     return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -93,6 +94,11 @@ class Keys:
             for field in table.key_fields
         )
         self.names = tuple(part.attribute for part in self.parts)
+        self._quick = tuple(
+            (part, part.attribute, part.tag, part.limit_bytes // _BYTES_OF_CHARACTER)
+            for part in self.parts
+        )
+        self._in_order = tuple(sorted((part.attribute, part.tag) for part in self.parts))
         self._index_keys = tuple(
             (index.name, table.attribute_of(key)) for index in table.indexes for key in index.keys
         )
@@ -117,14 +123,26 @@ class Keys:
             )
         return {part.attribute: part.encode(value) for part, value in zip(self.parts, values)}
 
+    def identity(self, stored: Item) -> tuple[Any, ...]:
+        """Return the `identity` of the key of an item, which has been checked."""
+        return tuple(
+            [
+                (name, tag, Decimal(stored[name][tag]) if tag == "N" else stored[name][tag])
+                for name, tag in self._in_order
+            ]
+        )
+
     def decode(self, key: Item) -> dict[str, Any]:
         """Return field names and Python values of key attributes."""
         return {part.field: decode_at(part.target, key[part.attribute]) for part in self.parts}
 
     def check_stored(self, stored: Item, model: str) -> None:
         """Refuse an item whose keys DynamoDB would refuse; None leaves it out of an index."""
-        for part in self.parts:
-            part.check(stored.get(part.attribute))
+        for part, attribute, tag, surely in self._quick:
+            value = stored.get(attribute)
+            content = value.get(tag) if value else None
+            if not content or len(content) > surely:
+                part.check(value)
         for index, attribute in self._index_keys:
             value = stored.get(attribute)
             if value is None:
