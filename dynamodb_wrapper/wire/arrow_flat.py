@@ -18,6 +18,7 @@ from dynamodb_wrapper.wire.arrow_flat_page import Cells, FlatPage
 from dynamodb_wrapper.wire.arrow_flat_patterns import (
     NEXT_ATTRIBUTE,
     NEXT_ITEM,
+    NUMBERS,
     UNIT,
     Pattern,
     layout,
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 _ITEMS = b'"Items":['
 _ATTRIBUTE = re.compile(rb'"([^"\\]+)":\{"(?:(S|N|B)":"|(BOOL|NULL)":(?=[tf]))')
 _END = re.compile(rb'(?:[^"\\]|\\.)*"\}|(?:true|false)\}', re.DOTALL)
-_OPENING, _CLOSING, _E, _L, _SPACE = b"{}eL "
-_TRUE, _FALSE = number(b'L":true}'), number(b'":false}')
+_OPENING, _CLOSING, _E, _SPACE = b"{}e "
+_TRUE, _FALSE = number(b'L":true'), number(b'L":false')
 _QUOTES_OF_TEXT, _QUOTES_OF_TRUTH = 6, 4
 _BEFORE_FIRST = np.array([1 - len(NEXT_ITEM)])
 """Where the first attribute would begin if there were an item before."""
@@ -101,14 +102,13 @@ class _Cut:
 
     def _are_truths(self, ends: Any) -> Any:
         """Tell which braces have true or false, and the end of a type, before them."""
-        first, second = self._read(ends - (UNIT - 1)).T
-        is_false = (second == _FALSE) & (first >> np.uint64(56) == _L)
-        return (second == _TRUE) | is_false
+        before = self._read(ends - len('L":false'))[:, 0]
+        return (before == _FALSE) | (before >> np.uint64(8) == _TRUE)
 
     def _read(self, places: Any) -> Any:
-        """Return the units at some places as two numbers each."""
+        """Return the units at some places, in numbers."""
         found = self._units[np.ascontiguousarray(places)]
-        return found.view("<u8").reshape(*places.shape, 2)
+        return found.view("<u8").reshape(*places.shape, NUMBERS)
 
     # ---- items that all have the same attributes in the same order ----------------------------
 

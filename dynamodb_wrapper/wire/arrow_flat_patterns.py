@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-UNIT = 16
-"""Bytes that are compared at a time, as two numbers."""
+UNIT, NUMBERS = 24, 3
+"""Bytes that are compared at a time, and as how many numbers: most names fit in."""
 
 NEXT_ATTRIBUTE, NEXT_ITEM = b",", b"},{"
 """What stands between the closing brace of an attribute and the next one."""
@@ -22,8 +22,8 @@ def number(signs: bytes) -> int:
     return int.from_bytes(signs, "little")
 
 
-def _numbers(signs: bytes) -> tuple[int, int]:
-    return number(signs[: UNIT // 2]), number(signs[UNIT // 2 :])
+def _numbers(signs: bytes) -> Any:
+    return np.frombuffer(signs.ljust(UNIT, b"\0"), "<u8")
 
 
 class Unit(NamedTuple):
@@ -73,7 +73,7 @@ class Pattern(NamedTuple):
         for offset in (*range(0, last, UNIT), last):
             signs = self.signs[offset : offset + UNIT]
             mask, bits = _numbers(b"\xff" * len(signs)), _numbers(signs)
-            yield Unit(offset, np.array(mask, np.uint64), np.array(bits, np.uint64))
+            yield Unit(offset, mask, bits)
 
 
 class Layout(NamedTuple):
