@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.config import Connection, DynamoDBConfig
+from dynamodb_wrapper.config import Connection, DynamoDBConfig, unreadable
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
     IncompatibleItemError,
@@ -20,6 +20,7 @@ from dynamodb_wrapper.models import ModelT, Table
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
 from dynamodb_wrapper.wire import batches
+from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.codec import plain
 from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
@@ -87,7 +88,7 @@ class ItemRepository(Generic[ModelT]):
         See: PutItem
         """
         write = self._create_write(item)
-        self._send(write, created=True)
+        self._measured(write, self._send(write, created=True))
         return refreshed(item, write.values)
 
     def put(self, item: ModelT, *, condition: ConditionBase | None = None) -> ModelT:
@@ -101,7 +102,7 @@ class ItemRepository(Generic[ModelT]):
             ItemTooLargeError: Over 400 KB.
         """
         write = self._put_write(item, condition)
-        self._send(write)
+        self._measured(write, self._send(write))
         return refreshed(item, write.values)
 
     @overload
@@ -251,8 +252,7 @@ class ItemRepository(Generic[ModelT]):
         self._requests.key(item_or_key)  # what is no key is told before what lacks changes
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
         write = self._update_write(item_or_key, changes, condition, upsert)
-        response = self._upsert(write) if upsert else self._send(write)
-        return self._decode_written(response["Attributes"])
+        return self._written(write, self._upsert(write) if upsert else self._send(write))
 
     def delete(
         self, key_or_item: Any, *, condition: ConditionBase | None = None, must_exist: bool = False
@@ -269,11 +269,9 @@ class ItemRepository(Generic[ModelT]):
 
         See: DeleteItem
         """
-        old = self._send(self._delete_write(key_or_item, condition, must_exist)).get("Attributes")
-        if not old or self._requests.guards.is_expired(old):
-            return None
+        write = self._delete_write(key_or_item, condition, must_exist)
         try:
-            return self._decode(old)
+            return self._returned(write, self._send(write), even_expired=False)
         except IncompatibleItemError as error:
             logger.warning("The item is deleted; it cannot be returned. %s", error)
             return None
@@ -302,13 +300,13 @@ class ItemRepository(Generic[ModelT]):
 
     def _update_model(self, item: ModelT, condition: ConditionBase | None) -> ModelT:
         write = self._update_model_write(item, condition)
-        fresh = self._decode_written(self._send(write)["Attributes"])
+        fresh = self._written(write, self._send(write))
         return refreshed(item, dict(fresh))
 
     def _decode(self, item: Mapping[str, Any]) -> ModelT:
         return self._requests.codec.decode(item)
 
-    def _upsert(self, write: Write) -> dict[str, Any]:
+    def _upsert(self, write: Write) -> Reply:
         """Send an upsert; what is left of an expired item does not live on in the new one."""
         try:
             return self._send(write)
@@ -321,10 +319,20 @@ class ItemRepository(Generic[ModelT]):
             self._caller.call("DeleteItem", request, key=write.plain_key)
         return self._send(write)
 
-    def _decode_written(self, item: Mapping[str, Any]) -> ModelT:
+    def _returned(self, write: Write, reply: Reply, *, even_expired: bool) -> ModelT | None:
+        """Return the model of the item that a write returned."""
+        try:
+            found = self._requests.reader.returned(reply, even_expired=even_expired)
+        except IncompatibleItemError:
+            self._measured(write, reply)
+            raise
+        self._caller.measure(_OPERATIONS[write.verb], found.capacity)
+        return found.model
+
+    def _written(self, write: Write, reply: Reply) -> ModelT:
         """Return the model of an item after an update, which an error must not deny."""
         try:
-            return self._decode(item)
+            found = self._returned(write, reply, even_expired=True)
         except IncompatibleItemError as error:
             raise IncompatibleItemError(
                 f"The change was written; the item cannot be returned. {error}",
@@ -333,15 +341,21 @@ class ItemRepository(Generic[ModelT]):
                 operation="UpdateItem",
                 errors=error.errors(),
             ) from error
+        if found is None:
+            raise unreadable("it lacks the item that was updated")
+        return found
 
-    def _send(self, write: Write, *, created: bool = False) -> dict[str, Any]:
-        operation = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}[write.verb]
+    def _measured(self, write: Write, reply: Reply) -> None:
+        self._caller.measure(_OPERATIONS[write.verb], reply.parsed().get("ConsumedCapacity"))
+
+    def _send(self, write: Write, *, created: bool = False) -> Reply:
+        """Send a write; who reads the reply measures it."""
         try:
-            return self._caller.call(operation, write.request, key=write.plain_key)
+            return self._caller.fetch(_OPERATIONS[write.verb], write.request, key=write.plain_key)
         except ConditionFailedError as error:
             landed = landed_before(write, error)
             if landed is not None:
-                return landed
+                return Reply(None, landed)
             raise explain_refusal(write, error, self.table, created=created) from error
 
     def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
@@ -352,6 +366,9 @@ class ItemRepository(Generic[ModelT]):
             key=shown,
             operation=operation,
         )
+
+
+_OPERATIONS = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}
 
 
 class _Nothing(BaseModel):

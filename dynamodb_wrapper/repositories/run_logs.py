@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.wire.bodies import Reply
     from dynamodb_wrapper.wire.updates import CheckedChanges
 
 T = TypeVar("T")
@@ -265,7 +266,7 @@ class PipelineRunLogsRepository(RunControl):
             self._refuse_tracked(key)
         return super()._delete_write(key, _untracked(condition), must_exist)
 
-    def _send(self, write: Write, *, created: bool = False) -> dict[str, Any]:
+    def _send(self, write: Write, *, created: bool = False) -> Reply:
         try:
             return super()._send(write, created=created)
         except ConditionFailedError as error:

@@ -139,7 +139,7 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
             raise ValidationError("update_table_statistics needs at least one figure.")
         values["statistics_updated_at"] = utc_now()
         write = self._statistics_write(table_id, values, forgotten)
-        return self._decode(self._send(write)["Attributes"])
+        return self._written(write, self._send(write))
 
     def _statistics_write(
         self, table_id: str, values: Mapping[str, object], forgotten: Iterable[str]

@@ -80,10 +80,10 @@ class Found(Generic[T]):
 
 @dataclass(frozen=True)
 class One(Generic[T]):
-    """What a GetItem found.
+    """What a GetItem found, or a write returned.
 
     Attributes:
-        model: The model; None where there is no item, or an expired one.
+        model: The model; None where there is no item, or an expired one is not wanted.
         capacity: The reply's ``ConsumedCapacity``.
     """
 
@@ -179,10 +179,20 @@ class ItemReader(Generic[ModelT]):
                 return One(models[0] if models else None, found.ConsumedCapacity)
             except Exception:  # noqa: BLE001 - as above
                 pass
-        parsed = reply.parsed()
-        item = part_of(parsed, "Item", dict)
-        model = self._walk(item) if item and not self._expired(item) else None
-        return One(model, parsed.get("ConsumedCapacity"))
+        return self._walked_one(reply.parsed(), "Item", even_expired=False)
+
+    def returned(self, reply: Reply, *, even_expired: bool) -> One[ModelT]:
+        """Return the item that a write returned; as `page`."""
+        made = self._ready()
+        if reply.body is not None and made is not None:
+            try:
+                found = made.envelopes.returned.decode(reply.body)
+                items = [] if found.Attributes is None else [found.Attributes]
+                models, _ = self._compiled(made, items, even_expired=even_expired)
+                return One(models[0] if models else None, found.ConsumedCapacity)
+            except Exception:  # noqa: BLE001 - as above
+                pass
+        return self._walked_one(reply.parsed(), "Attributes", even_expired=even_expired)
 
     def batch(self, reply: Reply, table_name: str) -> Batch[ModelT]:
         """Return what a BatchGetItem found; as `page`."""
@@ -208,9 +218,11 @@ class ItemReader(Generic[ModelT]):
 
     # ---- items -----------------------------------------------------------------------------------
 
-    def _compiled(self, made: _Made, items: Sequence[Any]) -> tuple[list[ModelT], list[int] | None]:
+    def _compiled(
+        self, made: _Made, items: Sequence[Any], *, even_expired: bool = False
+    ) -> tuple[list[ModelT], list[int] | None]:
         places = None
-        if self._ttl is not None:
+        if self._ttl is not None and not even_expired:
             now = seconds_now()
             places = [n for n, s in enumerate(items) if not has_passed(made.items.ttl(s), now)]
             if len(places) == len(items):
@@ -258,6 +270,12 @@ class ItemReader(Generic[ModelT]):
             item = read_body(raw)
             return None if self._expired(item) else self._walk(item)
         return models[0] if models else None
+
+    def _walked_one(self, parsed: dict[str, Any], name: str, *, even_expired: bool) -> One[ModelT]:
+        item, model = part_of(parsed, name, dict), None
+        if item and (even_expired or not self._expired(item)):
+            model = self._walk(item)
+        return One(model, parsed.get("ConsumedCapacity"))
 
     def _walked(self, parsed: dict[str, Any]) -> Found[ModelT]:
         items = part_of(parsed, "Items", list)

@@ -23,6 +23,7 @@ class Envelopes(NamedTuple):
 
     page: Any
     one: Any
+    returned: Any
     batch: Any
     item: Any
 
@@ -62,8 +63,11 @@ def envelopes(struct: Any) -> Envelopes:
     """Return decoders of replies that hold structs of this class."""
     items = list[struct]
     page = msgspec.defstruct("Page", [("Items", items, [])], bases=(_Page,), gc=False)
-    one = msgspec.defstruct(
-        "One", [("Item", Union[struct, None], None), ("ConsumedCapacity", Any, None)], gc=False
+    one, returned = (
+        msgspec.defstruct(
+            "One", [(name, Union[struct, None], None), ("ConsumedCapacity", Any, None)], gc=False
+        )
+        for name in ("Item", "Attributes")
     )
     batch = msgspec.defstruct(
         "Batch",
@@ -74,7 +78,7 @@ def envelopes(struct: Any) -> Envelopes:
         ],
         gc=False,
     )
-    return Envelopes(*map(msgspec.json.Decoder, (page, one, batch, struct)))
+    return Envelopes(*map(msgspec.json.Decoder, (page, one, returned, batch, struct)))
 
 
 @per_build

@@ -245,6 +245,21 @@ def test_a_repository_counts_which_way_items_were_decoded(orders: Orders, custom
     assert (orders.decoded.compiled, orders.decoded.walked) == (3, 1)
 
 
+def test_what_writes_return_is_decoded_by_the_code_made_for_the_model(
+    orders: Orders, customer: str
+) -> None:
+    orders = BaseDynamoRepository(orders.config, ORDERS)
+    stored = orders.put(order(customer))
+    changed = orders.update((customer, "o1"), set={"status": "paid"})
+    assert orders.update(changed).status == "paid"
+    with orders.consumed() as used:
+        gone = orders.delete((customer, "o1"))
+    assert gone is not None
+    assert gone.total == stored.total
+    assert (orders.decoded.compiled, orders.decoded.walked) == (3, 0)
+    assert used.requests == 1
+
+
 def test_get_or_raise_names_table_and_key(orders: Orders, customer: str) -> None:
     with pytest.raises(ItemNotFoundError, match=customer) as caught:
         orders.get_or_raise((customer, "o1"))
@@ -365,6 +380,12 @@ def test_a_model_that_is_gone_already_is_deleted(orders: Orders, customer: str) 
     mine = orders.create(order(customer))
     orders.delete((customer, "o1"))
     assert orders.delete(mine) is None
+
+
+def test_an_update_that_ends_an_item_returns_it(tasks: Tasks, customer: str) -> None:
+    tasks.put(Task(task_id=customer))
+    assert tasks.update(customer, set={"expires_at": PAST}).expires_at == PAST
+    assert tasks.get(customer) is None
 
 
 def test_deleting_an_expired_item_returns_none(tasks: Tasks, customer: str) -> None:

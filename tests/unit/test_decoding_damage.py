@@ -6,6 +6,7 @@ import gc
 import json
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import pytest
@@ -169,6 +170,8 @@ def read_all_ways(body: bytes) -> None:
     for reader in READERS:
         for read in (reader.page, reader.one, lambda reply, r=reader: r.batch(reply, "t")):
             reads(read, body)
+        for even_expired in (True, False):
+            reads(partial(reader.returned, even_expired=even_expired), body)
     reads(stored_items, body)
     reads(lambda reply: stored_batch(["id"], reply, "t"), body)
 
@@ -237,6 +240,8 @@ def reads_as_itself(reply: Any, junk: str) -> None:
         reads(lambda found: reader.batch(found, "t"), body)
     else:
         reads(reader.one, body)
+        written = body.replace(b'"Item"', b'"Attributes"')
+        reads(partial(reader.returned, even_expired=True), written)
 
 
 def test_a_reply_that_is_none_says_so() -> None:
