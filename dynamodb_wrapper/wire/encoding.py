@@ -7,53 +7,33 @@ or finds that nothing is.
 
 from __future__ import annotations
 
-import enum
-import re
 import typing
-from datetime import date, datetime, time
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
-from uuid import UUID
 
-import annotated_types
 from pydantic import BaseModel, RootModel
 
 from dynamodb_wrapper.models import utc_text
-from dynamodb_wrapper.wire.attributes import number_text
 from dynamodb_wrapper.wire.builds import per_build
-from dynamodb_wrapper.wire.shapes import (
-    LISTS,
-    MAPS,
-    SETS,
-    UNIONS,
-    fields_of,
-    is_class,
-    is_model,
-    origin,
-    strip,
+from dynamodb_wrapper.wire.shapes import fields_of
+from dynamodb_wrapper.wire.writers import (
+    IN_PLACE,
+    WHOLE_LIMIT,
+    UnexpectedError,
+    Write,
+    decimal_text,
+    leaves_alone,
+    list_of,
+    map_of,
+    optional,
+    refuse,
+    writer_of,
 )
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import AttributeValue, Item
-
-Write = Callable[[Any], "AttributeValue"]
-
-_CHECKS = frozenset(
-    "AfterValidator BeforeValidator WrapValidator PlainValidator PydanticGeneralMetadata "
-    "Strict".split()
-)
-"""Markers of pydantic that check a value and have no part in serialization."""
-
-_WHOLE_LIMIT = 10**38
-_FEW_DIGITS, _MAX_DIGITS = 20, 38
-_PLAIN_DECIMAL = re.compile(r"-?(?=\d)0*\d{0,19}(\.\d{1,18})?", re.ASCII)
-_LEAST, _MOST = 1e-4, 1e16
-"""Floats between these have no exponent in their repr."""
-
-
-class UnexpectedError(Exception):
-    """A value is not of the type its annotation leads one to expect."""
 
 
 class _Field(NamedTuple):
@@ -86,10 +66,10 @@ class _Maker:
         self._known: dict[str, Any] = {
             "model": model,
             "UnexpectedError": UnexpectedError,
-            "limit": _WHOLE_LIMIT,
+            "limit": WHOLE_LIMIT,
             "are_plain": _are_plain,
             "Decimal": Decimal,
-            "decimal_text": _decimal_text,
+            "decimal_text": decimal_text,
             "datetime": datetime,
             "utc_text": utc_text,
         }
@@ -130,18 +110,18 @@ class _Maker:
             depth: How many comprehensions it stands in.
         """
         first, inner, otherwise = first or value, f"value_{depth}", f"{self._name(write)}({value})"
-        if write in _IN_PLACE:
-            kind, made = (text.format(value=value) for text in _IN_PLACE[write])
+        if write in IN_PLACE:
+            kind, made = (text.format(value=value) for text in IN_PLACE[write])
             return f"({made} if type({first}) is {kind} else {otherwise})"
         what, args = (write.func, write.args) if isinstance(write, partial) else (None, ())
-        if what is _optional:
+        if what is optional:
             given = self._written(args[0], value, None, depth)
             return f"({{'NULL': True}} if {first} is None else {given})"
-        if what is _list:
+        if what is list_of:
             each = self._written(args[1], inner, None, depth + 1)
             listed = f"{{'L': [{each} for {inner} in {value}]}}"
             return f"({listed} if type({first}) is {args[0].__name__} else {otherwise})"
-        if what is _map:
+        if what is map_of:
             each = self._written(args[0], inner, None, depth + 1)
             named = f"{{'M': {{key: {each} for key, {inner} in {value}.items()}}}}"
             return f"({named} if type({first}) is dict and are_plain({value}) else {otherwise})"
@@ -160,7 +140,7 @@ class _Maker:
 def _of_one(write: Write) -> Write:
     """Return what writes a value that is not None."""
     inner: Write = write
-    if isinstance(write, partial) and write.func is _optional:
+    if isinstance(write, partial) and write.func is optional:
         inner = write.args[0]
     return inner
 
@@ -173,10 +153,10 @@ def _are_plain(names: Any) -> bool:
 def _fields(model: type[BaseModel]) -> typing.Iterator[_Field]:
     for shape in fields_of(model):
         info = model.model_fields[shape.name]
-        write: Write = _refuse
+        write: Write = refuse
         is_always_stored = not (info.exclude or getattr(info, "exclude_if", None))
-        if is_always_stored and all(map(_leaves_alone, info.metadata)):
-            write = _writer_of(info.annotation)
+        if is_always_stored and all(map(leaves_alone, info.metadata)):
+            write = writer_of(info.annotation, _nested)
         yield _Field(shape.name, shape.attribute, write, shape.omits_none, shape.is_set)
 
 
@@ -189,184 +169,12 @@ def _serializes_itself(model: type[BaseModel]) -> bool:
     )
 
 
-def _leaves_alone(marker: Any) -> bool:
-    """Tell whether a marker of a field is known to have no part in serialization."""
-    if isinstance(marker, annotated_types.BaseMetadata):
-        return True
-    kind = type(marker)
-    return kind.__module__.startswith("pydantic.") and kind.__name__ in _CHECKS
+def _nested(model: type[BaseModel]) -> Write:
+    return partial(_write_nested, model)
 
 
-def _writer_of(annotation: Any) -> Write:
-    """Return what writes the values of an annotation, the markers on it considered."""
-    while hasattr(annotation, "__metadata__"):
-        if not all(map(_leaves_alone, annotation.__metadata__)):
-            return _refuse
-        annotation = annotation.__origin__
-    if typing.get_origin(annotation) not in UNIONS:
-        return _member_writer(annotation)
-    members = typing.get_args(annotation)
-    others = [member for member in members if member is not type(None)]
-    if len(members) == 2 and len(others) == 1:
-        return partial(_optional, _writer_of(others[0]))
-    return _refuse
-
-
-def _member_writer(member: Any) -> Write:
-    if is_model(member):
-        return partial(_nested, member)
-    if is_class(member):
-        if issubclass(member, enum.Enum):
-            return partial(_enum, member)
-        return _SCALARS.get(member, _refuse)
-    kind, args = origin(member), typing.get_args(member)
-    if kind is typing.Literal:
-        return _literal
-    if kind in MAPS and args[:1] == (str,):
-        return partial(_map, _writer_of(args[1]))
-    if kind in SETS and args:
-        return partial(_set, _SET_TAGS.get(strip(args[0]), ""), kind, _writer_of(args[0]))
-    if kind in LISTS and (len(args) == 1 or args[1:] == (Ellipsis,)):
-        return partial(_list, tuple if kind is tuple else list, _writer_of(args[0]))
-    return _refuse
-
-
-def _refuse(_: Any) -> AttributeValue:
-    raise UnexpectedError
-
-
-# ---- scalars -------------------------------------------------------------------------------------
-
-
-def _text(value: Any) -> AttributeValue:
-    if type(value) is not str:
-        raise UnexpectedError
-    if not value.isascii():
-        value.encode()  # a lone surrogate raises
-    return {"S": value}
-
-
-def _whole(value: Any) -> AttributeValue:
-    if type(value) is not int or not -_WHOLE_LIMIT < value < _WHOLE_LIMIT:
-        raise UnexpectedError
-    return {"N": str(value)}
-
-
-def _float(value: Any) -> AttributeValue:
-    if type(value) is float and _LEAST <= abs(value) < _MOST:
-        return {"N": repr(value)}
-    return {"N": number_text(value, "")} if type(value) in (int, float) else _refuse(value)
-
-
-def _decimal(value: Any) -> AttributeValue:
-    if type(value) is not Decimal:
-        raise UnexpectedError
-    return {"N": _decimal_text(value)}
-
-
-def _decimal_text(value: Decimal) -> str:
-    text = str(value)
-    if not value:
-        return number_text(value, "")
-    if len(text) < _FEW_DIGITS and text.replace(".", "", 1).isdecimal():
-        return text
-    is_plain = len(text) < _MAX_DIGITS and _PLAIN_DECIMAL.fullmatch(text)
-    return text if is_plain else number_text(value, "")
-
-
-def _boolean(value: Any) -> AttributeValue:
-    if type(value) is not bool:
-        raise UnexpectedError
-    return {"BOOL": value}
-
-
-def _binary(value: Any) -> AttributeValue:
-    if type(value) is not bytes:
-        raise UnexpectedError
-    return {"B": value}
-
-
-def _moment(value: Any) -> AttributeValue:
-    if not isinstance(value, datetime):
-        raise UnexpectedError
-    return {"S": utc_text(value)}
-
-
-def _iso(kind: Any, value: Any) -> AttributeValue:
-    if type(value) is not kind:
-        raise UnexpectedError
-    return {"S": value.isoformat()}
-
-
-def _uuid(value: Any) -> AttributeValue:
-    if type(value) is not UUID:
-        raise UnexpectedError
-    return {"S": str(value)}
-
-
-_SCALARS: dict[Any, Write] = {
-    str: _text,
-    int: _whole,
-    float: _float,
-    Decimal: _decimal,
-    bool: _boolean,
-    bytes: _binary,
-    datetime: _moment,
-    date: partial(_iso, date),
-    time: partial(_iso, time),
-    UUID: _uuid,
-}
-_IN_PLACE: dict[Any, tuple[str, str]] = {
-    _text: ("str and {value}.isascii()", "{{'S': {value}}}"),
-    _whole: ("int and -limit < {value} < limit", "{{'N': str({value})}}"),
-    _boolean: ("bool", "{{'BOOL': {value}}}"),
-    _decimal: ("Decimal", "{{'N': decimal_text({value})}}"),
-    _moment: ("datetime", "{{'S': utc_text({value})}}"),
-}
-"""What a value must be, and what is written then, as expressions."""
-_SET_TAGS: dict[Any, str] = {str: "S", int: "N", float: "N", Decimal: "N", bytes: "B", UUID: "S"}
-
-
-def _enum(kind: type[enum.Enum], value: Any) -> AttributeValue:
-    if type(value) is not kind:
-        raise UnexpectedError
-    return _literal(value.value)
-
-
-def _literal(value: Any) -> AttributeValue:
-    return _SCALARS.get(type(value), _refuse)(value)
-
-
-# ---- containers ----------------------------------------------------------------------------------
-
-
-def _optional(write: Write, value: Any) -> AttributeValue:
-    return {"NULL": True} if value is None else write(value)
-
-
-def _nested(model: type[BaseModel], value: Any) -> AttributeValue:
-    write = writer(model)
+def _write_nested(model: type[BaseModel], value: Any) -> AttributeValue:
+    write = writer(model)  # made when it is needed: a model may hold itself
     if write is None:
         raise UnexpectedError
     return {"M": write(value)}
-
-
-def _map(write: Write, value: Any) -> AttributeValue:
-    if type(value) is not dict:
-        raise UnexpectedError
-    for key in value:
-        _text(key)
-    return {"M": {key: write(inner) for key, inner in value.items()}}
-
-
-def _list(kind: Any, write: Write, value: Any) -> AttributeValue:
-    if type(value) is not kind:
-        raise UnexpectedError
-    return {"L": [write(inner) for inner in value]}
-
-
-def _set(tag: str, kind: Any, write: Write, value: Any) -> AttributeValue:
-    if not tag or type(value) is not kind:
-        raise UnexpectedError
-    members = sorted(write(inner)[tag] for inner in value)
-    return {f"{tag}S": members} if members else {"L": []}
