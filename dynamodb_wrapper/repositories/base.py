@@ -1,4 +1,8 @@
-"""Typed access to one table."""
+"""Typed access to one table.
+
+What reads and writes many items is imported when it is first used: a process that starts for a few
+items does not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydantic import BaseModel
 
 from dynamodb_wrapper.models import ModelT
-from dynamodb_wrapper.repositories import table_admin
-from dynamodb_wrapper.repositories.arrow_frames import is_frame, made_of
 from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
-from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
-from dynamodb_wrapper.repositories.results import Results
 from dynamodb_wrapper.repositories.transaction import Transaction
-from dynamodb_wrapper.wire.batch_writes import Write, batch_write, deletion_of, put_of
-from dynamodb_wrapper.wire.decoding import stored_items
-from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
-from dynamodb_wrapper.wire.paging import raw_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,8 +21,12 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
     from dynamodb_wrapper.repositories.arrow_frames import Frame
+    from dynamodb_wrapper.repositories.queries import Reading
+    from dynamodb_wrapper.repositories.results import Results
     from dynamodb_wrapper.repositories.table_admin import Difference
+    from dynamodb_wrapper.wire.batch_writes import Write
     from dynamodb_wrapper.wire.decoding import Counts
+    from dynamodb_wrapper.wire.flow import Progress, RateLimiter
     from dynamodb_wrapper.wire.requests import Consumed
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -81,6 +81,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             ValidationError: An item cannot be stored, or a row is no item; row and column are
                 named, and nothing was sent.
         """
+        from dynamodb_wrapper.repositories.arrow_frames import made_of
+        from dynamodb_wrapper.wire.batch_writes import batch_write, put_of
+        from dynamodb_wrapper.wire.flow import Flow, limiter_of
+
         flow = Flow(workers, limiter_of(rate), on_progress)
         made = made_of(items, self.table.model, self._put_write)
         puts = (put_of(write.key, write.body, item, write.values) for item, write in made)
@@ -103,6 +107,9 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             BatchWriteError: It stopped half way; what was taken and not deleted is in
                 `unprocessed`. Safe to repeat.
         """
+        from dynamodb_wrapper.wire.batch_writes import batch_write, deletion_of
+        from dynamodb_wrapper.wire.flow import Flow, limiter_of
+
         flow = Flow(workers, limiter_of(rate), on_progress)
         deletions = (deletion_of(self._requests.key(key), key) for key in keys)
         writes = _all_or_lazily(deletions, keys)
@@ -175,6 +182,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             IndexNotFoundError: The table lacks the index.
             ValidationError: Wrong key, unknown field, undeclared index.
         """
+        from dynamodb_wrapper.repositories.queries import Reading
+
         reading = Reading(
             index=index,
             where=where,
@@ -241,6 +250,9 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: Scan
         """
+        from dynamodb_wrapper.repositories.queries import Queries, Reading
+        from dynamodb_wrapper.repositories.results import Results
+
         reading = Reading(
             index=index,
             where=where,
@@ -266,6 +278,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         Costs as the query: counting reads everything. On an index that lacks the TTL, items
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
+        from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
+        from dynamodb_wrapper.wire.decoding import stored_items
+        from dynamodb_wrapper.wire.paging import raw_pages
+
         reading = Reading(index=index, where=where)
         request = counting(Queries(self._requests).query(partition, sort, reading))
         pages = raw_pages(self._caller, "Query", request, stored_items)
@@ -314,6 +330,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: CreateTable, UpdateTable, UpdateTimeToLive, UpdateContinuousBackups
         """
+        from dynamodb_wrapper.repositories import table_admin
+
         wanted = not self.config.is_local if protect is None else protect
         table_admin.create(self._caller, self._requests, protect=wanted)
 
@@ -322,11 +340,16 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         Costs no units. See: DescribeTable, DescribeTimeToLive
         """
+        from dynamodb_wrapper.repositories import table_admin
+
         return table_admin.check(self._caller, self._requests)
 
     def _results(
         self, partition: Any, sort: ConditionBase | None, reading: Reading
     ) -> Results[Any]:
+        from dynamodb_wrapper.repositories.queries import Queries
+        from dynamodb_wrapper.repositories.results import Results
+
         plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
 
@@ -339,5 +362,7 @@ def _refresh(written: list[Write]) -> None:
 
 def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:
     """Return all writes of a list, tuple or table: a wrong one is found before any is sent."""
+    from dynamodb_wrapper.repositories.arrow_frames import is_frame
+
     is_whole = isinstance(given, (list, tuple)) or is_frame(given)
     return list(writes) if is_whole else writes

@@ -19,9 +19,7 @@ from dynamodb_wrapper.exceptions import (
 from dynamodb_wrapper.models import ModelT, Table
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.refusals import explain_refusal, landed_before
-from dynamodb_wrapper.wire import batches
 from dynamodb_wrapper.wire.codec import plain
-from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 from dynamodb_wrapper.wire.requests import Caller, botocore_error
 from dynamodb_wrapper.wire.updates import CheckedChanges, check_changes
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
     from dynamodb_wrapper.wire.attributes import Item
+    from dynamodb_wrapper.wire.flow import Progress, RateLimiter
     from dynamodb_wrapper.wire.paths import Path
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -167,13 +166,16 @@ class ItemRepository(Generic[ModelT]):
             rate: Read units per second, on average over seconds; none is lost.
             on_progress: Called with a `Progress` after each reply, in this thread.
         """
+        from dynamodb_wrapper.wire.batches import batch_get  # loads what threads need
+        from dynamodb_wrapper.wire.flow import Flow, limiter_of
+
         flow = Flow(workers, limiter_of(rate), on_progress)
         stored_keys = [self._requests.key(key) for key in keys]
         extra = {"ConsistentRead": True} if consistent else {}
         read = self._requests.reader.batch
         are_own = [self._is_own(key) for key in stored_keys]
         own = itertools.compress(stored_keys, are_own)
-        found = batches.batch_get(self._caller, list(own), extra, read, flow)
+        found = batch_get(self._caller, list(own), extra, read, flow)
         in_order = iter(found)
         return [next(in_order) if is_own else None for is_own in are_own]
 
