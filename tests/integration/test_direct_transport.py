@@ -551,6 +551,21 @@ def test_a_wrong_clock_is_corrected_when_dynamodb_refuses_for_its_sake(
     assert len(plain.requests) == 4
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_requests_name_the_invocation_of_a_lambda_function_they_belong_to(
+    plain: MisbehavingServer, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    repository = orders(plain.url, transport)
+    for trace in ("Root=1-0;Sampled=1", "Root=2-0 \n"):
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+        repository.get(("c", "o"))
+    monkeypatch.delenv("_X_AMZN_TRACE_ID")
+    repository.get(("c", "o"))
+    traces = [request.headers.get("x-amzn-trace-id") for request in plain.requests]
+    assert traces == ["Root=1-0;Sampled=1", "Root=2-0%20%0A", None]
+
+
 EXPIRING = """
 import datetime, json, pathlib, sys
 seen = pathlib.Path(sys.argv[1])

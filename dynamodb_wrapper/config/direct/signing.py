@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +26,9 @@ _AUTHORIZATION = re.compile(
     r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_DATE, _TARGET = "x-amz-date", "x-amz-target"
+_DATE, _TARGET, _TRACE = "x-amz-date", "x-amz-target", "x-amzn-trace-id"
 _OF_EACH_REQUEST = frozenset(
-    {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET}
+    {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET, _TRACE}
 )
 _MARK = "\0"
 
@@ -87,7 +88,8 @@ class Signer:
             f"{begin or self._begin}{self._fixed}"
             f"X-Amz-Target: {wanted}\r\nX-Amz-Date: {now}\r\n"
             f"Authorization: {self._authorized(wanted, now, body)}\r\n"
-            f"amz-sdk-invocation-id: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"amz-sdk-invocation-id: {uuid.uuid4()}\r\n{_trace()}"
+            f"Content-Length: {len(body)}\r\n\r\n"
         ).encode("latin-1")
 
     def sign_again(self, request: Any) -> None:
@@ -150,6 +152,18 @@ def _fixed_part(parts: Any, headers: Mapping[str, str]) -> str:
     fixed = {name: value for name, value in headers.items() if name not in _OF_EACH_REQUEST}
     fixed = {"host": _host(parts), "accept-encoding": "identity", **fixed}
     return "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+
+
+def _trace() -> str:
+    """Return the header that names the invocation of a Lambda function, as botocore sends it.
+
+    It is another at each invocation, and not signed.
+    """
+    trace = os.environ.get("_X_AMZN_TRACE_ID")
+    if not trace or "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
+        return ""
+    shown = quote(trace, safe="-=;:+&[]{}\"',")
+    return f"X-Amzn-Trace-Id: {shown}\r\n"
 
 
 def _host(parts: Any) -> str:
