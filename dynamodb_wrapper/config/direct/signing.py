@@ -38,42 +38,65 @@ class UnknownSignatureError(Exception):
 
 
 class Signer:
-    """Makes the heads of requests like one that botocore has prepared.
+    """Makes the heads of requests to one endpoint.
 
     Args:
-        prepared: What botocore would send.
-        credentials: What it was signed with, frozen.
+        url: The endpoint.
+        headers: Those of every request, names in lower case, with the target of any operation.
+        signed: Names of the headers that are signed, joined by ``;``.
+        scope: Region and service of the signature.
+        credentials: What is signed with, frozen.
         skew: Corrects the clock.
-
-    Raises:
-        UnknownSignatureError: It is signed in another way or with other credentials.
     """
 
-    def __init__(self, prepared: Any, credentials: Any, skew: Skew) -> None:
-        headers = {name.lower(): _text(value) for name, value in prepared.headers.items()}
-        match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
-        if match is None or _DATE not in headers or _TARGET not in headers:
-            raise UnknownSignatureError("it is not signed with Signature Version 4")
-        access_key, self._region, self._service, signed, signature = match.groups()
-        if access_key != credentials.access_key:
-            raise UnknownSignatureError("its credentials are not the client's")
-        parts = urlsplit(prepared.url)
-        self.url = prepared.url
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        signed: str,
+        scope: tuple[str, str],
+        credentials: Any,
+        skew: Skew,
+    ) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self._region, self._service = scope
         self._secret = credentials.secret_key
         self._skew = skew
         self._prefix = headers[_TARGET].partition(".")[0]
         self._canonical = _canonical_parts(parts, headers, signed)
-        self._authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/"
+        self._authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/"
         self._rest = f", SignedHeaders={signed}, Signature="
         self._fixed = _fixed_part(parts, headers)
         query = f"?{parts.query}" if parts.query else ""
         self._begin = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
         self._of_day = ("", b"")
         self._of_second = (0, "")
-        if not hmac.compare_digest(
-            self._signature(headers[_TARGET], headers[_DATE], prepared.body), signature
-        ):
+
+    @classmethod
+    def like(cls, prepared: Any, credentials: Any, skew: Skew) -> Signer:
+        """Return what makes requests like one that botocore has prepared.
+
+        Args:
+            prepared: What botocore would send.
+            credentials: What it was signed with, frozen.
+            skew: Corrects the clock.
+
+        Raises:
+            UnknownSignatureError: It is signed in another way or with other credentials.
+        """
+        headers = {name.lower(): _text(value) for name, value in prepared.headers.items()}
+        match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+        if match is None or _DATE not in headers or _TARGET not in headers:
+            raise UnknownSignatureError("it is not signed with Signature Version 4")
+        access_key, region, service, signed, signature = match.groups()
+        if access_key != credentials.access_key:
+            raise UnknownSignatureError("its credentials are not the client's")
+        made = cls(prepared.url, headers, signed, (region, service), credentials, skew)
+        own = made._signature(headers[_TARGET], headers[_DATE], prepared.body)
+        if not hmac.compare_digest(own, signature):
             raise UnknownSignatureError("its signature is computed in a way that is not known")
+        return made
 
     def head(self, operation: str, body: bytes, begin: str | None = None) -> bytes:
         """Return the head of a request, signed now.
