@@ -88,6 +88,18 @@ def test_a_request_that_is_answered_needs_no_botocore(
     assert server.connections == 1
 
 
+def test_what_only_other_methods_need_is_not_loaded(
+    starts: Starts, server: MisbehavingServer
+) -> None:
+    program = f"""
+        orders({server.url!r}, "auto").get(("c", "o"))
+        others = "redaction repositories.results repositories.table_admin wire.flow".split()
+        names = ["concurrent.futures", "difflib", *map("dynamodb_wrapper.".__add__, others)]
+        result = [name for name in names if name in sys.modules]
+    """
+    assert run(starts, program) == []
+
+
 @pytest.mark.parametrize("token", [None, "a+token/=="])
 def test_it_is_the_request_the_client_would_send(
     starts: Starts, server: MisbehavingServer, token: str | None
