@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.config.bodies import take_bodies
 from dynamodb_wrapper.config.clock import Clock
+from dynamodb_wrapper.config.later import MadeLater
 from dynamodb_wrapper.config.sessions import create_session
 from dynamodb_wrapper.config.throttles import tell_of_throttles
 from dynamodb_wrapper.exceptions import ConfigurationError
+from dynamodb_wrapper.garbage import rarely_collected
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config.direct import DirectTransport, Events
@@ -26,11 +28,24 @@ _DEADLINE = "dynamodb_wrapper_deadline"
 _CHECKSUM = "x-amz-crc32"
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
+    """A client, and what sends past it.
+
+    Attributes:
+        client: The client.
+        direct: Sends data operations past it; None where the client does.
+    """
+
     client: Any
     direct: DirectTransport | None
 
+    def adopt(self) -> None:
+        """Give the client what every client made from now on has."""
+        if self.direct is not None:
+            self.direct.listeners.adopt()
+
     def close(self) -> None:
+        """Close idle connections."""
         self.client.close()
         if self.direct is not None:
             self.direct.close()
@@ -42,7 +57,7 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
-        self.made: dict[DynamoDBConfig, _Made] = {}
+        self.made: dict[DynamoDBConfig, Made | MadeLater] = {}
         self.loaders: list[Any] = []
 
 
@@ -58,7 +73,7 @@ def client_for(config: DynamoDBConfig) -> Any:
     return _made_for(config).client
 
 
-def _made_for(config: DynamoDBConfig) -> _Made:
+def _made_for(config: DynamoDBConfig) -> Made | MadeLater:
     global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
     if _cache.pid != os.getpid():
         _cache = _Cache()
@@ -68,8 +83,25 @@ def _made_for(config: DynamoDBConfig) -> _Made:
         with cache.lock:
             made = cache.made.get(config)
             if made is None:
-                made = cache.made[config] = _make(config, cache)
+                with rarely_collected():
+                    made = cache.made[config] = _now_or_later(config, cache)
     return made
+
+
+def _now_or_later(config: DynamoDBConfig, cache: _Cache) -> Made | MadeLater:
+    if config.transport == "boto3":
+        return _make(config, cache)
+    from dynamodb_wrapper.config.direct import early_transport
+
+    def make(later: MadeLater) -> Made:
+        with cache.lock:
+            if later.made is None:
+                with rarely_collected():
+                    later.made = _make(config, cache)
+            return later.made
+
+    early = early_transport(config)
+    return _make(config, cache) if early is None else MadeLater(early, make)
 
 
 def close_clients() -> None:
@@ -100,7 +132,7 @@ class Connection:
     def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
         self._config = config
         self._injected = client is not None
-        self._made = _Made(client, None) if self._injected else _made_for(config)
+        self._made = Made(client, None) if self._injected else _made_for(config)
         self._pid = os.getpid()
 
     @property
@@ -113,7 +145,7 @@ class Connection:
         return self._here().client
 
     @property
-    def direct(self) -> DirectTransport | None:
+    def direct(self) -> DirectTransport | MadeLater | None:
         """What sends data operations past the client; None where the client does.
 
         Raises:
@@ -121,7 +153,7 @@ class Connection:
         """
         return self._here().direct
 
-    def _here(self) -> _Made:
+    def _here(self) -> Made | MadeLater:
         if self._pid != os.getpid():
             if self._injected:
                 raise ConfigurationError(
@@ -129,12 +161,11 @@ class Connection:
                     "connection must not be shared: make the repository anew in this process."
                 )
             self._made, self._pid = _made_for(self._config), os.getpid()
-        if self._made.direct is not None:
-            self._made.direct.listeners.adopt()
+        self._made.adopt()
         return self._made
 
 
-def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
+def _make(config: DynamoDBConfig, cache: _Cache) -> Made:
     from botocore.config import Config
     from botocore.exceptions import (
         CredentialRetrievalError,
@@ -181,7 +212,7 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     tell_of_throttles(client)
     clock = Clock()
     _warn_of_clock_skew(client, clock)
-    return _Made(client, _direct_transport(config, client, session, events, clock))
+    return Made(client, _direct_transport(config, client, session, events, clock))
 
 
 def _events_of(config: DynamoDBConfig) -> Events | None:

@@ -1,4 +1,8 @@
-"""Typed access to one table."""
+"""Typed access to one table.
+
+What reads and writes many items is imported when it is first used: a process that starts for a few
+items does not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydantic import BaseModel
 
 from dynamodb_wrapper.models import ModelT
-from dynamodb_wrapper.repositories import table_admin
-from dynamodb_wrapper.repositories.arrow_frames import is_frame, made_of
-from dynamodb_wrapper.repositories.items import ItemRepository, refreshed
-from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
-from dynamodb_wrapper.repositories.results import Results
+from dynamodb_wrapper.repositories.items import ItemRepository
 from dynamodb_wrapper.repositories.transaction import Transaction
-from dynamodb_wrapper.wire.batch_writes import Write, batch_write
-from dynamodb_wrapper.wire.decoding import stored_items
-from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
-from dynamodb_wrapper.wire.paging import raw_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,8 +21,11 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
     from dynamodb_wrapper.repositories.arrow_frames import Frame
+    from dynamodb_wrapper.repositories.queries import Reading
+    from dynamodb_wrapper.repositories.results import Results
     from dynamodb_wrapper.repositories.table_admin import Difference
     from dynamodb_wrapper.wire.decoding import Counts
+    from dynamodb_wrapper.wire.flow import Progress, RateLimiter
     from dynamodb_wrapper.wire.requests import Consumed
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -81,9 +80,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             ValidationError: An item cannot be stored, or a row is no item; row and column are
                 named, and nothing was sent.
         """
-        flow = Flow(workers, limiter_of(rate), on_progress)
-        puts = made_of(items, self.table.model, self._requests.batched_put)
-        return batch_write(self._caller, _all_or_lazily(puts, items), flow, _refresh)
+        from dynamodb_wrapper.repositories import many
+
+        flow = many.flow_of(workers, rate, on_progress)
+        return many.put(self._caller, self._requests, items, flow)
 
     def delete_many(
         self,
@@ -102,9 +102,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             BatchWriteError: It stopped half way; what was taken and not deleted is in
                 `unprocessed`. Safe to repeat.
         """
-        flow = Flow(workers, limiter_of(rate), on_progress)
-        writes = _all_or_lazily(map(self._requests.batched_deletion, keys), keys)
-        return batch_write(self._caller, writes, flow, lambda _: None)
+        from dynamodb_wrapper.repositories import many
+
+        flow = many.flow_of(workers, rate, on_progress)
+        return many.delete(self._caller, self._requests, keys, flow)
 
     @overload
     def query(
@@ -173,6 +174,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             IndexNotFoundError: The table lacks the index.
             ValidationError: Wrong key, unknown field, undeclared index.
         """
+        from dynamodb_wrapper.repositories.queries import Reading
+
         reading = Reading(
             index=index,
             where=where,
@@ -239,6 +242,9 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: Scan
         """
+        from dynamodb_wrapper.repositories.queries import Queries, Reading
+        from dynamodb_wrapper.repositories.results import Results
+
         reading = Reading(
             index=index,
             where=where,
@@ -264,6 +270,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         Costs as the query: counting reads everything. On an index that lacks the TTL, items
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
+        from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
+        from dynamodb_wrapper.wire.decoding import stored_items
+        from dynamodb_wrapper.wire.paging import raw_pages
+
         reading = Reading(index=index, where=where)
         request = counting(Queries(self._requests).query(partition, sort, reading))
         pages = raw_pages(self._caller, "Query", request, stored_items)
@@ -312,6 +322,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: CreateTable, UpdateTable, UpdateTimeToLive, UpdateContinuousBackups
         """
+        from dynamodb_wrapper.repositories import table_admin
+
         wanted = not self.config.is_local if protect is None else protect
         table_admin.create(self._caller, self._requests, protect=wanted)
 
@@ -320,22 +332,15 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         Costs no units. See: DescribeTable, DescribeTimeToLive
         """
+        from dynamodb_wrapper.repositories import table_admin
+
         return table_admin.check(self._caller, self._requests)
 
     def _results(
         self, partition: Any, sort: ConditionBase | None, reading: Reading
     ) -> Results[Any]:
+        from dynamodb_wrapper.repositories.queries import Queries
+        from dynamodb_wrapper.repositories.results import Results
+
         plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
-
-
-def _refresh(written: list[Write]) -> None:
-    for write in written:
-        if write.values:
-            refreshed(write.given, write.values)
-
-
-def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:
-    """Return all writes of a list, tuple or table: a wrong one is found before any is sent."""
-    is_whole = isinstance(given, (list, tuple)) or is_frame(given)
-    return list(writes) if is_whole else writes

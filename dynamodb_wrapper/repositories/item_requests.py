@@ -6,7 +6,6 @@ is sent alone or inside a transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -15,54 +14,18 @@ from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table
 from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps, first_version
+from dynamodb_wrapper.repositories.writes import Write
 from dynamodb_wrapper.wire.attributes import Item, item_body
-from dynamodb_wrapper.wire.batch_writes import Write as BatchWrite
-from dynamodb_wrapper.wire.batch_writes import deletion_of, put_of
-from dynamodb_wrapper.wire.codec import Codec, plain
+from dynamodb_wrapper.wire.codec import Codec
 from dynamodb_wrapper.wire.decoding import Counts, ItemReader
 from dynamodb_wrapper.wire.expressions import Expressions
 from dynamodb_wrapper.wire.shapes import fields_of
-from dynamodb_wrapper.wire.transactions import Action
 from dynamodb_wrapper.wire.updates import CheckedChanges, Update
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
-
-
-@dataclass
-class Write:
-    """A write that is ready to be sent.
-
-    Attributes:
-        verb: ``put``, ``update``, ``delete`` or ``check``.
-        key: Key attributes as stored.
-        request: What DynamoDB is sent.
-        must_exist: Whether a missing item is what a refusal without an item means.
-        expected_version: The version the item must have; None where there is no guard.
-        values: Field values to refresh the caller's object with after success.
-        written: The whole item as it is stored after success; empty for partial updates.
-    """
-
-    verb: str
-    key: Item
-    request: dict[str, Any]
-    must_exist: bool = False
-    expected_version: int | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-    written: Item = field(default_factory=dict)
-
-    @property
-    def plain_key(self) -> dict[str, Any]:
-        """The key as people read it."""
-        return plain(self.key) or {}
-
-    def as_action(self) -> Action:
-        """Return the write as an action of a transaction."""
-        drop = ("ReturnValues", "ReturnValuesOnConditionCheckFailure")
-        request = {name: value for name, value in self.request.items() if name not in drop}
-        return Action(self.verb, self.key, request)
 
 
 class ItemRequests(Generic[ModelT]):
@@ -190,17 +153,11 @@ class ItemRequests(Generic[ModelT]):
         stored = self.codec.encode(item.model_copy(update=values) if values else item)
         return stored, item_body(stored, self.table_name, self.codec.keys.names)
 
-    def batched_put(self, item: ModelT) -> BatchWrite:
-        """Return a put as part of a batch: the item is JSON, which takes a fifth of the memory."""
+    def whole(self, item: ModelT) -> tuple[Item, bytes, dict[str, Any]]:
+        """Return an item as a put stores it, the same as JSON, and the values it is given."""
         self.check_model(item)
         values = {} if self._is_plain else self._stamped(item)
-        stored, body = self._stored(item, values)
-        return put_of(self.codec.keys.identity(stored), body, item, values)
-
-    def batched_deletion(self, key: Any) -> BatchWrite:
-        """Return the deletion of a key as part of a batch."""
-        stored_key = self.key(key)
-        return deletion_of(self.codec.keys.identity(stored_key), stored_key, key)
+        return (*self._stored(item, values), values)
 
     def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return an UpdateItem of every field of a model, guarded by its version.

@@ -18,7 +18,7 @@ from dynamodb_wrapper.wire.requests import botocore_error
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.models import Table
-    from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.repositories.writes import Write
 
 
 def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
     from dynamodb_wrapper.repositories.arrow_frames import Frame
-    from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.repositories.writes import Write
     from dynamodb_wrapper.wire.bodies import Reply
     from dynamodb_wrapper.wire.updates import CheckedChanges
 

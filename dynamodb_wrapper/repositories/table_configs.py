@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import TABLE_CONFIG, TableConfig, TableType, enum_of, utc_now
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
-from dynamodb_wrapper.repositories.item_requests import Write
 from dynamodb_wrapper.repositories.queries import Reading
+from dynamodb_wrapper.repositories.writes import Write
 from dynamodb_wrapper.wire.expressions import Expressions, begins_with
 from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
 from dynamodb_wrapper.wire.updates import Update

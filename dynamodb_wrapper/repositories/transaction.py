@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
     from typing_extensions import Self
 
-    from dynamodb_wrapper.repositories.item_requests import Write
     from dynamodb_wrapper.repositories.items import ItemRepository
+    from dynamodb_wrapper.repositories.writes import Write
     from dynamodb_wrapper.wire.paths import Path
 
 

@@ -111,12 +111,20 @@ STEPS = {
 }
 
 
+@pytest.mark.parametrize("is_simple", [False, True], ids=["", "where no client is made at once"])
 @pytest.mark.parametrize("transport", ["auto", "direct"])
 @pytest.mark.parametrize("when", STEPS)
-def test_under_mock_aws_no_socket_is_opened(when: str, transport: str) -> None:
+def test_under_mock_aws_no_socket_is_opened(
+    when: str, transport: str, is_simple: bool, tmp_path: Path
+) -> None:
     program = MOCKED.format(steps=STEPS[when], transport=transport)
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]} if is_simple else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
 
@@ -549,6 +557,21 @@ def test_a_wrong_clock_is_corrected_when_dynamodb_refuses_for_its_sake(
     with sent_directly(repository, 1):
         assert repository.get(("c", "o")) == ORDER
     assert len(plain.requests) == 4
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_requests_name_the_invocation_of_a_lambda_function_they_belong_to(
+    plain: MisbehavingServer, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    repository = orders(plain.url, transport)
+    for trace in ("Root=1-0;Sampled=1", "Root=2-0 \n"):
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+        repository.get(("c", "o"))
+    monkeypatch.delenv("_X_AMZN_TRACE_ID")
+    repository.get(("c", "o"))
+    traces = [request.headers.get("x-amzn-trace-id") for request in plain.requests]
+    assert traces == ["Root=1-0;Sampled=1", "Root=2-0%20%0A", None]
 
 
 EXPIRING = """

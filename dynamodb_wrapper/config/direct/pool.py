@@ -1,7 +1,11 @@
-"""Connections that are used again: made as botocore makes them, failing with its exceptions."""
+"""Connections that are used again: made as botocore makes them, failing with its exceptions.
+
+botocore is imported when a connection fails, and not before.
+"""
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections import deque
@@ -9,18 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import (
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    ProxyConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
-from botocore.httpsession import mask_proxy_url
-from urllib3.util.wait import wait_for_read
 
 from dynamodb_wrapper.config.direct.replies import Answer, read_answer
 
@@ -101,13 +93,23 @@ class Road:
             opening.connect()
         except (OSError, HTTPException) as error:
             opening.close()
-            if isinstance(error, socket.timeout):
-                raise ConnectTimeoutError(endpoint_url=self.url, error=error) from error
-            if self.proxy is not None:
-                masked = mask_proxy_url(self.proxy.url)
-                raise ProxyConnectionError(proxy_url=masked, error=error) from error
-            raise EndpointConnectionError(endpoint_url=self.url, error=error) from error
+            raise self._not_connected(error) from error
         return opening.sock
+
+    def _not_connected(self, error: Exception) -> Exception:
+        from botocore.exceptions import (
+            ConnectTimeoutError,
+            EndpointConnectionError,
+            ProxyConnectionError,
+        )
+
+        if isinstance(error, socket.timeout):
+            return ConnectTimeoutError(endpoint_url=self.url, error=error)
+        if self.proxy is None:
+            return EndpointConnectionError(endpoint_url=self.url, error=error)
+        from botocore.httpsession import mask_proxy_url
+
+        return ProxyConnectionError(proxy_url=mask_proxy_url(self.proxy.url), error=error)
 
     def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> socket.socket:
         try:
@@ -118,6 +120,13 @@ class Road:
 
     def failure(self, error: Exception) -> Exception:
         """Return botocore's exception for one that a connection raised."""
+        from botocore.exceptions import (
+            ConnectionClosedError,
+            HTTPClientError,
+            ReadTimeoutError,
+            SSLError,
+        )
+
         if isinstance(error, socket.timeout):
             return ReadTimeoutError(endpoint_url=self.url, error=error)
         if isinstance(error, ssl.SSLError):
@@ -174,7 +183,16 @@ class Pool:
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if not wait_for_read(connection, timeout=0):
+                if not _has_something(connection):
                     return connection
                 connection.close()  # the other side has, or has said what nobody asked for
         return self.road.connect()
+
+
+def _has_something(connection: Any) -> bool:
+    """Tell whether there is something to read, be it the end."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()  # takes descriptors of any number, which select does not
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +26,9 @@ _AUTHORIZATION = re.compile(
     r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_DATE, _TARGET = "x-amz-date", "x-amz-target"
+_DATE, _TARGET, _TRACE = "x-amz-date", "x-amz-target", "x-amzn-trace-id"
 _OF_EACH_REQUEST = frozenset(
-    {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET}
+    {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET, _TRACE}
 )
 _MARK = "\0"
 
@@ -37,42 +38,65 @@ class UnknownSignatureError(Exception):
 
 
 class Signer:
-    """Makes the heads of requests like one that botocore has prepared.
+    """Makes the heads of requests to one endpoint.
 
     Args:
-        prepared: What botocore would send.
-        credentials: What it was signed with, frozen.
+        url: The endpoint.
+        headers: Those of every request, names in lower case, with the target of any operation.
+        signed: Names of the headers that are signed, joined by ``;``.
+        scope: Region and service of the signature.
+        credentials: What is signed with, frozen.
         skew: Corrects the clock.
-
-    Raises:
-        UnknownSignatureError: It is signed in another way or with other credentials.
     """
 
-    def __init__(self, prepared: Any, credentials: Any, skew: Skew) -> None:
-        headers = {name.lower(): _text(value) for name, value in prepared.headers.items()}
-        match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
-        if match is None or _DATE not in headers or _TARGET not in headers:
-            raise UnknownSignatureError("it is not signed with Signature Version 4")
-        access_key, self._region, self._service, signed, signature = match.groups()
-        if access_key != credentials.access_key:
-            raise UnknownSignatureError("its credentials are not the client's")
-        parts = urlsplit(prepared.url)
-        self.url = prepared.url
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        signed: str,
+        scope: tuple[str, str],
+        credentials: Any,
+        skew: Skew,
+    ) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self._region, self._service = scope
         self._secret = credentials.secret_key
         self._skew = skew
         self._prefix = headers[_TARGET].partition(".")[0]
         self._canonical = _canonical_parts(parts, headers, signed)
-        self._authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/"
+        self._authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/"
         self._rest = f", SignedHeaders={signed}, Signature="
         self._fixed = _fixed_part(parts, headers)
         query = f"?{parts.query}" if parts.query else ""
         self._begin = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
         self._of_day = ("", b"")
         self._of_second = (0, "")
-        if not hmac.compare_digest(
-            self._signature(headers[_TARGET], headers[_DATE], prepared.body), signature
-        ):
+
+    @classmethod
+    def like(cls, prepared: Any, credentials: Any, skew: Skew) -> Signer:
+        """Return what makes requests like one that botocore has prepared.
+
+        Args:
+            prepared: What botocore would send.
+            credentials: What it was signed with, frozen.
+            skew: Corrects the clock.
+
+        Raises:
+            UnknownSignatureError: It is signed in another way or with other credentials.
+        """
+        headers = {name.lower(): _text(value) for name, value in prepared.headers.items()}
+        match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+        if match is None or _DATE not in headers or _TARGET not in headers:
+            raise UnknownSignatureError("it is not signed with Signature Version 4")
+        access_key, region, service, signed, signature = match.groups()
+        if access_key != credentials.access_key:
+            raise UnknownSignatureError("its credentials are not the client's")
+        made = cls(prepared.url, headers, signed, (region, service), credentials, skew)
+        own = made._signature(headers[_TARGET], headers[_DATE], prepared.body)
+        if not hmac.compare_digest(own, signature):
             raise UnknownSignatureError("its signature is computed in a way that is not known")
+        return made
 
     def head(self, operation: str, body: bytes, begin: str | None = None) -> bytes:
         """Return the head of a request, signed now.
@@ -87,7 +111,8 @@ class Signer:
             f"{begin or self._begin}{self._fixed}"
             f"X-Amz-Target: {wanted}\r\nX-Amz-Date: {now}\r\n"
             f"Authorization: {self._authorized(wanted, now, body)}\r\n"
-            f"amz-sdk-invocation-id: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"amz-sdk-invocation-id: {uuid.uuid4()}\r\n{_trace()}"
+            f"Content-Length: {len(body)}\r\n\r\n"
         ).encode("latin-1")
 
     def sign_again(self, request: Any) -> None:
@@ -150,6 +175,18 @@ def _fixed_part(parts: Any, headers: Mapping[str, str]) -> str:
     fixed = {name: value for name, value in headers.items() if name not in _OF_EACH_REQUEST}
     fixed = {"host": _host(parts), "accept-encoding": "identity", **fixed}
     return "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+
+
+def _trace() -> str:
+    """Return the header that names the invocation of a Lambda function, as botocore sends it.
+
+    It is another at each invocation, and not signed.
+    """
+    trace = os.environ.get("_X_AMZN_TRACE_ID")
+    if not trace or "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
+        return ""
+    shown = quote(trace, safe="-=;:+&[]{}\"',")
+    return f"X-Amzn-Trace-Id: {shown}\r\n"
 
 
 def _host(parts: Any) -> str:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionError, HTTPClientError
 
-from dynamodb_wrapper.config.bodies import RawResponse, raw_reply
+from dynamodb_wrapper.config.bodies import RawResponse, names_an_account, raw_reply
 from dynamodb_wrapper.config.direct import first_attempt
 from dynamodb_wrapper.config.direct.pool import Pool
+from dynamodb_wrapper.config.direct.replies import Answer
 from dynamodb_wrapper.config.direct.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.config.direct.skew import Skew
 from dynamodb_wrapper.config.json_bodies import plain_request, write_body
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.config.clock import Clock
     from dynamodb_wrapper.config.direct.listeners import Listeners
-    from dynamodb_wrapper.config.direct.replies import Answer
     from dynamodb_wrapper.config.direct.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -106,17 +106,33 @@ class DirectTransport:
             if self._skew.explains(answer):
                 answer = way.exchange(operation, body)
         except (ConnectionError, HTTPClientError) as error:
-            return self._after(error, begun, method, request)
+            return self.go_on(error, begun, method, request)
         if not answer.is_clean:
-            outcome = first_attempt.response(
-                way.signer.url, answer.status, answer.headers, answer.body
-            )
-            return self._after(outcome, begun, method, request)
+            return self.go_on(answer, begun, method, request)
         self.requests += 1
         self._clock.compare(answer.headers.get("date"))
         if self._quota_used:
             self._give_quota_back(operation)
         return RawResponse({}, answer.body)
+
+    def go_on(
+        self, outcome: Answer | Exception, begun: float, method: str, request: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Have the client go on where a first attempt ended, and return the response.
+
+        Args:
+            outcome: An answer that is not clean, or botocore's exception.
+            begun: When the attempt began, in monotonic seconds.
+            method: The client's method.
+            request: Its parameters.
+        """
+        came: Any = outcome
+        if isinstance(outcome, Answer):
+            url = self._client.meta.endpoint_url
+            came = first_attempt.response(url, outcome.status, outcome.headers, outcome.body)
+        self._quota_used = _RETRY_QUOTA
+        with first_attempt.attempted(came, begun):
+            return self._by_client(method, request)
 
     def close(self) -> None:
         """Close the idle connections; new ones can be made."""
@@ -127,7 +143,7 @@ class DirectTransport:
     def _way_now(self, method: str, request: Mapping[str, Any]) -> _Way | None:
         """Return how to send a request; None where only the client can."""
         why_not = self.listeners.found()
-        if why_not is None and _names_an_account(request):
+        if why_not is None and names_an_account(request):
             why_not = "a table is named by its ARN, which may choose another endpoint"
         if why_not is None and self._credentials is None:
             why_not = "there are no credentials"
@@ -149,7 +165,7 @@ class DirectTransport:
         """Learn from the client how it would send a request."""
         prepared = self._prepared(method, request)
         try:
-            signer = Signer(prepared, credentials, self._skew)
+            signer = Signer.like(prepared, credentials, self._skew)
             road = self._settings.road_to(prepared.url)
         except (UnknownSignatureError, OSError) as error:
             if credentials == self._credentials.get_frozen_credentials():
@@ -181,14 +197,6 @@ class DirectTransport:
             response: dict[str, Any] = getattr(self._client, method)(**plain_request(request))
         return response
 
-    def _after(
-        self, outcome: Any, begun: float, method: str, request: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Have the client go on where the first attempt ended."""
-        self._quota_used = _RETRY_QUOTA
-        with first_attempt.attempted(outcome, begun):
-            return self._by_client(method, request)
-
     def _give_quota_back(self, operation: str) -> None:
         """Tell the client of a success: each gives it back a part of its quota of retries."""
         self._quota_used -= 1
@@ -210,11 +218,3 @@ class DirectTransport:
         if why_not != self._why_not:
             self._why_not = why_not
             logger.debug("Requests are sent by the boto3 client: %s.", why_not)
-
-
-def _names_an_account(request: Mapping[str, Any]) -> bool:
-    """Whether a table is named by its ARN."""
-    names = [*request.get("RequestItems", ()), request.get("TableName", "")]
-    for action in request.get("TransactItems", ()):
-        names += [asked["TableName"] for asked in action.values()]
-    return any(name.startswith("arn:") for name in names)

@@ -1,0 +1,67 @@
+"""A client that is made when it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable
+
+from dynamodb_wrapper.config.bodies import RawResponse, raw_reply
+from dynamodb_wrapper.config.json_bodies import plain_request
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.config.clients import Made
+    from dynamodb_wrapper.config.direct import DirectTransport, EarlyTransport
+
+
+class MadeLater:
+    """Stands for a client, and for its transport until there is one.
+
+    Args:
+        early: Makes first attempts meanwhile.
+        make: Makes the client when it is first called, in any thread.
+    """
+
+    def __init__(self, early: EarlyTransport, make: Callable[[MadeLater], Made]) -> None:
+        self._early = early
+        self._make = make
+        self.made: Made | None = None
+
+    @property
+    def client(self) -> Any:
+        """The client."""
+        return self._now().client
+
+    @property
+    def direct(self) -> DirectTransport | MadeLater | None:
+        """What sends data operations past the client; None where the client does."""
+        return self if self.made is None else self.made.direct
+
+    def send(self, operation: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the response to a request, as `DirectTransport.send` does."""
+        ended = self._early.attempt(operation, request) if self.made is None else None
+        if isinstance(ended, RawResponse):
+            return ended
+        client, direct = self._now()
+        if direct is None:
+            with raw_reply():
+                return getattr(client, method)(**plain_request(request))  # type: ignore[no-any-return]
+        if ended is None:
+            return direct.send(operation, method, request)
+        return direct.go_on(*ended, method, request)
+
+    def adopt(self) -> None:
+        """Give the client what every client made from now on has."""
+        if self.made is not None:
+            self.made.adopt()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._early.close()
+        if self.made is not None:
+            self.made.close()
+
+    def _now(self) -> Made:
+        if self.made is not None:
+            return self.made
+        made = self._make(self)
+        self._early.close()
+        return made
