@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Document, ModelT, Table
+from dynamodb_wrapper.repositories.changes import check_changes_of
 from dynamodb_wrapper.repositories.guards import Guards
 from dynamodb_wrapper.repositories.stamps import Stamps, first_version
 from dynamodb_wrapper.repositories.writes import Write
@@ -195,9 +196,7 @@ class ItemRequests(Generic[ModelT]):
     ) -> Write:
         """Return an UpdateItem of single fields; nothing is read before."""
         stored_key = self.key(key)
-        self._check_touched(changes)
-        self._check_environment(changes)
-        self._check_rules_of(changes)
+        check_changes_of(self.table, self.codec.keys, changes)
         expressions = Expressions(self.table)
         update = Update(expressions)
         changes.write(update)
@@ -296,47 +295,6 @@ class ItemRequests(Generic[ModelT]):
     def _next_version(self, item: ModelT) -> int | None:
         version = self.version_of(item)
         return None if version is None else version + 1
-
-    def _check_touched(self, changes: CheckedChanges) -> None:
-        for name in self.table.key_fields:
-            if name in changes.touched:
-                raise ValidationError(
-                    f"{name!r} is a key of table {self.table.name!r} and cannot change: create "
-                    "the item anew and delete the old one, in a transaction."
-                )
-        for _, steps, value in changes.clauses:
-            if len(steps) == 1 and value is not None:
-                self.codec.keys.check_change(str(steps[0]), value, self.table.model.__name__)
-        if self.table.version_field in changes.touched:
-            raise ValidationError(f"{self.table.version_field!r} is raised by every update.")
-
-    def _check_environment(self, changes: CheckedChanges) -> None:
-        """Refuse to take a document out of every list."""
-        if not issubclass(self.table.model, Document) or "environment" not in changes.touched:
-            return
-        if not changes.values.get("environment"):
-            raise ValidationError(
-                f"{self.table.model.__name__}.environment cannot be removed: what has none is in "
-                "no list. Set the environment it belongs to."
-            )
-
-    def _check_rules_of(self, changes: CheckedChanges) -> None:
-        """Refuse changes of single fields that break, or may break, a rule between fields."""
-        model = self.table.model
-        for rule in model.RULES if issubclass(model, Document) else ():
-            known = {name: changes.values[name] for name in rule.fields if name in changes.values}
-            if not changes.touched & set(rule.fields) or rule.is_safe(known):
-                continue
-            missing = [name for name in rule.fields if name not in known]
-            if missing:
-                raise ValidationError(
-                    f"{model.__name__} has a rule between {', '.join(rule.fields)}: set "
-                    f"{', '.join(missing)} as well, or update with the whole model."
-                )
-            try:
-                rule.check(*(known[name] for name in rule.fields))
-            except ValueError as error:
-                raise ValidationError(f"{model.__name__}: {error}.") from error
 
     def _managed(self) -> set[str]:
         if not issubclass(self.table.model, Document):
