@@ -205,7 +205,8 @@ def test_one_wrong_value_on_many_flat_pages_is_told_by_key_and_column(column: st
         raising.page(Reply(bad))
     assert refusal.value.key == {"key": "bad"}
     page = apart.page(Reply(bad)).models[0]
-    assert (page.batch.num_rows, [q.column for q in page.quarantined]) == (1, [column])
+    assert page.batch.num_rows == 1
+    assert {q.column.partition(".")[0] for q in page.quarantined} == {column}
 
 
 REQUIRED = [name for name, info in type(a_wide()).model_fields.items() if info.is_required()]
