@@ -10,6 +10,7 @@ without quotation marks. A page on which anything else stands, such as a nested 
 from __future__ import annotations
 
 import re
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,23 +23,27 @@ from dynamodb_wrapper.wire.arrow_flat_patterns import (
     UNIT,
     Pattern,
     layout,
+    merged,
     number,
 )
 from dynamodb_wrapper.wire.arrow_flat_texts import QUOTE, FlatTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _ITEMS = b'"Items":['
 _ATTRIBUTE = re.compile(rb'"([^"\\]+)":\{"(?:(S|N|B)":"|(BOOL|NULL)":(?=[tf]))')
-_END = re.compile(rb'(?:[^"\\]|\\.)*"\}|(?:true|false)\}', re.DOTALL)
 _OPENING, _CLOSING, _E, _SPACE = b"{}e "
 _TRUE, _FALSE = number(b'L":true'), number(b'L":false')
 _QUOTES_OF_TEXT, _QUOTES_OF_TRUTH = 6, 4
 _BEFORE_FIRST = np.array([1 - len(NEXT_ITEM)])
 """Where the first attribute would begin if there were an item before."""
-_MOST_PATTERNS = 40
-"""Items of more attributes and types than this are parsed faster, if they are not alike."""
+_RARE = 64
+"""Escapes are one in so many bytes at most; more are parsed faster."""
+_MOST_ATTRIBUTES = 100
+"""Wider items are parsed faster."""
+_TRIES, _FEWER, _FEW = 8, 0.75, 50
+"""So are items in many orders: from the second on each try must leave fewer, or hardly any."""
 
 
 class _NotFlatError(Exception):
@@ -53,11 +58,16 @@ def flat_page(body: bytes) -> FlatPage | None:
     begin, end = body.find(_ITEMS) + len(_ITEMS), body.rfind(b"}]") + 1
     if begin < len(_ITEMS) or end <= begin:
         return None
+    escapes = body.count(b"\\", begin, end)
+    if escapes * _RARE > end - begin:
+        return None
     envelope = body[:begin] + b"0" + body[end:]
+    if envelope.count(b'"Items"') > 1 or b"\\" in envelope:  # it may say so in other words
+        return None
     if len(body) - end < UNIT:  # so that a unit can be read wherever an item can end
-        body += b" " * UNIT
+        body = body + b" " * UNIT  # not in place: a bytearray is the caller's
     try:
-        return _Cut(body, begin, end).page(envelope)
+        return _Cut(body, begin, end, has_escapes=escapes > 0).page(envelope)
     except (_NotFlatError, IndexError):  # IndexError: units beyond the end of a broken page
         return None
 
@@ -69,14 +79,15 @@ class _Cut:
         body: The reply.
         begin: Where its first item begins.
         end: Where its last item ends.
+        has_escapes: Whether there is a backslash between.
     """
 
-    def __init__(self, body: bytes, begin: int, end: int) -> None:
+    def __init__(self, body: bytes, begin: int, end: int, *, has_escapes: bool) -> None:
         self._items = memoryview(body)[begin:end]
         self._signs = np.frombuffer(self._items, np.uint8)
         places = len(body) - begin - UNIT + 1
         self._units = np.ndarray((places,), f"V{UNIT}", body, begin, strides=(1,))
-        self._texts = FlatTexts(body, begin, end)
+        self._texts = FlatTexts(self._items, has_escapes=has_escapes)
         self._found: dict[str, dict[str, Cells]] = {}
 
     def page(self, envelope: bytes) -> FlatPage:
@@ -84,7 +95,7 @@ class _Cut:
         _check(self._texts.are_escaped_well())
         ends, are_texts = self._ends()
         _check(len(ends) > 0 and ends[-1] == len(self._signs) - 2)
-        quotes, count = self._in_rows(ends, are_texts) or self._in_any_order(ends, are_texts)
+        quotes, count = self._in_rows(ends, are_texts) or self._in_order(ends, are_texts)
         all_quotes = np.count_nonzero(self._signs == QUOTE)
         _check(quotes == all_quotes - len(self._texts.escaped_quotes))
         return FlatPage(envelope, count, self._found, self._texts)
@@ -95,7 +106,7 @@ class _Cut:
         before = self._signs[ends - 1]
         is_text, truths = before == QUOTE, np.flatnonzero(before == _E)
         if len(self._texts.escaped_quotes):
-            is_text &= ~np.isin(ends - 1, self._texts.escaped_quotes)
+            is_text &= ~self._texts.are_in_texts(ends - 1)
         is_end = is_text.copy()
         is_end[truths] = self._are_truths(ends[truths])
         return ends[is_end], is_text[is_end]
@@ -117,7 +128,7 @@ class _Cut:
 
         None where some item is not like the first one.
         """
-        expected = layout(tuple(self._patterns_of_first_item()))
+        expected = layout(tuple(self._patterns_of_first_item(ends)))
         width = len(expected.patterns)
         count, left = divmod(len(ends), width)
         if left or len({pattern.name for pattern in expected.patterns}) < width:
@@ -136,47 +147,81 @@ class _Cut:
             quotes += self._keep(pattern, *column)
         return quotes, count
 
-    def _patterns_of_first_item(self) -> Iterator[Pattern]:
-        place, separator = 1, memoryview(NEXT_ATTRIBUTE)
-        while separator == NEXT_ATTRIBUTE:
+    def _patterns_of_first_item(self, ends: Any) -> Iterator[Pattern]:
+        place = 1
+        for end in ends[:_MOST_ATTRIBUTES].tolist():
             pattern = self._pattern(place)
             yield pattern
-            end = _END.match(self._items, place + len(pattern.signs))
-            if end is None:
-                raise _NotFlatError
-            place = end.end() + 1
-            separator = self._items[place - 1 : place]
+            _check(place + len(pattern.signs) < end)
+            place = end + 1 + len(NEXT_ATTRIBUTE)
+            if self._items[end + 1 : place] != NEXT_ATTRIBUTE:
+                return
+        raise _NotFlatError
 
-    # ---- any items ----------------------------------------------------------------------------
+    # ---- items that lack some of the attributes others have -----------------------------------
 
-    def _in_any_order(self, ends: Any, are_texts: Any) -> tuple[int, int]:
-        """Find all values, as `_in_rows`."""
+    def _in_order(self, ends: Any, are_texts: Any) -> tuple[int, int]:
+        """Find all values, as `_in_rows`, where attributes come in one order in all items."""
         after = self._read(ends[:-1] + 1)[:, 0]
         is_next = after & np.uint64(0xFFFFFF) == number(NEXT_ITEM)
         _check(bool((is_next | (after & np.uint64(0xFF) == number(NEXT_ATTRIBUTE))).all()))
         lengths = np.where(is_next, len(NEXT_ITEM), len(NEXT_ATTRIBUTE))
         begins = np.concatenate(([1], ends[:-1] + 1 + lengths))
-        rows = np.concatenate(([0], np.cumsum(is_next)))
-        count, quotes = int(rows[-1]) + 1, 0
-        for _ in range(_MOST_PATTERNS):
-            if not len(rows):
+        first = np.concatenate(([0], np.flatnonzero(is_next) + 1))
+        behind = np.append(first[1:], len(ends))
+        known: list[Pattern] = []
+        item = int((behind - first).argmax())
+        before = len(first)
+        for number_of_try in range(_TRIES):
+            known = merged(known, self._patterns(begins, int(first[item]), int(behind[item])))
+            found, left = self._along(known, begins, ends, first, behind)
+            if not len(left):
                 break
-            pattern = self._pattern(int(begins[0]))
-            fits = np.arange(len(rows))
-            for unit in pattern.units():
-                fits = fits[unit.fits(self._read, begins[fits]).all(axis=1)]
-            values = begins[fits] + len(pattern.signs)
-            sizes = ends[fits] - values
-            _check(bool((are_texts[fits] == pattern.is_text).all() and (sizes > 0).all()))
-            quotes += self._keep(pattern, rows[fits], values, ends[fits], sizes)
-            rows, begins, ends, are_texts = (
-                np.delete(part, fits) for part in (rows, begins, ends, are_texts)
-            )
-        _check(not len(rows))
+            _check(not number_of_try or len(left) <= max(before * _FEWER, _FEW))
+            before, item = len(left), int(left[(behind - first)[left].argmax()])
+        else:
+            raise _NotFlatError
+        quotes = 0
+        for pattern, rows, places in found:
+            _check(bool((are_texts[places] == pattern.is_text).all()))
+            values, own = begins[places] + len(pattern.signs), ends[places]
+            some = None if len(rows) == len(first) else rows
+            quotes += self._keep(pattern, some, values, own, own - values)
         for tags in self._found.values():
-            there = np.concatenate([cells.rows for cells in tags.values()])
-            _check(np.bincount(there, minlength=count).max() == 1)  # no item has it twice
-        return quotes, count
+            self._check_once(list(tags.values()), len(first))
+        return quotes, len(first)
+
+    def _patterns(self, begins: Any, first: int, behind: int) -> list[Pattern]:
+        """Return what the attributes of an item begin with."""
+        _check(behind - first <= _MOST_ATTRIBUTES)
+        return [self._pattern(begin) for begin in begins[first:behind].tolist()]
+
+    def _along(
+        self, known: Sequence[Pattern], begins: Any, ends: Any, first: Any, behind: Any
+    ) -> tuple[list[tuple[Pattern, Any, Any]], Any]:
+        """Go along all items at once, pattern by pattern.
+
+        Returns:
+            Of each pattern the items that have it and the places of their attributes; and the items
+            that have something else.
+        """
+        at, lengths, found = first.copy(), np.append(ends - begins, 0), []
+        for pattern in known:
+            # Whoever is at its end is at the first attribute of the next item.
+            rows = np.flatnonzero((at < behind) & (lengths[at] > len(pattern.signs)))
+            for unit in pattern.units():
+                read = self._read(begins[at[rows]] + unit.offset).T
+                rows = rows[reduce(np.logical_and, map(_have, read, unit.mask, unit.bits))]
+            found.append((pattern, rows, at[rows]))
+            at[rows] += 1
+        return found, np.flatnonzero(at < behind)
+
+    def _check_once(self, tags: Sequence[Cells], count: int) -> None:
+        """Refuse items that have an attribute twice, with two types."""
+        if len(tags) > 1:
+            _check(all(cells.rows is not None for cells in tags))
+            there = np.concatenate([cells.rows for cells in tags])
+            _check(np.bincount(there, minlength=count).max() == 1)
 
     # ---- attributes ---------------------------------------------------------------------------
 
@@ -203,3 +248,7 @@ class _Cut:
 def _check(holds: bool) -> None:
     if not holds:
         raise _NotFlatError
+
+
+def _have(numbers: Any, mask: Any, bits: Any) -> Any:
+    return numbers & mask == bits

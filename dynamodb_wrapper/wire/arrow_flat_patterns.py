@@ -92,7 +92,7 @@ class Layout(NamedTuple):
     passes: Sequence[tuple[Any, Unit]]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def layout(patterns: tuple[Pattern, ...]) -> Layout:
     """Return the layout of items whose attributes have these patterns."""
     found = tuple(
@@ -107,3 +107,25 @@ def layout(patterns: tuple[Pattern, ...]) -> Layout:
     lengths = np.array([len(pattern.signs) for pattern in found])
     are_texts = np.array([pattern.is_text for pattern in found])
     return Layout(found, lengths, are_texts, passes)
+
+
+def merged(known: Sequence[Pattern], own: Sequence[Pattern]) -> list[Pattern]:
+    """Return patterns in an order in which those of some items, and of one more, come.
+
+    Patterns of one name stay together. Where the item contradicts the others, it is believed.
+    """
+    names = list(dict.fromkeys(pattern.name for pattern in known))
+    place = 0
+    for name in dict.fromkeys(pattern.name for pattern in own):
+        before = names.index(name) if name in names else None
+        if before is None:
+            names.insert(place, name)
+        elif before < place:
+            names.insert(place, name)
+            del names[before]
+            place -= 1
+        else:
+            place = before
+        place += 1
+    every = dict.fromkeys((*known, *own))
+    return sorted(every, key=lambda pattern: names.index(pattern.name))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 QUOTE, _BACKSLASH, _U, _D = b'"\\uD'
 _LONE = b"\\/bfnrt" + b'"'
@@ -22,18 +20,17 @@ class FlatTexts:
     """Makes arrays of the texts of a page.
 
     Args:
-        body: JSON.
-        begin, end: The part of it in which all places are, counted from its begin.
+        content: JSON.
+        has_escapes: Whether there is a backslash in it.
 
     Attributes:
         escaped_quotes: Where quotation marks are that belong to a text.
     """
 
-    def __init__(self, body: bytes, begin: int, end: int) -> None:
-        self._content = memoryview(body)[begin:end]
-        self._signs = np.frombuffer(self._content, np.uint8)
-        has_none = body.find(b"\\", begin, end) < 0
-        self._escapes = np.empty(0, np.int64) if has_none else self._escaped()
+    def __init__(self, content: memoryview, *, has_escapes: bool) -> None:
+        self._content = content
+        self._signs = np.frombuffer(content, np.uint8)
+        self._escapes = self._escaped() if has_escapes else np.empty(0, np.int64)
         self.escaped_quotes = self._escapes[self._signs[self._escapes] == QUOTE]
 
     def _escaped(self) -> Any:
@@ -56,41 +53,56 @@ class FlatTexts:
         is_half = (digits[0] & ~np.uint8(_LOWER) == _D) & ~_are_in(digits[1], b"01234567")
         return bool(all(_are_in(some, _HEX).all() for some in digits)) and not is_half.any()
 
-    def between(self, spans: Sequence[tuple[Any, Any]]) -> Iterator[Any]:
-        """Yield arrays of texts, without escapes.
+    def are_in_texts(self, quotes: Any) -> Any:
+        """Tell which quotation marks belong to a text, by their places."""
+        escaped = np.zeros(len(self._signs), bool)
+        escaped[self.escaped_quotes] = True
+        return escaped[quotes]
+
+    def between(self, begins: Any, ends: Any, rows: Any, count: int) -> Any:
+        """Return an array of texts, without escapes, that keeps nothing else of the page.
 
         Args:
-            spans: Of each array where its texts begin and where the braces behind them are.
+            begins: Where the texts begin.
+            ends: Where the braces behind them are.
+            rows: Where each is in the array, null elsewhere; None for an array of just these.
+            count: The length of the array.
         """
-        sizes = [len(begins) for begins, _ in spans]
-        offsets = np.empty(2 * sum(sizes) + 1, np.int32)
+        offsets = np.empty(2 * len(begins) + 1, np.int32)
         offsets[-1] = len(self._content)
-        bounds, place = offsets[:-1].reshape(-1, 2), 0
-        for (begins, ends), size in zip(spans, sizes):
-            bounds[place : place + size, 0], bounds[place : place + size, 1] = begins, ends
-            place += size
+        bounds = offsets[:-1].reshape(-1, 2)
+        bounds[:, 0], bounds[:, 1] = begins, ends
         bounds[:, 1] -= len('"')
         # Every other text of these is one that is wanted; those between are never looked at.
         everything = pa.StringArray.from_buffers(
             bounds.size, pa.py_buffer(offsets), pa.py_buffer(self._content)
         )
-        texts = everything.take(pa.array(np.arange(0, bounds.size, 2)))
-        place = 0
-        for size in sizes:
-            found = texts.slice(place, size)
-            own = bounds[place : place + size]
-            yield self._plain(found, own) if len(self._escapes) else found
-            place += size
+        if rows is None:
+            texts = everything.take(_every_other(len(begins)))
+        else:
+            wanted, absent = np.zeros(count, np.int64), np.ones(count, bool)
+            wanted[rows], absent[rows] = np.arange(0, bounds.size, 2), False
+            texts = everything.take(pa.array(wanted, mask=absent))
+        return self._plain(texts, bounds, rows) if len(self._escapes) else texts
 
-    def _plain(self, texts: Any, bounds: Any) -> Any:
+    def _plain(self, texts: Any, bounds: Any, rows: Any) -> Any:
         first, behind = np.searchsorted(self._escapes, bounds.T)
-        mask = first < behind
-        if not mask.any():
+        escaped = np.flatnonzero(first < behind)
+        if not len(escaped):
             return texts
-        raw = b'","'.join(self._content[begin:end] for begin, end in bounds[mask].tolist())
+        raw = b'","'.join(self._content[begin:end] for begin, end in bounds[escaped].tolist())
+        mask = np.zeros(len(texts), bool)
+        mask[escaped if rows is None else rows[escaped]] = True
         plain = pa.array(orjson.loads(b'["%b"]' % raw), pa.string())
         return pc.replace_with_mask(texts, pa.array(mask), plain)
 
 
 def _are_in(signs: Any, known: bytes) -> Any:
-    return np.isin(signs, np.frombuffer(known, np.uint8))
+    table = np.zeros(256, bool)
+    table[list(known)] = True
+    return table[signs]
+
+
+@lru_cache(maxsize=8)
+def _every_other(size: int) -> Any:
+    return pa.array(np.arange(0, 2 * size, 2))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json as pj
@@ -15,9 +14,11 @@ from dynamodb_wrapper.wire.envelopes import RAW_PAGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dynamodb_wrapper.wire.arrow_flat_page import FlatPage
     from dynamodb_wrapper.wire.attributes import Item
 
 _MARGIN_BYTES = 64
+_PATIENCE, _PAUSE = 3, 32
 _KEY = pa.struct([("S", pa.string()), ("N", pa.string()), ("B", pa.string())])
 _CAPACITY = pa.struct([("CapacityUnits", pa.float64())])
 _FLAT = frozenset({"S", "N", "B", "BOOL", "NULL"})
@@ -57,7 +58,8 @@ class PageReader:
             ]
         )
         types = {field.name for fields in self._fields for field in fields}
-        self._may_be_flat = types <= _FLAT and find_spec("numpy") is not None
+        self._cut = _cutter() if types <= _FLAT else None
+        self._misses = 0  # threads may count one for another: it only decides how a page is read
 
     def page(self, body: bytes) -> WirePage:
         """Return what a body holds.
@@ -66,14 +68,19 @@ class PageReader:
             ArrowException: It is no reply of DynamoDB's; other errors as well.
         """
         body.decode()  # Arrow takes texts that are no UTF-8
-        return (self._flat(body) if self._may_be_flat else None) or self._parsed(body)
+        page = self._cut_up(body)
+        return self._parsed(body) if page is None else self._flat(page)
 
-    def _flat(self, body: bytes) -> WirePage | None:
-        from dynamodb_wrapper.wire.arrow_flat import flat_page
-
-        page = flat_page(body)
-        if page is None:
+    def _cut_up(self, body: bytes) -> FlatPage | None:
+        """Cut a page up, unless several could not be; then some are parsed without a try."""
+        if self._cut is None or self._misses % _PAUSE >= _PATIENCE:
+            self._misses += 1
             return None
+        page = self._cut(body)
+        self._misses = self._misses + 1 if page is None else 0
+        return page
+
+    def _flat(self, page: FlatPage) -> WirePage:
         envelope = RAW_PAGE.decode(page.envelope)
         check(list(map(bytes, envelope.Items)) == [b"0"])
         arrays = page.attributes(zip(self._names, self._fields))
@@ -95,6 +102,15 @@ class PageReader:
         items = found.flatten()
         check(not items.null_count)
         return WirePage(items, _stored_key(last_key[0].as_py()), capacity[0].as_py())
+
+
+def _cutter() -> Callable[[bytes], FlatPage | None] | None:
+    """Return what cuts flat pages up; None without numpy."""
+    try:
+        from dynamodb_wrapper.wire.arrow_flat import flat_page
+    except ImportError:
+        return None
+    return flat_page
 
 
 def _fields_of(wire: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from typing import Any, Optional
@@ -70,15 +71,28 @@ ODD_TEXTS = (
     "x" * 100,
 )
 _texts = st.sampled_from(ODD_TEXTS) | st.text(st.characters(exclude_categories=["Cs"]))
-_values = st.one_of(
-    st.builds(lambda text: {"S": text}, _texts),
-    st.builds(lambda number: {"N": str(number)}, st.integers()),
-    st.builds(lambda text: {"B": text}, st.sampled_from(["", "YQ==", "a/+b"])),
-    st.builds(lambda truth: {"BOOL": truth}, st.booleans()),
-    st.just({"NULL": True}),
-)
-_usual_names = st.sampled_from(["id", "a", "e", "the}", "quantity", "a.b-c_d e", "näme", "n" * 40])
-_items = st.lists(st.dictionaries(_usual_names, _values, min_size=1, max_size=5), min_size=1)
+_text_values = st.builds(lambda text: {"S": text}, _texts)
+_numbers = st.builds(lambda number: {"N": str(number)}, st.integers())
+_binaries = st.builds(lambda text: {"B": text}, st.sampled_from(["", "YQ==", "a/+b"]))
+_truths = st.builds(lambda truth: {"BOOL": truth}, st.booleans())
+_nulls = st.just({"NULL": True})
+_values = st.one_of(_text_values, _numbers, _binaries, _truths, _nulls)
+KINDS: dict[str, Any] = {
+    "id": _text_values,
+    "a": _numbers,
+    "e": _truths,
+    "the}": _text_values,
+    "quantity": _numbers,
+    "a.b-c_d e": _nulls,
+    "näme": _truths,
+    "n" * 40: _binaries,
+}
+
+
+def items_of(kinds: dict[str, Any]) -> Any:
+    """Return lists of items with some of these attributes, in this order."""
+    some = st.fixed_dictionaries({}, optional=kinds).filter(bool)
+    return st.lists(some.map(lambda item: {n: item[n] for n in kinds if n in item}), min_size=1)
 
 
 def is_for_the_parser(name: str, value: dict[str, Any], in_ascii: bool) -> bool:
@@ -88,30 +102,69 @@ def is_for_the_parser(name: str, value: dict[str, Any], in_ascii: bool) -> bool:
     return text.startswith("}") or (in_ascii and (has_halves or not name.isascii()))
 
 
+def has_many_escapes(items: Items, in_ascii: bool) -> bool:
+    """Tell whether there are so many of them that a parser is faster."""
+    text = json.dumps(items, separators=(",", ":"), ensure_ascii=in_ascii)[1:-1].encode()
+    return text.count(b"\\") * 64 > len(text)
+
+
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(_items, st.booleans(), st.booleans())
-@example([{"a": {"S": "x"}}], False, False)
-@example([{"a": {"S": text}} for text in ODD_TEXTS], False, True)
-@example([{"a": {"S": text}} for text in ODD_TEXTS], True, True)
-@example([{"a": {"S": "}"}}, {"a": {"S": "b"}}], False, False)
-@example([{"id": {"S": text}, "a": {"BOOL": True}} for text in ODD_TEXTS] * 3, False, False)
+@given(items_of(KINDS), st.booleans(), st.booleans())
+@example([{"id": {"S": "x"}}], False, False)
+@example([{"id": {"S": text}} for text in (*ODD_TEXTS, "x" * 3000)], False, True)
+@example([{"id": {"S": text}} for text in (*ODD_TEXTS, "x" * 3000)], True, True)
+@example([{"id": {"S": "}"}}, {"id": {"S": "b"}}], False, False)
+@example([{"id": {"S": t}, "e": {"BOOL": True}} for t in (*ODD_TEXTS, "x" * 3000)], False, False)
 def test_flat_items_are_what_a_parser_finds(items: Items, has_more: bool, in_ascii: bool) -> None:
     around = {"LastEvaluatedKey": KEY} if has_more else {}
+    whole = {"id": {"S": "x"}, "a": {"N": "1"}, "e": {"BOOL": True}, "the}": {"S": ""}}
+    items = [{**whole, "quantity": {"N": "5"}, "a.b-c_d e": {"NULL": True}}, *items]
     found = cut(compact(items, ascii_only=in_ascii, **around))
     if found is None:
-        assert any(is_for_the_parser(*entry, in_ascii) for item in items for entry in item.items())
+        odd = (is_for_the_parser(*entry, in_ascii) for item in items for entry in item.items())
+        assert any(odd) or has_many_escapes(items, in_ascii)
     else:
         assert found == items
 
 
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(items_of(dict.fromkeys(KINDS, _values)))
+def test_items_of_many_kinds_are_found_right_or_left_to_the_parser(items: Items) -> None:
+    assert cut(compact(items)) in (items, None)
+
+
+def test_odd_texts_are_taken_out_of_a_page_of_usual_ones() -> None:
+    usual = [{"id": {"S": f"{number}"}, "note": {"S": "x" * 80}} for number in range(100)]
+    odd = [{"id": {"S": text}, "note": {"S": text * 2}} for text in ODD_TEXTS]
+    assert cut(compact(usual + odd + usual)) == usual + odd + usual
+
+
 @settings(deadline=None, max_examples=100)
-@given(st.lists(_values, min_size=1, max_size=30), st.permutations(["a", "b", "c", "d"]))
-def test_items_may_have_their_attributes_in_any_order(values: list[Any], names: list[str]) -> None:
-    items = [
-        dict.fromkeys(names if number % 3 else sorted(names), value)
-        for number, value in enumerate(values)
-    ]
-    assert cut(compact(items)) == items
+@given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=40))
+def test_items_may_lack_any_of_their_attributes(have: list[set[int]]) -> None:
+    whole = {f"attribute-{place}": {"N": str(place)} for place in range(12)}
+    items = [{name: whole[name] for name in whole if int(name[10:]) in own} for own in have]
+    assert cut(compact([whole, *items])) == [whole, *items]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(_values.filter(lambda value: "S" not in value), min_size=1, max_size=30))
+def test_attributes_may_be_of_another_type_in_each_item(values: list[Any]) -> None:
+    items = [{"id": {"S": "x" * 50}, "a": value, "b": {"N": "1"}} for value in values]
+    assert cut(compact(items)) in (items, None)
+    assert cut(compact(items * 3 + items[:1] * 60)) == items * 3 + items[:1] * 60
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, unique=True), min_size=1))
+def test_items_in_any_order_are_found_right_or_left_to_the_parser(orders: list[list[str]]) -> None:
+    items = [{name: {"S": f"{name}{row}"} for name in own} for row, own in enumerate(orders)]
+    assert cut(compact(items)) in (items, None)
+
+
+def test_items_that_do_not_keep_one_order_are_left_to_the_parser() -> None:
+    one, other = {"a": {"S": "x"}, "b": {"S": "y"}}, {"b": {"S": "y"}, "a": {"S": "x"}}
+    assert cut(compact([one, other])) is None
 
 
 @pytest.mark.parametrize("body_type", [bytes, bytearray])
@@ -121,6 +174,22 @@ def test_what_is_around_the_items_may_be_anything(body_type: Any, around: Any) -
     assert cut(body_type(compact(items, **around))) in (items, None if around else items)
     first = body_type(b'{"Items":%b}' % compact(items)[len(b'{"Count":2,"Items":') : -18])
     assert cut(first) == items
+
+
+def test_a_body_stays_as_it_is() -> None:
+    body = bytearray(b'{"Items":[{"a":{"S":"x"}}]}')
+    with memoryview(body):
+        assert cut(body) == [{"a": {"S": "x"}}]
+    assert body == b'{"Items":[{"a":{"S":"x"}}]}'
+
+
+def test_a_column_keeps_nothing_of_the_others() -> None:
+    items = [{"a": {"S": "x" * 10}, "b": {"S": "y" * 1000}, "c": {"N": "1"}}] * 100
+    page = flat_page(compact(items))
+    assert page is not None
+    found = page.attributes((name, FIELDS[:2]) for name in ("a", "b", "c"))
+    assert found[0].get_total_buffer_size() < 100 * 50
+    assert len(pickle.dumps(found)) < 100 * 1200
 
 
 def test_many_items_that_are_not_alike_are_flat_as_well() -> None:
@@ -165,6 +234,10 @@ FLAT = {"id": {"S": "a"}}
         b'{"Other":{"Items":[{"a":{"S":"x"}}]}}',
         b'{"Items":[{"a":{"S":"x"}}],"Items":[{"a":{"S":"y"}}]}',
         b'{"Items":[{"a":{"S":"}]',
+        b'{"Items":[{"a":{"S":"true},"b":{"S":"x"}zzzzzzzzzzzzzzzzzzzz"}}]}',
+        b'{"Other":{"Items":[{"a":{"S":"x"}}]},"Items":[0]}',
+        b'{"Items":[{"a":{"S":"x"}}],"Items":[0]}',
+        b'{"Items":[{"a":{"S":"x"}}],"\\u0049tems":[0]}',
         b"",
     ],
 )
@@ -176,9 +249,22 @@ def test_anything_else_is_left_to_the_parser(body: bytes) -> None:
     assert found is None
 
 
-def test_items_of_too_many_kinds_are_left_to_the_parser() -> None:
-    items = [{f"attribute-{number}": {"N": "1"}} for number in range(500)]
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{f"attribute-{number}": {"N": "1"}} for number in range(500)],
+        [{f"a{row}-{number}": {"N": "1"} for number in range(99)} for row in range(9)],
+        [{f"attribute-{number}": {"N": "1"} for number in range(200)}] * 3,
+    ],
+)
+def test_items_of_too_many_kinds_are_left_to_the_parser(items: Items) -> None:
     assert cut(compact(items)) is None
+
+
+def test_some_items_of_other_kinds_leave_a_page_flat() -> None:
+    usual = {f"attribute-{number}": {"N": str(number)} for number in range(15)}
+    items = [{f"odd-{number}": {"S": "x"}, **usual} for number in range(3)] + [usual] * 300
+    assert cut(compact(items)) == items
 
 
 SAMPLES = [
