@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, fixtures in _MARKERS.items():
             if used & fixtures:
                 item.add_marker(marker)
+
+
+def pytest_collection_finish() -> None:
+    """Put what lives as long as the session, tests and libraries, where no collection looks."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
