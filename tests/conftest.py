@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _MARKERS = {"engine": {"engine", "local_engine"}, "spark": {"spark_installation"}}
 _OWN_SETTINGS = ("AWS_", "DYNAMODB_")
 _NOT_TESTED = "NOT TESTED: "
+_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For Spark and engines that live so short that compiling well costs more than it brings."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(_OWN_SETTINGS)]:
         del os.environ[name]
     os.environ.pop("ENVIRONMENT", None)
+    os.environ["JAVA_TOOL_OPTIONS"] = _JAVA_OPTIONS
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.devnull
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
