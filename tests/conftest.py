@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
@@ -83,23 +84,38 @@ def _close_connections() -> Iterator[None]:
     close_clients()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _moto_forgets(_running: dict[str, LocalDynamoDB]) -> Iterator[None]:
+    """moto 5.1.0 copies every table there is for each transaction: seconds, with a thousand."""
+    yield
+    if "moto" in _running:
+        reset = f"{_running['moto'].config.endpoint_url}/moto-api/reset"
+        build_opener(ProxyHandler({})).open(Request(reset, method="POST")).close()
+
+
 @pytest.fixture(scope="session")
-def _running_engine() -> Iterator[Callable[[str], Engine]]:
-    """Start each engine when it is first wanted; end them all with the session."""
+def _running() -> Iterator[dict[str, LocalDynamoDB]]:
+    """The engines that run; they end with the session."""
     running: dict[str, LocalDynamoDB] = {}
+    yield running
+    for local in running.values():
+        local.stop()
+
+
+@pytest.fixture(scope="session")
+def _running_engine(_running: dict[str, LocalDynamoDB]) -> Callable[[str], Engine]:
+    """Start each engine when it is first wanted."""
 
     def running_engine(name: str) -> Engine:
-        if name not in running:
+        if name not in _running:
             try:
                 find_engine(name, None)
             except LocalEngineError as error:
                 _not_tested(f"the engine {name} cannot be had. {error}")
-            running[name] = LocalDynamoDB(name).start()  # one that is there and fails is an error
-        return Engine(name, running[name].config, CAPABILITIES[name])
+            _running[name] = LocalDynamoDB(name).start()  # one that is there and fails is an error
+        return Engine(name, _running[name].config, CAPABILITIES[name])
 
-    yield running_engine
-    for local in running.values():
-        local.stop()
+    return running_engine
 
 
 @pytest.fixture(scope="session", params=ENGINE_NAMES)
