@@ -56,7 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Put what lives as long as the session, tests and libraries, where no collection looks."""
+    """Look at tests and libraries, which live as long as the session, for the last time."""
+    _settle_garbage()
+
+
+def _settle_garbage() -> None:
+    """Collect garbage, and put what is left where no later collection looks."""
     gc.collect()
     gc.freeze()
 
@@ -82,6 +87,7 @@ def _close_connections() -> Iterator[None]:
     """Every test has tables, hence clients, of its own: thousands of connections otherwise."""
     yield
     close_clients()
+    _settle_garbage()
 
 
 @pytest.fixture(scope="module", autouse=True)

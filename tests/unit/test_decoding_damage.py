@@ -184,19 +184,9 @@ def reads(read: Callable[[Reply], Any], body: bytes) -> None:
         assert found.last_key is None or isinstance(found.last_key, dict)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_garbage_of_others() -> None:
-    """Leave nothing whose finalizer would run, and fail, at the bottom of a deep recursion.
-
-    What others still use is put where no collection looks, so that those that follow are quick.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
-def _no_garbage(_no_garbage_of_others: None) -> None:
-    """Leave nothing of the tests before either."""
+def _no_garbage_of_others() -> None:
+    """Leave nothing whose finalizer would run, and fail, at the bottom of a deep recursion."""
     gc.collect()
 
 
