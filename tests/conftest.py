@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
 import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _MARKERS = {"engine": {"engine", "local_engine"}, "spark": {"spark_installation"}}
 _OWN_SETTINGS = ("AWS_", "DYNAMODB_")
 _NOT_TESTED = "NOT TESTED: "
+_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For Spark and engines that live so short that compiling well costs more than it brings."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(_OWN_SETTINGS)]:
         del os.environ[name]
     os.environ.pop("ENVIRONMENT", None)
+    os.environ["JAVA_TOOL_OPTIONS"] = _JAVA_OPTIONS
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.devnull
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
@@ -48,6 +53,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, fixtures in _MARKERS.items():
             if used & fixtures:
                 item.add_marker(marker)
+
+
+def pytest_collection_finish() -> None:
+    """Look at tests and libraries, which live as long as the session, for the last time."""
+    _settle_garbage()
+
+
+def _settle_garbage() -> None:
+    """Collect garbage, and put what is left where no later collection looks."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -71,25 +87,41 @@ def _close_connections() -> Iterator[None]:
     """Every test has tables, hence clients, of its own: thousands of connections otherwise."""
     yield
     close_clients()
+    _settle_garbage()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _moto_forgets(_running: dict[str, LocalDynamoDB]) -> Iterator[None]:
+    """moto 5.1.0 copies every table there is for each transaction: seconds, with a thousand."""
+    yield
+    if "moto" in _running:
+        reset = f"{_running['moto'].config.endpoint_url}/moto-api/reset"
+        build_opener(ProxyHandler({})).open(Request(reset, method="POST")).close()
 
 
 @pytest.fixture(scope="session")
-def _running_engine() -> Iterator[Callable[[str], Engine]]:
-    """Start each engine when it is first wanted; end them all with the session."""
+def _running() -> Iterator[dict[str, LocalDynamoDB]]:
+    """The engines that run; they end with the session."""
     running: dict[str, LocalDynamoDB] = {}
+    yield running
+    for local in running.values():
+        local.stop()
+
+
+@pytest.fixture(scope="session")
+def _running_engine(_running: dict[str, LocalDynamoDB]) -> Callable[[str], Engine]:
+    """Start each engine when it is first wanted."""
 
     def running_engine(name: str) -> Engine:
-        if name not in running:
+        if name not in _running:
             try:
                 find_engine(name, None)
             except LocalEngineError as error:
                 _not_tested(f"the engine {name} cannot be had. {error}")
-            running[name] = LocalDynamoDB(name).start()  # one that is there and fails is an error
-        return Engine(name, running[name].config, CAPABILITIES[name])
+            _running[name] = LocalDynamoDB(name).start()  # one that is there and fails is an error
+        return Engine(name, _running[name].config, CAPABILITIES[name])
 
-    yield running_engine
-    for local in running.values():
-        local.stop()
+    return running_engine
 
 
 @pytest.fixture(scope="session", params=ENGINE_NAMES)

@@ -17,6 +17,7 @@ from tests.samples import ORDERS, TASKS, Order, Task, orders_of, own_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from ssl import SSLContext
 
     from dynamodb_wrapper.config import DynamoDBConfig
     from tests.engines import Engine
@@ -70,14 +71,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(params=["http", "https"])
-def server(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MisbehavingServer]:
-    """An endpoint, plainly and behind TLS with a private authority."""
-    tls = None
-    if request.param == "https":
-        authority = request.getfixturevalue("authority")
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
-        tls = authority.server_context()
+def tls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SSLContext | None:
+    """What a server needs to be plain, and to be behind TLS with a private authority."""
+    if request.param == "http":
+        return None
+    authority = request.getfixturevalue("authority")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
+    return authority.server_context()
+
+
+@pytest.fixture
+def server(tls: SSLContext | None) -> Iterator[MisbehavingServer]:
+    """An endpoint, plainly and behind TLS."""
     with MisbehavingServer(tls) as running:
         yield running

@@ -66,6 +66,7 @@ def roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Misbehavi
     """What gives the keys of roles."""
     (tmp_path / "config").write_text(PROFILES)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # between others botocore would wait for seconds
     with MisbehavingServer() as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", running.url)
         yield running

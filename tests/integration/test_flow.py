@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Callable
 
-import boto3
+import boto3.session
 import pytest
 from botocore.config import Config
 
@@ -139,53 +140,70 @@ MANY: dict[str, Callable[[Any, RateLimiter], object]] = {
 }
 
 
+def rates_left(use: Callable[[str, RateLimiter], object]) -> dict[str, float]:
+    """Return what a rate of 64 is after each operation.
+
+    They go side by side, since a client that was throttled waits before it asks again.
+    """
+    limited = {operation: limiter(Clock(), 64) for operation in MANY}
+    with ThreadPoolExecutor(len(MANY)) as pool:
+        list(pool.map(use, limited, limited.values()))
+    return {operation: rate.units_per_second for operation, rate in limited.items()}
+
+
 @pytest.mark.usefixtures("only_own_handlers")
-@pytest.mark.parametrize("operation", MANY)
 class TestThrottlesTheClientMakesGood:
     @pytest.mark.parametrize("transport", transports.TRANSPORTS)
-    def test_each_slows_down(self, clock: Clock, operation: str, transport: str) -> None:
-        limited = limiter(clock, 64)
-        with MisbehavingServer() as server:
-            server.does(THROTTLED, THROTTLED, answered)
-            MANY[operation](transports.orders(server.url, transport), limited)
-        assert limited.units_per_second == 16
+    def test_each_slows_down(self, transport: str) -> None:
+        def use(operation: str, limited: RateLimiter) -> None:
+            with MisbehavingServer() as server:
+                server.does(THROTTLED, THROTTLED, answered)
+                MANY[operation](transports.orders(server.url, transport), limited)
+
+        assert rates_left(use) == dict.fromkeys(MANY, 16)
 
     @pytest.mark.parametrize("transport", transports.TRANSPORTS)
-    def test_the_last_counts_once(self, clock: Clock, operation: str, transport: str) -> None:
-        limited = limiter(clock, 64)
-        with MisbehavingServer() as server:
-            server.does(THROTTLED)
-            with pytest.raises(DynamoDBWrapperError):
-                MANY[operation](transports.orders(server.url, transport, max_attempts=2), limited)
-        assert limited.units_per_second == 16
+    def test_the_last_counts_once(self, transport: str) -> None:
+        def use(operation: str, limited: RateLimiter) -> None:
+            with MisbehavingServer() as server:
+                server.does(THROTTLED)
+                orders = transports.orders(server.url, transport, max_attempts=2)
+                with pytest.raises(DynamoDBWrapperError):
+                    MANY[operation](orders, limited)
 
-    def test_of_a_client_that_was_passed_in_the_error_counts(
-        self, clock: Clock, operation: str
-    ) -> None:
-        limited = limiter(clock, 64)
-        with MisbehavingServer() as server:
-            config = transports.config_of(server.url, "auto")
-            client = boto3.client(
-                "dynamodb",
-                endpoint_url=server.url,
-                region_name="us-east-1",
-                aws_access_key_id="k",
-                aws_secret_access_key="s",
-                config=Config(retries={"mode": "standard", "total_max_attempts": 1}),
-            )
-            server.does(THROTTLED)
-            with pytest.raises(DynamoDBWrapperError):
-                MANY[operation](
-                    BaseDynamoRepository(config, transports.ORDERS, client=client), limited
-                )
-        assert limited.units_per_second == 32
+        assert rates_left(use) == dict.fromkeys(MANY, 16)
 
-    def test_what_is_no_throttle_does_not_slow_down(self, clock: Clock, operation: str) -> None:
-        limited = limiter(clock, 64)
-        with MisbehavingServer() as server:
-            server.does(misbehaving.error("InternalServerError", 500), answered)
-            MANY[operation](transports.orders(server.url, "direct"), limited)
-        assert limited.units_per_second == 64
+    def test_of_a_client_that_was_passed_in_the_error_counts(self) -> None:
+        def use(operation: str, limited: RateLimiter) -> None:
+            with MisbehavingServer() as server:
+                config = transports.config_of(server.url, "auto")
+                client = client_of_one_attempt(server.url)
+                server.does(THROTTLED)
+                with pytest.raises(DynamoDBWrapperError):
+                    MANY[operation](
+                        BaseDynamoRepository(config, transports.ORDERS, client=client), limited
+                    )
+
+        assert rates_left(use) == dict.fromkeys(MANY, 32)
+
+    def test_what_is_no_throttle_does_not_slow_down(self) -> None:
+        def use(operation: str, limited: RateLimiter) -> None:
+            with MisbehavingServer() as server:
+                server.does(misbehaving.error("InternalServerError", 500), answered)
+                MANY[operation](transports.orders(server.url, "direct"), limited)
+
+        assert rates_left(use) == dict.fromkeys(MANY, 64)
+
+
+def client_of_one_attempt(url: str) -> Any:
+    return boto3.session.Session().client(
+        "dynamodb",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="k",
+        aws_secret_access_key="s",
+        config=Config(retries={"mode": "standard", "total_max_attempts": 1}),
+    )
 
 
 class TestWrites:

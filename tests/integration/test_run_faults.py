@@ -263,6 +263,7 @@ def all_cases(config: DynamoDBConfig, troubles: faults.Troubles) -> list[Case]:
             is_its_turn = raises == bool(turn // 2 % 2)
             if is_its_turn or (is_exclusive and case.phase in (END, TEXTS)):
                 cases.append(replace(case, fault=name, lasts=lasts))
+    cases.sort(key=lambda case: case.keeps_end or case.loses_texts)  # a start reads all the spool
     named = [replace(case, pipeline_id=f"p{n}") for n, case in enumerate(cases)]
     store_pipelines(config, named)
     return named
