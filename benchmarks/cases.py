@@ -161,6 +161,7 @@ SPECS = (
     Spec("scan-nested", "item", _ALL, {BOTO3: Target(5), "pydynox": Target(1)}),
     Spec("import", "process", (LIBRARY, "pydantic"), {"pydantic": Target(1.3, inverted=True)}),
     Spec("first-request", "process", (LIBRARY, "boto3"), {"boto3": Target(1)}),
+    Spec("first-request-aws", "process", (LIBRARY, "boto3")),
 )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.cases import Case, Sampler, Spec
@@ -51,35 +55,46 @@ read = client.get_item(TableName="{table}", Key=key)["Item"]["order_id"]["S"]
 
 
 def startup_case(spec: Spec, endpoint_url: str, table: Records) -> Case:
-    """Return the case of importing, or of the first request."""
+    """Return the case of importing, or of the first request: without ``~/.aws`` or with it."""
+    home = _home(with_settings=spec.name.endswith("-aws"))
     if spec.name == "import":
         loaded = f"[name for name in {NOT_LOADED} if name in sys.modules]"
-        ours = fresh_process("import dynamodb_wrapper", loaded, "[]")
-        theirs = fresh_process("import pydantic", "[]", "[]")
+        ours = fresh_process("import dynamodb_wrapper", loaded, "[]", home)
+        theirs = fresh_process("import pydantic", "[]", "[]", home)
     else:
         key = table.keys[0]
         values = {"url": endpoint_url, "table": table.table, "key": key}
-        ours = fresh_process(_REPOSITORY.format(**values), "read", key[1])
-        theirs = fresh_process(_BOTO3.format(**values), "read", key[1])
+        ours = fresh_process(_REPOSITORY.format(**values), "read", key[1], home)
+        theirs = fresh_process(_BOTO3.format(**values), "read", key[1], home)
     other = next(name for name in spec.sides if name != LIBRARY)
     return Case(spec, 1, {LIBRARY: ours, other: theirs})
 
 
-def fresh_process(code: str, result: str, expected: str) -> Sampler:
+def _home(*, with_settings: bool) -> Path:
+    """Return a folder that is a user's home, until this process ends."""
+    home = Path(tempfile.mkdtemp(prefix="benchmarks-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    if with_settings:
+        (home / ".aws").mkdir()
+        (home / ".aws" / "config").write_text("[default]\nregion = us-east-1\n")
+    return home
+
+
+def fresh_process(code: str, result: str, expected: str, home: Path) -> Sampler:
     """Return what runs the code in new processes, which must each print what is expected."""
     program = _TIMED.format(code=code, result=result)
 
     def seconds(times: int) -> float:
-        return sum(_run(program, expected) for _ in range(times))
+        return sum(_run(program, expected, home) for _ in range(times))
 
     return seconds
 
 
-def _run(program: str, expected: str) -> float:
+def _run(program: str, expected: str, home: Path) -> float:
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
-        env=environment(),
+        env={**environment(), "HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -31,8 +31,8 @@ def rarely_collected() -> Iterator[None]:
         yield
         return
     raised = (_OBJECTS, *before[1:])
-    gc.set_threshold(*raised)
     try:
+        gc.set_threshold(*raised)
         yield
     finally:
         if gc.get_threshold() == raised:

@@ -93,11 +93,11 @@ def _now_or_later(config: DynamoDBConfig, cache: _Cache) -> Made | MadeLater:
         return _make(config, cache)
     from dynamodb_wrapper.config.direct import early_transport
 
-    def make(later: MadeLater) -> Made:
+    def make(later: MadeLater, is_sent: bool) -> Made:
         with cache.lock:
             if later.made is None:
                 with rarely_collected():
-                    later.made = _make(config, cache)
+                    later.made = _make(config, cache, is_sent=is_sent)
             return later.made
 
     early = early_transport(config)
@@ -165,7 +165,14 @@ class Connection:
         return self._made
 
 
-def _make(config: DynamoDBConfig, cache: _Cache) -> Made:
+def _make(config: DynamoDBConfig, cache: _Cache, *, is_sent: bool = False) -> Made:
+    """Return a client for a config, and what sends past it.
+
+    Args:
+        config: Its settings.
+        cache: What clients share.
+        is_sent: Whether a request was sent without it already, which must not be denied.
+    """
     from botocore.config import Config
     from botocore.exceptions import (
         CredentialRetrievalError,
@@ -212,7 +219,8 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> Made:
     tell_of_throttles(client)
     clock = Clock()
     _warn_of_clock_skew(client, clock)
-    return Made(client, _direct_transport(config, client, session, events, clock))
+    is_demanded = config.transport == "direct" and not is_sent
+    return Made(client, _direct_transport(client, session, events, clock, is_demanded))
 
 
 def _events_of(config: DynamoDBConfig) -> Events | None:
@@ -224,13 +232,14 @@ def _events_of(config: DynamoDBConfig) -> Events | None:
 
 
 def _direct_transport(
-    config: DynamoDBConfig, client: Any, core: Any, events: Events | None, clock: Clock
+    client: Any, core: Any, events: Events | None, clock: Clock, is_demanded: bool
 ) -> DirectTransport | None:
     if events is None:
         return None
-    from dynamodb_wrapper.config.direct import direct_transport
+    from dynamodb_wrapper.config.direct import direct_transport, first_attempt
 
-    return direct_transport(client, core, events, clock, is_demanded=config.transport == "direct")
+    first_attempt.register(client)
+    return direct_transport(client, core, events, clock, is_demanded=is_demanded)
 
 
 def _limit_total_time(client: Any, limit_seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
 from dynamodb_wrapper.config.bodies import RawResponse, raw_reply
@@ -17,10 +18,11 @@ class MadeLater:
 
     Args:
         early: Makes first attempts meanwhile.
-        make: Makes the client when it is first called, in any thread.
+        make: Makes the client when it is first called, in any thread; is told whether a request
+            was sent that the client has to answer for.
     """
 
-    def __init__(self, early: EarlyTransport, make: Callable[[MadeLater], Made]) -> None:
+    def __init__(self, early: EarlyTransport, make: Callable[[MadeLater, bool], Made]) -> None:
         self._early = early
         self._make = make
         self.made: Made | None = None
@@ -40,13 +42,18 @@ class MadeLater:
         ended = self._early.attempt(operation, request) if self.made is None else None
         if isinstance(ended, RawResponse):
             return ended
-        client, direct = self._now()
-        if direct is None:
-            with raw_reply():
-                return getattr(client, method)(**plain_request(request))  # type: ignore[no-any-return]
-        if ended is None:
-            return direct.send(operation, method, request)
-        return direct.go_on(*ended, method, request)
+        client, direct = self._now(is_sent=ended is not None)
+        if direct is not None:
+            if ended is None:
+                return direct.send(operation, method, request)
+            return direct.go_on(*ended, method, request)
+        from dynamodb_wrapper.config.direct import first_attempt
+
+        taken: AbstractContextManager[None] = nullcontext()
+        if ended is not None:  # its settings have changed meanwhile; the attempt was made even so
+            taken = first_attempt.attempted(*ended, client.meta.endpoint_url)
+        with taken, raw_reply():
+            return getattr(client, method)(**plain_request(request))  # type: ignore[no-any-return]
 
     def adopt(self) -> None:
         """Give the client what every client made from now on has."""
@@ -59,9 +66,9 @@ class MadeLater:
         if self.made is not None:
             self.made.close()
 
-    def _now(self) -> Made:
+    def _now(self, *, is_sent: bool = False) -> Made:
         if self.made is not None:
             return self.made
-        made = self._make(self)
-        self._early.close()
+        made = self._make(self, is_sent)
+        self._early.end()
         return made

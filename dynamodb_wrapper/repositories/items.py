@@ -10,6 +10,7 @@ from dynamodb_wrapper.config import unreadable
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
     IncompatibleItemError,
+    ServiceError,
     ValidationError,
 )
 from dynamodb_wrapper.models import ModelT
@@ -154,7 +155,7 @@ class ItemRepository(ItemReads[ModelT]):
             logger.warning("The item is deleted; it cannot be returned. %s", error)
             return None
 
-    # ---- for concrete repositories and transactions ----------------------------------------------
+    # ---- single writes, for concrete repositories and transactions -------------------------------
 
     def _create_write(self, item: ModelT) -> Write:
         return self._requests.create(item)
@@ -201,8 +202,9 @@ class ItemRepository(ItemReads[ModelT]):
         """Return the model of the item that a write returned."""
         try:
             found = self._requests.reader.returned(reply, even_expired=even_expired)
-        except IncompatibleItemError:
-            self._measured(write, reply)
+        except BaseException:  # whatever it is, the write has consumed its units
+            with contextlib.suppress(ServiceError):
+                self._measured(write, reply)
             raise
         self._caller.measure(_OPERATIONS[write.verb], found.capacity)
         return found.model

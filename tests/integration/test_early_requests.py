@@ -359,6 +359,40 @@ PRESENT = {
         "import socket; socket.socket = type('Guarded', (socket.socket,), {})",
         "socket.socket was replaced",
     ),
+    "a method of responses": (
+        "from http.client import HTTPResponse as R; real = R.begin\n"
+        "        R.begin = lambda *a, **n: real(*a, **n)",
+        "HTTPResponse.begin was replaced",
+    ),
+    "the class of the responses of connections": (
+        "import http.client as h\n"
+        "        h.HTTPConnection.response_class = type('Seen', (h.HTTPResponse,), {})",
+        "HTTPConnection.response_class was replaced",
+    ),
+    "what is printed of connections": (
+        "from http.client import HTTPConnection as C; C.debuglevel = 1",
+        "http.client.HTTPConnection.debuglevel is set",
+    ),
+    "what connections keep to themselves": (
+        "from http.client import HTTPConnection as C; real = C._output\n"
+        "        C._output = lambda *a: real(*a)",
+        "HTTPConnection._output was replaced",
+    ),
+    "a finder of files": (
+        "from importlib.machinery import FileFinder as F; real = F.find_spec\n"
+        "        F.find_spec = lambda *a, **n: real(*a, **n)",
+        "FileFinder.find_spec was replaced",
+    ),
+    "a finder that does not say what it is": (
+        f"{FINDER}\n        Finder.__repr__ = lambda self: 1 / 0\n"
+        "        sys.meta_path.append(Finder())",
+        "finds modules",
+    ),
+    "the files of sockets": (
+        "import socket; real = socket.socket.makefile\n"
+        "        socket.socket.makefile = lambda *a, **n: real(*a, **n)",
+        "socket.makefile was replaced",
+    ),
     "a method of sockets": (
         "import socket; real = socket.socket.connect\n"
         "        socket.socket.connect = lambda *a: real(*a)",
@@ -497,19 +531,25 @@ def test_moto_that_is_started_after_the_first_request_takes_part_in_the_next(
     assert senders(server) == ["early", "client"]  # moto lets through what is not for AWS
 
 
-def test_a_setting_that_leaves_all_to_the_client_counts_once_it_is_made(
-    starts: Starts, server: MisbehavingServer
+@pytest.mark.parametrize("transport", ["auto", "direct"])
+def test_a_setting_that_leaves_all_to_the_client_denies_no_attempt_that_was_made(
+    starts: Starts, server: MisbehavingServer, transport: str
 ) -> None:
     server.does(misbehaving.error("InternalServerError", 500), misbehaving.found)
     program = f"""
         import os
+        from dynamodb_wrapper.exceptions import ServiceError
 
-        found = orders({server.url!r}, "auto", max_attempts=1)
+        found = orders({server.url!r}, {transport!r}, max_attempts=1)
         os.environ["AWS_CSM_ENABLED"] = "true"
-        result = found.get(("c", "o")), found.get(("c", "o"))
+        try:
+            first = found.get(("c", "o"))
+        except ServiceError as error:
+            first = error.error_code
+        result = first, found.get(("c", "o"))
     """
-    assert run(starts, program) == (ORDER, ORDER)
-    assert senders(server) == ["early", "client", "client"]
+    assert run(starts, program) == ("InternalServerError", ORDER)
+    assert senders(server) == ["early", "client"]
 
 
 # ---- failures ------------------------------------------------------------------------------------

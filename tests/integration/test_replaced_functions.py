@@ -52,9 +52,11 @@ OWNERS: tuple[tuple[Any, str], ...] = (
     (urllib3.connection.HTTPConnection, "connect request putrequest"),
     (
         http.client.HTTPConnection,
-        "connect endheaders getresponse putheader putrequest request send",
+        "connect endheaders getresponse putheader putrequest request send _output",
     ),
     (http.client.HTTPSConnection, "connect"),
+    (http.client.HTTPResponse, "begin read"),
+    (socket.socket, "makefile"),
     (botocore.endpoint, "convert_to_response_dict"),
     (socket, "create_connection"),
     (urllib3.util.connection, "create_connection allowed_gai_family"),
@@ -149,6 +151,17 @@ def test_while_a_class_is_replaced_the_client_sends(
     with mock.patch.object(owner, name, type("Recording", (getattr(owner, name),), {})):
         assert str(who_takes_part(repository)).endswith(f"{name} was replaced")
     assert sent_directly(repository)
+
+
+def test_while_connections_print_what_is_sent_the_client_sends(
+    server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = orders(server.url, "direct")
+    assert found.get(("c", "o")) is not None
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    assert found.get(("c", "o")) is not None
+    assert "send:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["_endpoint", "_request_signer"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from boto3.dynamodb.conditions import Attr
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
@@ -258,6 +258,33 @@ def test_what_writes_return_is_decoded_by_the_code_made_for_the_model(
     assert gone.total == stored.total
     assert (orders.decoded.compiled, orders.decoded.walked) == (3, 0)
     assert used.requests == 1
+
+
+def test_units_of_writes_count_whatever_becomes_of_what_they_return(
+    engine: Engine, config: DynamoDBConfig, customer: str
+) -> None:
+    engine.require(Capability.EXACT_CAPACITY)
+
+    class Picky(BaseModel):
+        id: str
+        n: int = 0
+
+        @field_validator("n")
+        @classmethod
+        def _small(cls, n: int) -> int:
+            if n > 1:
+                raise RuntimeError("too large")
+            return n
+
+    table = BaseDynamoRepository(config, Table("picky", Picky, partition_key="id"))
+    table.create_table()
+    table.put(Picky(id=customer))
+    with table.consumed() as used, pytest.raises(RuntimeError):
+        table.update(customer, add={"n": 5})
+    assert used.write_units == 1
+    with table.consumed() as used, pytest.raises(RuntimeError):
+        table.delete(customer)
+    assert used.write_units == 1
 
 
 def test_get_or_raise_names_table_and_key(orders: Orders, customer: str) -> None:

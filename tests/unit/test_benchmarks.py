@@ -200,15 +200,15 @@ def test_credentials_of_the_user_do_not_reach_the_measured_processes(monkeypatch
 
 
 def test_starting_is_measured_in_processes_that_answer_right(server):
-    for spec in specs(["import", "first-request"]):
+    for spec in specs(["import", "first-request", "first-request-aws"]):
         case = startup_case(spec, server.endpoint_url, TABLES["flat"])
         measure([case], repeats=1, sample_seconds=0, deadline=0)
         assert list(case.samples) == list(spec.sides)
 
 
-def test_a_fresh_process_with_another_answer_is_refused():
+def test_a_fresh_process_with_another_answer_is_refused(tmp_path):
     with pytest.raises(AssertionError, match="'4' instead of '5'"):
-        fresh_process("four = 2 + 2", "four", "5")(1)
+        fresh_process("four = 2 + 2", "four", "5", tmp_path)(1)
 
 
 def test_memory_is_measured_while_every_page_is_read():
@@ -220,7 +220,7 @@ def test_memory_is_measured_while_every_page_is_read():
     assert ENDLESS not in TABLES
 
 
-def test_a_process_that_measures_loads_no_library_before_its_own():
+def test_a_process_that_measures_loads_no_library_before_its_own(tmp_path):
     others = ["boto3", "pydantic", "dynamodb_wrapper"]
     loaded = f"[name for name in {others} if name in sys.modules]"
-    fresh_process("import benchmarks.worker", loaded, "[]")(1)
+    fresh_process("import benchmarks.worker", loaded, "[]", tmp_path)(1)

@@ -16,7 +16,8 @@ import socket
 import ssl
 import sys
 import types
-from importlib.machinery import PathFinder, SourceFileLoader
+from abc import ABCMeta
+from importlib.machinery import FileFinder, PathFinder, SourceFileLoader
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -49,24 +50,32 @@ _IMPORTERS = frozenset(
 )
 """Modules of what finds modules: Python's own, and those that only find what they have made."""
 
-_CONNECTION = "connect endheaders getresponse putheader putrequest request send"
+_CLASSES = (
+    http.client.HTTPConnection,
+    http.client.HTTPSConnection,
+    http.client.HTTPResponse,
+    socket.socket,
+    ssl.SSLContext,
+    ssl.SSLSocket,
+)
+"""Classes of which nothing may have been replaced."""
+
 _PLACES: tuple[tuple[Any, str], ...] = tuple(
-    (owner, name)
+    (cls, name)
     for owner, names in (
         (builtins, "__import__"),
         (PathFinder, "find_spec"),
+        (FileFinder, "find_spec"),
         (SourceFileLoader, "exec_module get_code"),
-        (http.client, "HTTPConnection HTTPSConnection"),
-        (http.client.HTTPConnection, _CONNECTION),
-        (http.client.HTTPSConnection, "connect"),
+        (http.client, "HTTPConnection HTTPSConnection HTTPResponse"),
         (socket, "create_connection socket"),
-        (socket.socket, "connect recv recv_into send sendall"),
         (ssl, "SSLContext SSLSocket"),
-        (ssl.SSLContext, "wrap_socket"),
     )
     for name in names.split()
+    for cls in getattr(owner, "__mro__", (owner,))
 )
 _FILES = frozenset({http.client.__file__, socket.__file__, ssl.__file__})
+_SLOTS = (types.BuiltinFunctionType, types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 class Keys(NamedTuple):
@@ -155,17 +164,27 @@ class Surroundings:
 
 def _there() -> list[Any]:
     own = [owner.__dict__.get(name) for owner, name in _PLACES]
+    for cls in _CLASSES:
+        own += cls.__dict__.values()
     return [*own, *sys.meta_path, *sys.path_hooks]
 
 
 def _strange() -> str | None:
     for importer in (*sys.meta_path, *sys.path_hooks):
         if not _is_harmless(importer):
-            return f"{importer!r} finds modules"
-    for owner, name in _PLACES:
+            return f"{_name_of(importer)} finds modules"
+    of_classes = ((cls, name) for cls in _CLASSES for name in tuple(vars(cls)))
+    for owner, name in (*_PLACES, *of_classes):
         if not _is_original(owner.__dict__.get(name), owner):
             return f"{owner.__name__}.{name} was replaced"
+    if http.client.HTTPConnection.debuglevel:
+        return "http.client.HTTPConnection.debuglevel is set"
     return None
+
+
+def _name_of(value: Any) -> str:
+    kind = value if type(value) is type else type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _is_harmless(importer: Any) -> bool:
@@ -181,11 +200,15 @@ def _is_frozen(function: types.FunctionType) -> bool:
 
 
 def _is_original(value: Any, owner: Any) -> bool:
-    if type(value) is classmethod:
-        value = value.__func__
     kind = type(value)
+    if kind in (classmethod, staticmethod):
+        value, kind = value.__func__, type(value.__func__)
+    if kind is property:
+        parts = (value.fget, value.fset, value.fdel)
+        return all(part is None or _is_original(part, owner) for part in parts)
     if kind is types.FunctionType:
         return value.__code__.co_filename in _FILES or _is_frozen(value)
-    if kind is type:
-        return bool(getattr(value, "__module__", None) == owner.__name__)
-    return value is None or kind is types.BuiltinFunctionType
+    if kind in (type, ABCMeta):
+        module = owner.__name__ if isinstance(owner, types.ModuleType) else owner.__module__
+        return bool(getattr(value, "__module__", None) == module)
+    return kind in _SLOTS or not callable(value)

@@ -98,6 +98,10 @@ class EarlyTransport:
         """Close the idle connections; new ones can be made."""
         self._pool.close()
 
+    def end(self) -> None:
+        """Close all connections, the busy ones after their use."""
+        self._pool.end()
+
 
 def early_transport(config: DynamoDBConfig) -> EarlyTransport | None:
     """Return what makes first attempts without a client; None where the client is needed at once.

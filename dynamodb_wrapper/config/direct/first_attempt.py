@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
 
+from dynamodb_wrapper.config.direct.replies import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -74,14 +76,18 @@ def prepared_only() -> Iterator[None]:
 
 
 @contextmanager
-def attempted(outcome: Any, begun: float) -> Iterator[None]:
+def attempted(outcome: Answer | Exception, begun: float, url: str) -> Iterator[None]:
     """Have the call inside the block take an outcome for that of its first attempt.
 
     Args:
-        outcome: A response, or the exception there was instead.
+        outcome: An answer, or botocore's exception that there was instead.
         begun: When the attempt began, in monotonic seconds.
+        url: Where it went.
     """
-    _call.outcome, _call.begun = outcome, begun
+    came: Any = outcome
+    if isinstance(outcome, Answer):
+        came = response(url, outcome.status, outcome.headers, outcome.body)
+    _call.outcome, _call.begun = came, begun
     try:
         yield
     finally:

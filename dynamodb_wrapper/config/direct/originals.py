@@ -37,7 +37,10 @@ _DIRECTORIES = tuple(
 _FILES = (http.client.__file__, socket.__file__)
 _MODULES = (*_PACKAGES, "dynamodb_wrapper", "http", "socket")
 
-_CONNECTIONS = "connect endheaders getresponse putheader putrequest request send _new_conn"
+_CONNECTIONS = (
+    "connect endheaders getresponse putheader putrequest request send _new_conn _output "
+    "_send_output response_class"
+)
 _POOLS = "ConnectionCls urlopen _make_request _get_conn _new_conn"
 _MANAGER = "urlopen connection_from_url connection_from_host connection_from_pool_key"
 _ENDPOINT = "make_request create_request prepare_request _send_request _get_response _send"
@@ -59,7 +62,9 @@ _NAMES: tuple[tuple[Any, str], ...] = (
     (awsrequest, "AWSHTTPConnection AWSHTTPSConnection HTTPConnection HTTPConnectionPool"),
     (botocore.endpoint, "Endpoint URLLib3Session convert_to_response_dict"),
     (botocore.httpsession, "PoolManager URLLib3Session"),
-    (http.client, "HTTPConnection HTTPSConnection"),
+    (http.client, "HTTPConnection HTTPSConnection HTTPResponse"),
+    (http.client.HTTPResponse, "begin read readinto"),
+    (socket.socket, "makefile"),
     (socket, "create_connection socket"),
     (urllib3.connection, "HTTPConnection HTTPSConnection"),
     (urllib3.connectionpool, "HTTPConnection HTTPConnectionPool HTTPSConnectionPool"),
@@ -96,7 +101,7 @@ class Originals:
     def __init__(self, client: Any, emitter: type) -> None:
         parts = _parts(client)
         self._sizes = [(vars(part), len(vars(part))) for part in parts]
-        self._places = [*_of_instances(parts), *_of_classes(type(client), emitter), *_of_modules()]
+        self._places = [*_of_instances(parts), *_of_classes(type(client), emitter), *_of_names()]
         self._strange: _Place | None = None
         self._is_as_seen: Callable[[], bool] = _never
 
@@ -162,11 +167,12 @@ def _of_classes(client: type, emitter: type) -> Iterator[_Place]:
     yield from found
 
 
-def _of_modules() -> Iterator[_Place]:
-    for module, names in _NAMES:
+def _of_names() -> Iterator[_Place]:
+    yield _Place(http.client.HTTPConnection, "debuglevel", 0)
+    for owner, names in _NAMES:
         for name in names.split():
-            if hasattr(module, name):
-                yield _Place(module, name)
+            if hasattr(owner, name):
+                yield _Place(owner, name)
 
 
 def _is_original(value: Any) -> bool:

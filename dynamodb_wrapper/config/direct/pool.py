@@ -148,6 +148,7 @@ class Pool:
         self.road = road
         self._size = size
         self._idle: deque[Any] = deque()
+        self._has_ended = False
 
     def exchange(self, request: bytes) -> Answer:
         """Send a request and return the reply.
@@ -171,7 +172,14 @@ class Pool:
             self._idle.append(connection)
         else:
             connection.close()
+        if self._has_ended:
+            self.close()
         return answer
+
+    def end(self) -> None:
+        """Close the idle connections, and those that are busy when they have been used."""
+        self._has_ended = True
+        self.close()
 
     def close(self) -> None:
         """Close the idle connections; new ones can be made."""

@@ -17,7 +17,6 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 from dynamodb_wrapper.config.bodies import RawResponse, names_an_account, raw_reply
 from dynamodb_wrapper.config.direct import first_attempt
 from dynamodb_wrapper.config.direct.pool import Pool
-from dynamodb_wrapper.config.direct.replies import Answer
 from dynamodb_wrapper.config.direct.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.config.direct.skew import Skew
 from dynamodb_wrapper.config.json_bodies import plain_request, write_body
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.config.clock import Clock
     from dynamodb_wrapper.config.direct.listeners import Listeners
+    from dynamodb_wrapper.config.direct.replies import Answer
     from dynamodb_wrapper.config.direct.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,6 @@ class DirectTransport:
         self._skew = Skew()
         self.requests = 0
         """Requests answered at the first attempt, past the client."""
-        first_attempt.register(client)
         client.meta.events.register_last("request-created.dynamodb", self._correct_date)
 
     def send(self, operation: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -126,12 +125,8 @@ class DirectTransport:
             method: The client's method.
             request: Its parameters.
         """
-        came: Any = outcome
-        if isinstance(outcome, Answer):
-            url = self._client.meta.endpoint_url
-            came = first_attempt.response(url, outcome.status, outcome.headers, outcome.body)
         self._quota_used = _RETRY_QUOTA
-        with first_attempt.attempted(came, begun):
+        with first_attempt.attempted(outcome, begun, self._client.meta.endpoint_url):
             return self._by_client(method, request)
 
     def close(self) -> None:
