@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.wire.attributes import Item
 
 _MARGIN_BYTES = 64
-_PATIENCE, _PAUSE = 3, 32
+_PATIENCE, _PAUSE, _SMALL_BYTES = 3, 32, 1000
 _KEY = pa.struct([("S", pa.string()), ("N", pa.string()), ("B", pa.string())])
 _CAPACITY = pa.struct([("CapacityUnits", pa.float64())])
 _FLAT = frozenset({"S", "N", "B", "BOOL", "NULL"})
@@ -45,6 +45,9 @@ class PageReader:
     Args:
         attributes: The attributes wanted, and the structs they are read as.
         keys: The attributes an exclusive start key may have.
+
+    Attributes:
+        cut, parsed: How many pages were read which way; of several threads not all may count.
     """
 
     def __init__(self, attributes: Mapping[str, Any], keys: Iterable[str]) -> None:
@@ -59,7 +62,7 @@ class PageReader:
         )
         types = {field.name for fields in self._fields for field in fields}
         self._cut = _cutter() if types <= _FLAT else None
-        self._misses = 0  # threads may count one for another: it only decides how a page is read
+        self._misses = self.cut = self.parsed = 0
 
     def page(self, body: bytes) -> WirePage:
         """Return what a body holds.
@@ -69,15 +72,21 @@ class PageReader:
         """
         body.decode()  # Arrow takes texts that are no UTF-8
         page = self._cut_up(body)
-        return self._parsed(body) if page is None else self._flat(page)
+        if page is None:
+            self.parsed += 1
+            return self._parsed(body)
+        self.cut += 1
+        return self._flat(page)
 
     def _cut_up(self, body: bytes) -> FlatPage | None:
         """Cut a page up, unless several could not be; then some are parsed without a try."""
-        if self._cut is None or self._misses % _PAUSE >= _PATIENCE:
-            self._misses += 1
+        if self._cut is None:
             return None
-        page = self._cut(body)
-        self._misses = self._misses + 1 if page is None else 0
+        page = self._cut(body) if self._misses % _PAUSE < _PATIENCE else None
+        if page is not None:
+            self._misses = 0
+        elif len(body) > _SMALL_BYTES:  # smaller pages, the empty ones among them, say nothing
+            self._misses += 1
         return page
 
     def _flat(self, page: FlatPage) -> WirePage:

@@ -342,6 +342,23 @@ def test_a_page_is_the_same_cut_up_and_parsed() -> None:
             assert one.to_pylist() == other.to_pylist()
 
 
+def test_after_pages_that_are_not_flat_some_are_parsed_without_a_try() -> None:
+    reader = PageReader({"id": pa.struct(FIELDS[:1])}, ["id"])
+    flat, nested = (
+        compact([{"id": {"S": f"{number}"}, **more} for number in range(100)])
+        for more in ({}, {"m": {"M": {"a": {"S": "x"}}}})
+    )
+    for body in (compact([]), nested, nested, flat):
+        reader.page(body)
+    assert (reader.cut, reader.parsed) == (1, 3)
+    for body in (nested, nested, nested, *[flat] * 29):
+        assert len(reader.page(body).items) == 100
+    assert (reader.cut, reader.parsed) == (1, 35)
+    reader.page(flat)
+    reader.page(flat)
+    assert (reader.cut, reader.parsed) == (3, 35)
+
+
 WITHOUT_NUMPY = """
 import sys
 sys.modules["numpy"] = None
