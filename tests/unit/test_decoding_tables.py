@@ -323,5 +323,6 @@ def test_nothing_found_is_read_the_same_both_ways() -> None:
     assert reader.one(Reply(b"{}")).model is None
     assert reader.one(Reply(b'{"Item":{}}')).model is None
     assert reader.page(Reply(b'{"Items":[],"Count":0}')).models == []
+    assert reader.page(Reply(b'{"Items":[],"LastEvaluatedKey":null}')).last_key is None
     assert reader.batch(Reply(b'{"Responses":{"t":[]}}'), "t").by_key == {}
     assert reader.batch(Reply(b'{"Responses":{}}'), "t").by_key == {}
