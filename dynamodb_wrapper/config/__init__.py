@@ -1,11 +1,10 @@
 """Settings and the client they lead to."""
 
-from dynamodb_wrapper.config.bodies import DATA_OPERATIONS, RawResponse, raw_reply
+from dynamodb_wrapper.config.bodies import DATA_OPERATIONS, RawResponse, sent_by
 from dynamodb_wrapper.config.clients import Connection, client_for, close_clients
 from dynamodb_wrapper.config.environment import VARIABLES, Variable
 from dynamodb_wrapper.config.json_bodies import (
     Encoded,
-    plain_request,
     read_body,
     unreadable,
     with_bytes,
@@ -25,9 +24,8 @@ __all__ = [
     "Variable",
     "client_for",
     "close_clients",
-    "plain_request",
-    "raw_reply",
     "read_body",
+    "sent_by",
     "told_of_throttles",
     "unreadable",
     "with_bytes",

@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.config.json_bodies import read_body, write_body
+from dynamodb_wrapper.config.json_bodies import plain_request, read_body, write_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -183,6 +183,19 @@ def raw_reply() -> Iterator[None]:
         yield
     finally:
         _calls.is_next_ours, _calls.shape = False, None
+
+
+def sent_by(client: Any, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a client's response to a request, with its body as it is where the client can.
+
+    Args:
+        client: The client.
+        method: Its method for the operation.
+        request: Its parameters; items may be JSON already.
+    """
+    with raw_reply():
+        response: dict[str, Any] = getattr(client, method)(**plain_request(request))
+    return response
 
 
 def keep_bodies(session: Any) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
-from dynamodb_wrapper.config.bodies import RawResponse, raw_reply
-from dynamodb_wrapper.config.json_bodies import plain_request
+from dynamodb_wrapper.config.bodies import RawResponse, sent_by
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config.clients import Made
@@ -52,8 +51,8 @@ class MadeLater:
         taken: AbstractContextManager[None] = nullcontext()
         if ended is not None:  # its settings have changed meanwhile; the attempt was made even so
             taken = first_attempt.attempted(*ended, client.meta.endpoint_url)
-        with taken, raw_reply():
-            return getattr(client, method)(**plain_request(request))  # type: ignore[no-any-return]
+        with taken:
+            return sent_by(client, method, request)
 
     def adopt(self) -> None:
         """Give the client what every client made from now on has."""

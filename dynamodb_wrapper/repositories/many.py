@@ -12,7 +12,7 @@ from dynamodb_wrapper.wire.batches import batch_get
 from dynamodb_wrapper.wire.flow import Flow, limiter_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from dynamodb_wrapper.models import ModelT
     from dynamodb_wrapper.repositories.arrow_frames import Frame
@@ -34,14 +34,14 @@ def flow_of(
 def get(
     caller: Caller,
     requests: ItemRequests[ModelT],
-    keys: Sequence[Item],
+    keys: list[Item],
     flow: Flow,
     *,
     consistent: bool,
 ) -> list[ModelT | None]:
     """Return the items of stored keys, in their order; None where there is none."""
     extra = {"ConsistentRead": True} if consistent else {}
-    return batch_get(caller, list(keys), extra, requests.reader.batch, flow)
+    return batch_get(caller, keys, extra, requests.reader.batch, flow)
 
 
 def put(

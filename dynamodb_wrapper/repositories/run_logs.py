@@ -20,10 +20,10 @@ from dynamodb_wrapper.models import (
 )
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.arrow_frames import made_of
+from dynamodb_wrapper.repositories.many import flow_of
 from dynamodb_wrapper.repositories.run_control import RunControl
 from dynamodb_wrapper.repositories.run_items import is_companion
 from dynamodb_wrapper.wire.expressions import field_absent
-from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter, limiter_of
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.arrow_frames import Frame
     from dynamodb_wrapper.repositories.writes import Write
     from dynamodb_wrapper.wire.bodies import Reply
+    from dynamodb_wrapper.wire.flow import Flow, Progress, RateLimiter
     from dynamodb_wrapper.wire.updates import CheckedChanges
 
 T = TypeVar("T")
@@ -204,7 +205,7 @@ class PipelineRunLogsRepository(RunControl):
         Raises:
             ValidationError: A run belongs to run control; those before it are stored.
         """
-        flow = Flow(workers, limiter_of(rate), on_progress)
+        flow = flow_of(workers, rate, on_progress)
         prepared = list(made_of(items, PipelineRunLog, self._foreign))
         for run in prepared:
             self._one_of_many(flow, partial(self.put, run))
@@ -225,7 +226,7 @@ class PipelineRunLogsRepository(RunControl):
         Raises:
             ValidationError: A run belongs to run control; those before it are deleted.
         """
-        flow = Flow(workers, limiter_of(rate), on_progress)
+        flow = flow_of(workers, rate, on_progress)
         deleted = [self._one_of_many(flow, partial(self.delete, key)) for key in keys]
         return sum(run is not None for run in deleted)
 

@@ -171,28 +171,11 @@ class ItemReader(Generic[ModelT]):
 
     def one(self, reply: Reply) -> One[ModelT]:
         """Return what a GetItem found; as `page`."""
-        made = self._ready()
-        if reply.body is not None and made is not None:
-            try:
-                found = made.envelopes.one.decode(reply.body)
-                models, _ = self._compiled(made, [] if found.Item is None else [found.Item])
-                return One(models[0] if models else None, found.ConsumedCapacity)
-            except Exception:  # noqa: BLE001 - as above
-                pass
-        return self._walked_one(reply.parsed(), "Item", even_expired=False)
+        return self._one(reply, "Item", even_expired=False)
 
     def returned(self, reply: Reply, *, even_expired: bool) -> One[ModelT]:
         """Return the item that a write returned; as `page`."""
-        made = self._ready()
-        if reply.body is not None and made is not None:
-            try:
-                found = made.envelopes.returned.decode(reply.body)
-                items = [] if found.Attributes is None else [found.Attributes]
-                models, _ = self._compiled(made, items, even_expired=even_expired)
-                return One(models[0] if models else None, found.ConsumedCapacity)
-            except Exception:  # noqa: BLE001 - as above
-                pass
-        return self._walked_one(reply.parsed(), "Attributes", even_expired=even_expired)
+        return self._one(reply, "Attributes", even_expired=even_expired)
 
     def batch(self, reply: Reply, table_name: str) -> Batch[ModelT]:
         """Return what a BatchGetItem found; as `page`."""
@@ -215,6 +198,23 @@ class ItemReader(Generic[ModelT]):
         }
         left = part_of(parsed, "UnprocessedKeys", dict)
         return Batch(by_key, left, parsed.get("ConsumedCapacity"))
+
+    def _one(self, reply: Reply, name: str, *, even_expired: bool) -> One[ModelT]:
+        made = self._ready()
+        if reply.body is not None and made is not None:
+            decoder = made.envelopes.one if name == "Item" else made.envelopes.returned
+            try:
+                found = decoder.decode(reply.body)
+                items = [] if found.Item is None else [found.Item]
+                models, _ = self._compiled(made, items, even_expired=even_expired)
+                return One(models[0] if models else None, found.ConsumedCapacity)
+            except Exception:  # noqa: BLE001 - as above
+                pass
+        parsed, model = reply.parsed(), None
+        item = part_of(parsed, name, dict)
+        if item and (even_expired or not self._expired(item)):
+            model = self._walk(item)
+        return One(model, parsed.get("ConsumedCapacity"))
 
     # ---- items -----------------------------------------------------------------------------------
 
@@ -270,12 +270,6 @@ class ItemReader(Generic[ModelT]):
             item = read_body(raw)
             return None if self._expired(item) else self._walk(item)
         return models[0] if models else None
-
-    def _walked_one(self, parsed: dict[str, Any], name: str, *, even_expired: bool) -> One[ModelT]:
-        item, model = part_of(parsed, name, dict), None
-        if item and (even_expired or not self._expired(item)):
-            model = self._walk(item)
-        return One(model, parsed.get("ConsumedCapacity"))
 
     def _walked(self, parsed: dict[str, Any]) -> Found[ModelT]:
         items = part_of(parsed, "Items", list)

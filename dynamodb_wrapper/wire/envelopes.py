@@ -63,12 +63,9 @@ def envelopes(struct: Any) -> Envelopes:
     """Return decoders of replies that hold structs of this class."""
     items = list[struct]
     page = msgspec.defstruct("Page", [("Items", items, [])], bases=(_Page,), gc=False)
-    one, returned = (
-        msgspec.defstruct(
-            "One", [(name, Union[struct, None], None), ("ConsumedCapacity", Any, None)], gc=False
-        )
-        for name in ("Item", "Attributes")
-    )
+    fields = [("Item", Union[struct, None], None), ("ConsumedCapacity", Any, None)]
+    one = msgspec.defstruct("One", fields, gc=False)
+    returned = msgspec.defstruct("One", fields, gc=False, rename={"Item": "Attributes"})
     batch = msgspec.defstruct(
         "Batch",
         [

@@ -94,10 +94,6 @@ class Keys:
             for field in table.key_fields
         )
         self.names = tuple(part.attribute for part in self.parts)
-        self._quick = tuple(
-            (part, part.attribute, part.tag, part.limit_bytes // _BYTES_OF_CHARACTER)
-            for part in self.parts
-        )
         self._in_order = tuple(sorted((part.attribute, part.tag) for part in self.parts))
         self._index_keys = tuple(
             (index.name, table.attribute_of(key)) for index in table.indexes for key in index.keys
@@ -138,11 +134,8 @@ class Keys:
 
     def check_stored(self, stored: Item, model: str) -> None:
         """Refuse an item whose keys DynamoDB would refuse; None leaves it out of an index."""
-        for part, attribute, tag, surely in self._quick:
-            value = stored.get(attribute)
-            content = value.get(tag) if value else None
-            if not content or len(content) > surely:
-                part.check(value)
+        for part in self.parts:
+            part.check(stored.get(part.attribute))
         for index, attribute in self._index_keys:
             value = stored.get(attribute)
             if value is None:

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
-from dynamodb_wrapper.config import DATA_OPERATIONS, plain_request, raw_reply
+from dynamodb_wrapper.config import DATA_OPERATIONS, sent_by
 from dynamodb_wrapper.exceptions import (
     DynamoDBWrapperError,
     IndexNotFoundError,
@@ -189,8 +189,7 @@ class Caller:
         direct = self.connection.direct
         if direct is not None:
             return reply_of(direct.send(operation, name, request))
-        with raw_reply():
-            return reply_of(getattr(self.client, name)(**plain_request(request)))
+        return reply_of(sent_by(self.client, name, request))
 
     def _missing_index(
         self, request: Mapping[str, Any], error: DynamoDBWrapperError

@@ -21,7 +21,7 @@ from dynamodb_wrapper.config.bodies import RawResponse, names_an_account
 from dynamodb_wrapper.config.clock import Clock
 from dynamodb_wrapper.config.direct.alone import Surroundings, keys_of, setting_for_the_client
 from dynamodb_wrapper.config.direct.pool import Pool, Road
-from dynamodb_wrapper.config.direct.signing import Signer
+from dynamodb_wrapper.config.direct.signing import DEFAULT_PORTS, Signer
 from dynamodb_wrapper.config.direct.skew import Skew
 from dynamodb_wrapper.config.json_bodies import write_body
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 logger = logging.getLogger(__name__)
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Ended(NamedTuple):
@@ -135,7 +133,7 @@ def _road_to(url: str, config: DynamoDBConfig) -> Road:
     return Road(
         url=f"{url}/",
         host=str(parts.hostname),
-        port=parts.port or _PORTS[parts.scheme],
+        port=parts.port or DEFAULT_PORTS[parts.scheme],
         tls=secured_by(authorities()) if parts.scheme == "https" else None,
         proxy=None,
         connect_timeout=min(config.connect_timeout_seconds, longest),

@@ -18,12 +18,12 @@ from botocore.httpsession import (
 from botocore.utils import get_environ_proxies
 
 from dynamodb_wrapper.config.direct.pool import Proxy, Road
+from dynamodb_wrapper.config.direct.signing import DEFAULT_PORTS
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PORTS = {"http": 80, "https": 443}
 _HOST_TO_PROXY = "BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"
 
 
@@ -57,7 +57,7 @@ class Settings:
         return Road(
             url=url,
             host=str(parts.hostname),
-            port=parts.port or _PORTS[parts.scheme],
+            port=parts.port or DEFAULT_PORTS[parts.scheme],
             tls=_tls(self.authorities) if parts.scheme == "https" else None,
             proxy=_proxy_for(url, self.proxies),
             connect_timeout=self.connect_timeout,
@@ -108,7 +108,7 @@ def _proxy_for(url: str, proxies: Mapping[str, str]) -> Proxy | None:
         return None
     parts = urlsplit(proxy)
     headers = configuration.proxy_headers_for(proxy)
-    return Proxy(proxy, str(parts.hostname), parts.port or _PORTS["http"], headers)
+    return Proxy(proxy, str(parts.hostname), parts.port or DEFAULT_PORTS["http"], headers)
 
 
 def _authorities(session: Any) -> str:

@@ -25,7 +25,7 @@ _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, "
     r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _DATE, _TARGET, _TRACE = "x-amz-date", "x-amz-target", "x-amzn-trace-id"
 _OF_EACH_REQUEST = frozenset(
     {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET, _TRACE}
@@ -192,7 +192,7 @@ def _trace() -> str:
 def _host(parts: Any) -> str:
     """Return the header ``Host``, which leaves the usual port out."""
     host = f"[{parts.hostname}]" if ":" in parts.hostname else str(parts.hostname)
-    usual = parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme]
+    usual = parts.port is None or parts.port == DEFAULT_PORTS[parts.scheme]
     return host if usual else f"{host}:{parts.port}"
 
 

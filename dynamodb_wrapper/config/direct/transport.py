@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionError, HTTPClientError
 
-from dynamodb_wrapper.config.bodies import RawResponse, names_an_account, raw_reply
+from dynamodb_wrapper.config.bodies import RawResponse, names_an_account, sent_by
 from dynamodb_wrapper.config.direct import first_attempt
 from dynamodb_wrapper.config.direct.pool import Pool
 from dynamodb_wrapper.config.direct.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.config.direct.skew import Skew
-from dynamodb_wrapper.config.json_bodies import plain_request, write_body
+from dynamodb_wrapper.config.json_bodies import write_body
 from dynamodb_wrapper.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class DirectTransport:
         """
         way = self._way_now(method, request)
         if way is None:
-            return self._by_client(method, request)
+            return sent_by(self._client, method, request)
         begun = time.monotonic()
         body = write_body(request)
         try:
@@ -127,7 +127,7 @@ class DirectTransport:
         """
         self._quota_used = _RETRY_QUOTA
         with first_attempt.attempted(outcome, begun, self._client.meta.endpoint_url):
-            return self._by_client(method, request)
+            return sent_by(self._client, method, request)
 
     def close(self) -> None:
         """Close the idle connections; new ones can be made."""
@@ -182,15 +182,10 @@ class DirectTransport:
     def _prepared(self, method: str, request: Mapping[str, Any]) -> Any:
         try:
             with first_attempt.prepared_only():
-                self._by_client(method, request)
+                sent_by(self._client, method, request)
         except first_attempt.PreparedOnly as found:
             return found.request
         raise RuntimeError("The boto3 client answered a request without sending it.")
-
-    def _by_client(self, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        with raw_reply():
-            response: dict[str, Any] = getattr(self._client, method)(**plain_request(request))
-        return response
 
     def _give_quota_back(self, operation: str) -> None:
         """Tell the client of a success: each gives it back a part of its quota of retries."""
