@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, Optional
 
 import pytest
+from botocore.parsers import create_parser
+from botocore.session import get_session
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from dynamodb_wrapper.exceptions import IncompatibleItemError
@@ -23,7 +25,8 @@ from dynamodb_wrapper.models import (
 from dynamodb_wrapper.models.tables import PIPELINE_CONFIG, PIPELINE_RUN_LOGS, TABLE_CONFIG
 from dynamodb_wrapper.wire.bodies import Reply
 from dynamodb_wrapper.wire.codec import Codec
-from dynamodb_wrapper.wire.decoding import ItemReader
+from dynamodb_wrapper.wire.decoding import ItemReader, stored_batch, stored_items
+from dynamodb_wrapper.wire.identity import identity
 from tests.both_ways import (
     KEY,
     assert_compiled,
@@ -326,3 +329,51 @@ def test_nothing_found_is_read_the_same_both_ways() -> None:
     assert reader.page(Reply(b'{"Items":[],"LastEvaluatedKey":null}')).last_key is None
     assert reader.batch(Reply(b'{"Responses":{"t":[]}}'), "t").by_key == {}
     assert reader.batch(Reply(b'{"Responses":{}}'), "t").by_key == {}
+
+
+PLAIN: dict[str, Any] = {
+    "id": {"S": "é\n"},
+    "n": {"N": "-12.50"},
+    "b": {"B": b"\x00\xff"},
+    "yes": {"BOOL": True},
+    "nothing": {"NULL": True},
+    "texts": {"SS": ["a", "b"]},
+    "numbers": {"NS": ["1", "2.5"]},
+    "blobs": {"BS": [b"", b"x"]},
+    "list": {"L": [{"M": {"B": {"S": "named as a type"}}}, {"L": []}]},
+    "map": {"M": {"inner": {"B": b"y"}, "BS": {"L": [{"S": "z"}]}}},
+}
+
+
+def by_boto3(operation: str, body: bytes) -> dict[str, Any]:
+    model = get_session().get_service_model("dynamodb").operation_model(operation)
+    response = {"status_code": 200, "headers": {}, "body": body}
+    return create_parser("json").parse(response, model.output_shape)
+
+
+def test_without_a_model_items_are_what_boto3_makes_of_them() -> None:
+    key = {"id": PLAIN["id"], "b": PLAIN["b"]}
+    capacity = {"TableName": "t", "CapacityUnits": 0.5}
+    page = {"Items": [PLAIN, {}], "Count": 2, "LastEvaluatedKey": key, "ConsumedCapacity": capacity}
+    body = body_of(page)
+    found, theirs = stored_items(Reply(body)), by_boto3("Scan", body)
+    assert found.models == theirs["Items"] == [PLAIN, {}]
+    assert found.last_key == theirs["LastEvaluatedKey"] == key
+    assert (found.capacity, found.count) == (theirs["ConsumedCapacity"], theirs["Count"])
+    batch = {"Responses": {"t": [PLAIN]}, "UnprocessedKeys": {"t": {"Keys": [key]}}}
+    body = body_of(batch)
+    several, theirs = stored_batch(["id"], Reply(body), "t"), by_boto3("BatchGetItem", body)
+    assert list(several.by_key.values()) == theirs["Responses"]["t"] == [PLAIN]
+    assert several.left == theirs["UnprocessedKeys"]
+
+
+@pytest.mark.parametrize("number", ["5", "5.0", "-0.5"])
+def test_a_key_is_identified_alike_on_both_sides_of_a_request(number: str) -> None:
+    class Reading(BaseModel):
+        zone: bytes
+        at: Decimal
+
+    keys = Codec(Table("readings", Reading, partition_key="zone", sort_key="at"), Reading).keys
+    stored = {"note": {"S": "x"}, "zone": {"B": b"z"}, "at": {"N": number}}
+    same = {"at": {"N": str(Decimal(number) * 10 / 10)}, "zone": {"B": b"z"}}
+    assert keys.identity(stored) == identity(same)
