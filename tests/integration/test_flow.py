@@ -22,6 +22,7 @@ from dynamodb_wrapper.wire.flow import Progress, RateLimiter
 from tests import misbehaving, transports
 from tests.injected import error_response, refused_with, unprocessed
 from tests.misbehaving import MisbehavingServer
+from tests.processes import eventually
 from tests.samples import Order, client_of, numbered, orders_of
 
 if TYPE_CHECKING:
@@ -345,6 +346,19 @@ class TestReads:
         assert {item.order_id for item in found} >= {item.order_id for item in items}
         assert told[-1].requests == used.requests >= 4
         assert told[-1].units == used.read_units > 0
+
+    @pytest.mark.parametrize("transport", transports.TRANSPORTS)
+    def test_no_more_pages_are_read_than_one_of_each_segment(self, transport: str) -> None:
+        key = {"customer_id": {"S": "c"}, "order_id": {"S": "o"}}
+        endless = {**ANSWERED["Scan"], "LastEvaluatedKey": key}
+        with MisbehavingServer() as server:
+            server.does(misbehaving.answer(json.dumps(endless).encode()))
+            pages = transports.orders(server.url, transport).scan(segments=4).pages()
+            for _ in range(10):
+                next(pages)
+            eventually(lambda: len(server.requests) >= 10 + 4)
+            pages.close()
+            assert len(server.requests) == 10 + 4
 
     def test_pages_of_a_query_keep_to_their_rate(
         self, orders: Orders, customer: str, clock: Clock
