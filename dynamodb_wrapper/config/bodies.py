@@ -270,11 +270,3 @@ def _what_chooses_the_endpoint(params: dict[str, Any]) -> dict[str, Any]:
 
 def _emptied(asked: Any) -> Any:
     return [] if isinstance(asked, list) else {"Keys": []}
-
-
-def names_an_account(request: Mapping[str, Any]) -> bool:
-    """Whether a table is named by its ARN."""
-    names = [*request.get("RequestItems", ()), request.get("TableName", "")]
-    for action in request.get("TransactItems", ()):
-        names += [asked["TableName"] for asked in action.values()]
-    return any(name.startswith("arn:") for name in names)

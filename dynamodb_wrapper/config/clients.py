@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.config.bodies import take_bodies
 from dynamodb_wrapper.config.clock import Clock
-from dynamodb_wrapper.config.later import MadeLater
 from dynamodb_wrapper.config.sessions import create_session
 from dynamodb_wrapper.config.throttles import tell_of_throttles
 from dynamodb_wrapper.exceptions import ConfigurationError
@@ -28,24 +27,11 @@ _DEADLINE = "dynamodb_wrapper_deadline"
 _CHECKSUM = "x-amz-crc32"
 
 
-class Made(NamedTuple):
-    """A client, and what sends past it.
-
-    Attributes:
-        client: The client.
-        direct: Sends data operations past it; None where the client does.
-    """
-
+class _Made(NamedTuple):
     client: Any
-    direct: DirectTransport | None
-
-    def adopt(self) -> None:
-        """Give the client what every client made from now on has."""
-        if self.direct is not None:
-            self.direct.listeners.adopt()
+    direct: DirectTransport | None  # sends data operations; None where the client does
 
     def close(self) -> None:
-        """Close idle connections."""
         self.client.close()
         if self.direct is not None:
             self.direct.close()
@@ -57,7 +43,7 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
-        self.made: dict[DynamoDBConfig, Made | MadeLater] = {}
+        self.made: dict[DynamoDBConfig, _Made] = {}
         self.loaders: list[Any] = []
 
 
@@ -73,7 +59,7 @@ def client_for(config: DynamoDBConfig) -> Any:
     return _made_for(config).client
 
 
-def _made_for(config: DynamoDBConfig) -> Made | MadeLater:
+def _made_for(config: DynamoDBConfig) -> _Made:
     global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
     if _cache.pid != os.getpid():
         _cache = _Cache()
@@ -84,24 +70,8 @@ def _made_for(config: DynamoDBConfig) -> Made | MadeLater:
             made = cache.made.get(config)
             if made is None:
                 with rarely_collected():
-                    made = cache.made[config] = _now_or_later(config, cache)
+                    made = cache.made[config] = _make(config, cache)
     return made
-
-
-def _now_or_later(config: DynamoDBConfig, cache: _Cache) -> Made | MadeLater:
-    if config.transport == "boto3":
-        return _make(config, cache)
-    from dynamodb_wrapper.config.direct import early_transport
-
-    def make(later: MadeLater, is_sent: bool) -> Made:
-        with cache.lock:
-            if later.made is None:
-                with rarely_collected():
-                    later.made = _make(config, cache, is_sent=is_sent)
-            return later.made
-
-    early = early_transport(config)
-    return _make(config, cache) if early is None else MadeLater(early, make)
 
 
 def close_clients() -> None:
@@ -132,7 +102,7 @@ class Connection:
     def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
         self._config = config
         self._injected = client is not None
-        self._made = Made(client, None) if self._injected else _made_for(config)
+        self._made = _Made(client, None) if self._injected else _made_for(config)
         self._pid = os.getpid()
 
     @property
@@ -145,7 +115,7 @@ class Connection:
         return self._here().client
 
     @property
-    def direct(self) -> DirectTransport | MadeLater | None:
+    def direct(self) -> DirectTransport | None:
         """What sends data operations past the client; None where the client does.
 
         Raises:
@@ -153,7 +123,7 @@ class Connection:
         """
         return self._here().direct
 
-    def _here(self) -> Made | MadeLater:
+    def _here(self) -> _Made:
         if self._pid != os.getpid():
             if self._injected:
                 raise ConfigurationError(
@@ -161,18 +131,12 @@ class Connection:
                     "connection must not be shared: make the repository anew in this process."
                 )
             self._made, self._pid = _made_for(self._config), os.getpid()
-        self._made.adopt()
+        if self._made.direct is not None:
+            self._made.direct.listeners.adopt()
         return self._made
 
 
-def _make(config: DynamoDBConfig, cache: _Cache, *, is_sent: bool = False) -> Made:
-    """Return a client for a config, and what sends past it.
-
-    Args:
-        config: Its settings.
-        cache: What clients share.
-        is_sent: Whether a request was sent without it already, which must not be denied.
-    """
+def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     from botocore.config import Config
     from botocore.exceptions import (
         CredentialRetrievalError,
@@ -219,8 +183,7 @@ def _make(config: DynamoDBConfig, cache: _Cache, *, is_sent: bool = False) -> Ma
     tell_of_throttles(client)
     clock = Clock()
     _warn_of_clock_skew(client, clock)
-    is_demanded = config.transport == "direct" and not is_sent
-    return Made(client, _direct_transport(client, session, events, clock, is_demanded))
+    return _Made(client, _direct_transport(config, client, session, events, clock))
 
 
 def _events_of(config: DynamoDBConfig) -> Events | None:
@@ -232,14 +195,13 @@ def _events_of(config: DynamoDBConfig) -> Events | None:
 
 
 def _direct_transport(
-    client: Any, core: Any, events: Events | None, clock: Clock, is_demanded: bool
+    config: DynamoDBConfig, client: Any, core: Any, events: Events | None, clock: Clock
 ) -> DirectTransport | None:
     if events is None:
         return None
-    from dynamodb_wrapper.config.direct import direct_transport, first_attempt
+    from dynamodb_wrapper.config.direct import direct_transport
 
-    first_attempt.register(client)
-    return direct_transport(client, core, events, clock, is_demanded=is_demanded)
+    return direct_transport(client, core, events, clock, is_demanded=config.transport == "direct")
 
 
 def _limit_total_time(client: Any, limit_seconds: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,29 @@ def test_a_clean_answer_comes_by_the_transport_that_was_chosen(
         assert repository.get(("c", "o")) == Order(customer_id="c", order_id="o", note="x" * 100)
     assert server.connections == 1
     assert (direct.requests if direct else 0) == (3 if transport == "direct" else 0)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_without_an_endpoint_requests_go_to_that_of_the_region(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, Any]] = []
+
+    def refuse(host: Any, port: Any, *_: Any, **__: Any) -> None:
+        asked.append((host, port))
+        raise OSError(errno.EHOSTUNREACH, "no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    config = DynamoDBConfig(
+        region_name="eu-west-1",
+        aws_access_key_id="k",
+        aws_secret_access_key="s",
+        transport=transport,
+        max_attempts=1,
+    )
+    with pytest.raises(ConnectionError):
+        BaseDynamoRepository(config, ORDERS).get(("c", "o"))
+    assert asked == [("dynamodb.eu-west-1.amazonaws.com", 443)]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

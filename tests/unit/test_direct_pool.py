@@ -47,14 +47,3 @@ def test_a_connection_is_kept_after_its_use(road: Any) -> None:
     road.far.sendall(REPLY)
     thread.join(10)
     assert road.near.fileno() >= 0
-
-
-def test_a_connection_that_is_busy_when_its_pool_ends_is_closed_after_its_use(road: Any) -> None:
-    pool = Pool(road, 1)
-    thread = exchanged(pool)
-    assert road.far.recv(100) == b"request"
-    pool.end()
-    assert road.near.fileno() >= 0
-    road.far.sendall(REPLY)
-    thread.join(10)
-    assert road.near.fileno() < 0

@@ -1,7 +1,4 @@
-"""Connections that are used again: made as botocore makes them, failing with its exceptions.
-
-botocore is imported when a connection fails, and not before.
-"""
+"""Connections that are used again: made as botocore makes them, failing with its exceptions."""
 
 from __future__ import annotations
 
@@ -13,6 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.httpsession import mask_proxy_url
 
 from dynamodb_wrapper.config.direct.replies import Answer, read_answer
 
@@ -97,18 +105,10 @@ class Road:
         return opening.sock
 
     def _not_connected(self, error: Exception) -> Exception:
-        from botocore.exceptions import (
-            ConnectTimeoutError,
-            EndpointConnectionError,
-            ProxyConnectionError,
-        )
-
         if isinstance(error, socket.timeout):
             return ConnectTimeoutError(endpoint_url=self.url, error=error)
         if self.proxy is None:
             return EndpointConnectionError(endpoint_url=self.url, error=error)
-        from botocore.httpsession import mask_proxy_url
-
         return ProxyConnectionError(proxy_url=mask_proxy_url(self.proxy.url), error=error)
 
     def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> socket.socket:
@@ -120,13 +120,6 @@ class Road:
 
     def failure(self, error: Exception) -> Exception:
         """Return botocore's exception for one that a connection raised."""
-        from botocore.exceptions import (
-            ConnectionClosedError,
-            HTTPClientError,
-            ReadTimeoutError,
-            SSLError,
-        )
-
         if isinstance(error, socket.timeout):
             return ReadTimeoutError(endpoint_url=self.url, error=error)
         if isinstance(error, ssl.SSLError):
@@ -148,7 +141,6 @@ class Pool:
         self.road = road
         self._size = size
         self._idle: deque[Any] = deque()
-        self._has_ended = False
 
     def exchange(self, request: bytes) -> Answer:
         """Send a request and return the reply.
@@ -172,14 +164,7 @@ class Pool:
             self._idle.append(connection)
         else:
             connection.close()
-        if self._has_ended:
-            self.close()
         return answer
-
-    def end(self) -> None:
-        """Close the idle connections, and those that are busy when they have been used."""
-        self._has_ended = True
-        self.close()
 
     def close(self) -> None:
         """Close the idle connections; new ones can be made."""

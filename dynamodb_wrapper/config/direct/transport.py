@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionError, HTTPClientError
 
-from dynamodb_wrapper.config.bodies import RawResponse, names_an_account, sent_by
+from dynamodb_wrapper.config.bodies import RawResponse, sent_by
 from dynamodb_wrapper.config.direct import first_attempt
 from dynamodb_wrapper.config.direct.pool import Pool
 from dynamodb_wrapper.config.direct.signing import Signer, UnknownSignatureError
@@ -81,6 +81,7 @@ class DirectTransport:
         self._skew = Skew()
         self.requests = 0
         """Requests answered at the first attempt, past the client."""
+        first_attempt.register(client)
         client.meta.events.register_last("request-created.dynamodb", self._correct_date)
 
     def send(self, operation: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -105,16 +106,16 @@ class DirectTransport:
             if self._skew.explains(answer):
                 answer = way.exchange(operation, body)
         except (ConnectionError, HTTPClientError) as error:
-            return self.go_on(error, begun, method, request)
+            return self._go_on(error, begun, method, request)
         if not answer.is_clean:
-            return self.go_on(answer, begun, method, request)
+            return self._go_on(answer, begun, method, request)
         self.requests += 1
         self._clock.compare(answer.headers.get("date"))
         if self._quota_used:
             self._give_quota_back(operation)
         return RawResponse({}, answer.body)
 
-    def go_on(
+    def _go_on(
         self, outcome: Answer | Exception, begun: float, method: str, request: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Have the client go on where a first attempt ended, and return the response.
@@ -138,7 +139,7 @@ class DirectTransport:
     def _way_now(self, method: str, request: Mapping[str, Any]) -> _Way | None:
         """Return how to send a request; None where only the client can."""
         why_not = self.listeners.found()
-        if why_not is None and names_an_account(request):
+        if why_not is None and _names_an_account(request):
             why_not = "a table is named by its ARN, which may choose another endpoint"
         if why_not is None and self._credentials is None:
             why_not = "there are no credentials"
@@ -208,3 +209,11 @@ class DirectTransport:
         if why_not != self._why_not:
             self._why_not = why_not
             logger.debug("Requests are sent by the boto3 client: %s.", why_not)
+
+
+def _names_an_account(request: Mapping[str, Any]) -> bool:
+    """Whether a table is named by its ARN."""
+    names = [*request.get("RequestItems", ()), request.get("TableName", "")]
+    for action in request.get("TransactItems", ()):
+        names += [asked["TableName"] for asked in action.values()]
+    return any(name.startswith("arn:") for name in names)
