@@ -6,8 +6,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable
 
-from dynamodb_wrapper.garbage import rarely_collected
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -25,8 +23,7 @@ def loader(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], 
         home = home_of.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        with rarely_collected():
-            found = getattr(import_module(home), name)
+        found = getattr(import_module(home), name)
         setattr(sys.modules[package], name, found)
         return found
 

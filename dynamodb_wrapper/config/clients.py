@@ -17,7 +17,6 @@ from dynamodb_wrapper.config.clock import Clock
 from dynamodb_wrapper.config.sessions import create_session
 from dynamodb_wrapper.config.throttles import tell_of_throttles
 from dynamodb_wrapper.exceptions import ConfigurationError
-from dynamodb_wrapper.garbage import rarely_collected
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config.direct import DirectTransport, Events
@@ -69,8 +68,7 @@ def _made_for(config: DynamoDBConfig) -> _Made:
         with cache.lock:
             made = cache.made.get(config)
             if made is None:
-                with rarely_collected():
-                    made = cache.made[config] = _make(config, cache)
+                made = cache.made[config] = _make(config, cache)
     return made
 
 
