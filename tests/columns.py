@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from copy import deepcopy
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 from uuid import UUID
 
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, Table, UtcDatetime
 from dynamodb_wrapper.wire.attributes import Item
@@ -83,14 +82,6 @@ class Wide(BaseModel):
 
 WIDE = Table("wide", Wide, partition_key="key")
 WIDE_CODEC = Codec(WIDE, Wide)
-
-NESTED = frozenset("place words gaps rows tags numbers blobs parts maybe_place".split())
-FLAT_FIELDS = {name: info for name, info in Wide.model_fields.items() if name not in NESTED}
-Flat: type[BaseModel] = create_model(
-    "Flat", **{name: (info.annotation, info) for name, info in deepcopy(FLAT_FIELDS).items()}
-)
-"""What is stored without anything inside anything else."""
-FLAT_CODEC = Codec(Table("flat", Flat, partition_key="key"), Flat)
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _wholes = st.integers(-(2**63), 2**63 - 1)

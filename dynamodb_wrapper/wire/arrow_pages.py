@@ -1,28 +1,23 @@
-"""Pages as structs of what is stored: cut up where their items are flat, else parsed by Arrow."""
+"""Pages as structs of what is stored, parsed by Arrow with a schema of DynamoDB's own form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json as pj
 
 from dynamodb_wrapper.config import with_bytes
 from dynamodb_wrapper.wire.arrow_kernels import check
-from dynamodb_wrapper.wire.envelopes import RAW_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dynamodb_wrapper.wire.arrow_flat_page import FlatPage
     from dynamodb_wrapper.wire.attributes import Item
 
 _MARGIN_BYTES = 64
-_PATIENCE, _PAUSE, _SMALL_BYTES = 3, 32, 1000
 _KEY = pa.struct([("S", pa.string()), ("N", pa.string()), ("B", pa.string())])
 _CAPACITY = pa.struct([("CapacityUnits", pa.float64())])
-_FLAT = frozenset({"S", "N", "B", "BOOL", "NULL"})
-"""The types of attributes that a flat page can have."""
 
 
 class WirePage(NamedTuple):
@@ -45,14 +40,9 @@ class PageReader:
     Args:
         attributes: The attributes wanted, and the structs they are read as.
         keys: The attributes an exclusive start key may have.
-
-    Attributes:
-        cut, parsed: How many pages were read which way; of several threads not all may count.
     """
 
     def __init__(self, attributes: Mapping[str, Any], keys: Iterable[str]) -> None:
-        self._names = list(attributes)
-        self._fields = [_fields_of(wire) for wire in attributes.values()]
         self._wire = pa.schema(
             [
                 ("Items", pa.list_(pa.struct(list(attributes.items())))),
@@ -60,9 +50,6 @@ class PageReader:
                 ("ConsumedCapacity", _CAPACITY),
             ]
         )
-        types = {field.name for fields in self._fields for field in fields}
-        self._cut = _cutter() if types <= _FLAT else None
-        self._misses = self.cut = self.parsed = 0
 
     def page(self, body: bytes) -> WirePage:
         """Return what a body holds.
@@ -71,32 +58,6 @@ class PageReader:
             ArrowException: It is no reply of DynamoDB's; other errors as well.
         """
         body.decode()  # Arrow takes texts that are no UTF-8
-        page = self._cut_up(body)
-        if page is None:
-            self.parsed += 1
-            return self._parsed(body)
-        self.cut += 1
-        return self._flat(page)
-
-    def _cut_up(self, body: bytes) -> FlatPage | None:
-        """Cut a page up, unless several could not be; then some are parsed without a try."""
-        if self._cut is None:
-            return None
-        page = self._cut(body) if self._misses % _PAUSE < _PATIENCE else None
-        if page is not None:
-            self._misses = 0
-        elif len(body) > _SMALL_BYTES:  # smaller pages, the empty ones among them, say nothing
-            self._misses += 1
-        return page
-
-    def _flat(self, page: FlatPage) -> WirePage:
-        envelope = RAW_PAGE.decode(page.envelope)
-        check(list(map(bytes, envelope.Items)) == [b"0"])
-        arrays = page.attributes(zip(self._names, self._fields))
-        items = pa.StructArray.from_arrays(arrays, self._names)
-        return WirePage(items, envelope.last_key(), envelope.ConsumedCapacity)
-
-    def _parsed(self, body: bytes) -> WirePage:
         table = pj.read_json(
             pa.BufferReader(body),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + _MARGIN_BYTES),
@@ -111,19 +72,6 @@ class PageReader:
         items = found.flatten()
         check(not items.null_count)
         return WirePage(items, _stored_key(last_key[0].as_py()), capacity[0].as_py())
-
-
-def _cutter() -> Callable[[bytes], FlatPage | None] | None:
-    """Return what cuts flat pages up; None without numpy."""
-    try:
-        from dynamodb_wrapper.wire.arrow_flat import flat_page
-    except ImportError:
-        return None
-    return flat_page
-
-
-def _fields_of(wire: Any) -> list[Any]:
-    return [wire.field(place) for place in range(wire.num_fields)]
 
 
 def _stored_key(found: dict[str, Any] | None) -> Item | None:
