@@ -12,7 +12,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.config import client_for
+from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.local import LocalDynamoDB
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_text
 from dynamodb_wrapper.repositories import (

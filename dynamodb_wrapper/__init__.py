@@ -12,9 +12,7 @@ from dynamodb_wrapper.lazy import loader
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import Attr, Key
 
-    from dynamodb_wrapper.config import (
-        DynamoDBConfig,
-    )
+    from dynamodb_wrapper.config import DynamoDBConfig
     from dynamodb_wrapper.exceptions import (
         AccessDeniedError,
         AlreadyRunningError,
@@ -101,16 +99,8 @@ if TYPE_CHECKING:
         Transaction,
         create_tables,
     )
-    from dynamodb_wrapper.runs import (
-        Coverage,
-        Run,
-        RunEvent,
-        RunOptions,
-        RunTracker,
-    )
-    from dynamodb_wrapper.spark import (
-        SparkDynamoDBIntegration,
-    )
+    from dynamodb_wrapper.runs import Coverage, Run, RunEvent, RunOptions, RunTracker
+    from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 
 _HOMES = {
     "boto3.dynamodb.conditions": ("Attr", "Key"),

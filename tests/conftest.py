@@ -13,13 +13,14 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from dynamodb_wrapper.config import DynamoDBConfig, close_clients
+from dynamodb_wrapper.aws.client import close_clients
+from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.exceptions import LocalEngineError
 from dynamodb_wrapper.local import LocalDynamoDB
 from dynamodb_wrapper.local.engines import find_engine
 from dynamodb_wrapper.local.java import java_problem
-from tests.delta import NoDeltaError, fetch_delta
-from tests.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
+from tests.support.delta import NoDeltaError, fetch_delta
+from tests.support.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from benchmarks.records import PARTITION_KEY, SORT_KEY, KeyPair, Records
 from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository
-from dynamodb_wrapper.wire.bodies import Reply
-from dynamodb_wrapper.wire.codec import Codec
-from dynamodb_wrapper.wire.decoding import ItemReader
+from dynamodb_wrapper.serialization.codec import Codec
+from dynamodb_wrapper.serialization.decoder import ItemReader
+from dynamodb_wrapper.serialization.json_body import Reply
 
 Orders = list[models.Order]
 

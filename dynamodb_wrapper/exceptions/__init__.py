@@ -2,6 +2,8 @@
 
 from dynamodb_wrapper.exceptions.errors import (
     AccessDeniedError,
+    AlreadyRunningError,
+    AlreadySucceededError,
     BatchWriteError,
     CancellationReason,
     ConditionFailedError,
@@ -14,21 +16,10 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemAlreadyExistsError,
     ItemNotFoundError,
     ItemTooLargeError,
+    LeaseLostError,
     LimitExceededError,
     LocalEngineError,
     MissingDependencyError,
-    ServiceError,
-    TableBusyError,
-    TableNotFoundError,
-    ThrottledError,
-    TransactionCanceledError,
-    ValidationError,
-    VersionConflictError,
-)
-from dynamodb_wrapper.exceptions.run_errors import (
-    AlreadyRunningError,
-    AlreadySucceededError,
-    LeaseLostError,
     NoActiveRunError,
     PipelineInactiveError,
     RunCancelledError,
@@ -36,6 +27,13 @@ from dynamodb_wrapper.exceptions.run_errors import (
     RunFinishError,
     RunStartError,
     RunTimedOutError,
+    ServiceError,
+    TableBusyError,
+    TableNotFoundError,
+    ThrottledError,
+    TransactionCanceledError,
+    ValidationError,
+    VersionConflictError,
 )
 
 __all__ = [

@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from dynamodb_wrapper.exceptions import LocalEngineError
+from dynamodb_wrapper.exceptions.errors import LocalEngineError
 from dynamodb_wrapper.local.engines import ENGINES, find_engine
 from dynamodb_wrapper.local.server import LocalDynamoDB
 

@@ -1,23 +1,27 @@
-"""One engine as a process of ours: start it, see it answer, end it."""
+"""One engine as a child process: choose a port, start it, wait for an answer, end it."""
 
 from __future__ import annotations
 
+import errno
 import http.client
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.exceptions import LocalEngineError
-from dynamodb_wrapper.local.ports import HOST
+from dynamodb_wrapper.exceptions.errors import LocalEngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+logger = logging.getLogger(__name__)
+HOST = "127.0.0.1"
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _READY_SECONDS = 60
 _POLL_SECONDS = 0.02
@@ -32,7 +36,39 @@ _LIST_TABLES = {
     "SignedHeaders=host;x-amz-date, Signature=0",
 }
 
-logger = logging.getLogger(__name__)
+
+@contextmanager
+def reserved_port(port: int) -> Iterator[int]:
+    """Hold a port, or any free one for 0, until the engine that is started on it has answered.
+
+    Linux never hands a bound port to somebody who asks for any port, yet lets a program that asks
+    for this one listen on it, because both sides set SO_REUSEADDR and we do not listen. So two
+    processes looking for a free port at the same time never get the same one. Other systems
+    refuse the second bind; there the port is let go at once.
+
+    Raises:
+        LocalEngineError: Somebody listens on the port.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise LocalEngineError(f"Port {port} cannot be used: {error}.") from error
+            raise LocalEngineError(
+                f"Port {port} is taken by another program; port 0 picks a free one."
+            ) from error
+        number: int = holder.getsockname()[1]
+        if not sys.platform.startswith("linux"):
+            holder.close()
+        yield number
+
+
+def is_taken(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 class EngineProcess:

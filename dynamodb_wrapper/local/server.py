@@ -7,11 +7,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.config import DynamoDBConfig
-from dynamodb_wrapper.exceptions import LocalEngineError
+from dynamodb_wrapper.config.settings import DynamoDBConfig
+from dynamodb_wrapper.exceptions.errors import LocalEngineError
 from dynamodb_wrapper.local.engines import Engine, find_engine
-from dynamodb_wrapper.local.ports import HOST, is_taken, reserved_port
-from dynamodb_wrapper.local.process import EngineProcess
+from dynamodb_wrapper.local.process import HOST, EngineProcess, is_taken, reserved_port
 
 if TYPE_CHECKING:
     import os

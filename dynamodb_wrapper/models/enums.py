@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, TypeVar
 
-from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.fields import keep_unknown, unknown_member
 
 

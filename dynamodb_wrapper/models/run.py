@@ -1,7 +1,8 @@
-"""The record of a run."""
+"""The record of a run, and its id."""
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, Optional, Union
@@ -20,9 +21,19 @@ from dynamodb_wrapper.models.enums import (
     TriggerTypeField,
 )
 from dynamodb_wrapper.models.fields import EpochSeconds, Id, JsonDict, UtcDatetime
-from dynamodb_wrapper.models.ids import new_run_id
 
 Metric = Union[int, Decimal, str]
+
+
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
+    from uuid6 import uuid7
+
+
+def new_run_id() -> str:
+    """Return a UUID of version 7 as text: unique, and in the order of creation."""
+    return str(uuid7())
 
 
 class StageInfo(Part):

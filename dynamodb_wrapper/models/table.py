@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.fields import StoredAs
 
 if TYPE_CHECKING:

@@ -1,32 +1,304 @@
-"""Requests for single items, built from models and keys; nothing is sent here.
+"""Build requests for single items from models and keys; nothing is sent here.
 
-A write knows how to explain its own refusal, so that the same write says the same thing whether it
-is sent alone or inside a transaction.
+Each write carries what explains its refusal, so that it raises the same error whether it is sent
+alone or in a transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import Document, ModelT, Table
-from dynamodb_wrapper.repositories.changes import check_changes_of
-from dynamodb_wrapper.repositories.guards import Guards
-from dynamodb_wrapper.repositories.stamps import Stamps, first_version
-from dynamodb_wrapper.repositories.writes import Write
-from dynamodb_wrapper.wire.attributes import Item, item_body
-from dynamodb_wrapper.wire.codec import Codec
-from dynamodb_wrapper.wire.decoding import Counts, ItemReader
-from dynamodb_wrapper.wire.expressions import Expressions
-from dynamodb_wrapper.wire.shapes import fields_of
-from dynamodb_wrapper.wire.updates import CheckedChanges, Update
+from dynamodb_wrapper.aws.transactions import Action
+from dynamodb_wrapper.exceptions.errors import (
+    ValidationError,
+)
+from dynamodb_wrapper.models.document import Document
+from dynamodb_wrapper.models.fields import utc_now
+from dynamodb_wrapper.models.table import ModelT, Table
+from dynamodb_wrapper.serialization.annotations import fields_of
+from dynamodb_wrapper.serialization.codec import Codec, plain, put_derived
+from dynamodb_wrapper.serialization.decoder import Counts, ItemReader
+from dynamodb_wrapper.serialization.expressions import CheckedChanges, Expressions, Update
+from dynamodb_wrapper.serialization.paths import validate_whole
+from dynamodb_wrapper.serialization.values import (
+    Item,
+    encode_value,
+    has_passed,
+    item_body,
+    seconds_now,
+)
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.models.table import Derived
+    from dynamodb_wrapper.serialization.keys import Keys
+
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
+
+
+@dataclass
+class Write:
+    """A write that is ready to be sent.
+
+    Attributes:
+        verb: ``put``, ``update``, ``delete`` or ``check``.
+        key: Key attributes as stored.
+        request: What DynamoDB is sent.
+        must_exist: Whether a missing item is what a refusal without an item means.
+        expected_version: The version the item must have; None where there is no guard.
+        values: Field values to refresh the caller's object with after success.
+        written: The whole item as it is stored after success; empty for partial updates.
+    """
+
+    verb: str
+    key: Item
+    request: dict[str, Any]
+    must_exist: bool = False
+    expected_version: int | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    written: Item = field(default_factory=dict)
+
+    @property
+    def plain_key(self) -> dict[str, Any]:
+        """The key as people read it."""
+        return plain(self.key) or {}
+
+    def as_action(self) -> Action:
+        """Return the write as an action of a transaction."""
+        drop = ("ReturnValues", "ReturnValuesOnConditionCheckFailure")
+        request = {name: value for name, value in self.request.items() if name not in drop}
+        return Action(self.verb, self.key, request)
+
+
+def first_version() -> int:
+    """Return the version of an item that begins now, in microseconds since 1970.
+
+    A key that is written anew so gets a version it never had, and whoever read what was there
+    before is refused.
+    """
+    return int(utc_now().timestamp() * 1_000_000)
+
+
+class Stamps(Generic[ModelT]):
+    """Adds to writes what callers do not say.
+
+    Args:
+        table: The declaration.
+        codec: Encodes whole items.
+        actor: Who writes.
+        environment: What documents get that name no environment.
+    """
+
+    def __init__(
+        self, table: Table[ModelT], codec: Codec[ModelT], actor: str, environment: str
+    ) -> None:
+        self._table = table
+        self._codec = codec
+        self._actor = actor
+        self._environment = environment
+
+    def values(self, item: ModelT, version: int | None) -> dict[str, Any]:
+        """Return the field values that go with a write of a whole item."""
+        values: dict[str, Any] = {}
+        if self._table.version_field is not None and version is not None:
+            values[self._table.version_field] = version
+        if isinstance(item, Document):
+            values["updated_at"] = now = utc_now()
+            if item.created_at is None:
+                values["created_at"] = now
+            values["updated_by"] = self._actor
+            if item.created_by is None:
+                values["created_by"] = self._actor
+            if "environment" in type(item).model_fields and item.environment is None:  # type: ignore[attr-defined]
+                values["environment"] = self._environment
+        return values
+
+    def note_update(self, update: Update, touched: set[str], *, may_create: bool) -> None:
+        """Raise the counters of an item that is changed in place, and say who changed it."""
+        if self._table.version_field is not None:
+            start = first_version() if may_create else 0
+            update.increase((self._table.attribute_of(self._table.version_field),), start=start)
+        model = self._table.model
+        if issubclass(model, Document):
+            if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
+                update.increase((model.COUNTED,), start=1)
+            for name, value in (("updated_at", utc_now()), ("updated_by", self._actor)):
+                if name not in touched:
+                    update.set((name,), encode_value(value, name))
+
+    def complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
+        """Make an upsert leave a whole item where there was none."""
+        known = {**self._codec.keys.decode(key), **changes.values}
+        item = validate_whole(self._table.model, known)
+        item = item.model_copy(update=self.values(item, version=None))
+        stored = self._codec.encode(item)
+        done = {self._table.attribute_of(name) for name in changes.touched}
+        done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
+        for derived in self._table.derived:
+            # The item may be there, with other values than the defaults computed from here.
+            if derived.attribute in stored and derived.attribute not in done:
+                self._refuse_unknown(derived, known)
+        for name, value in stored.items():
+            if name not in done:
+                update.set_if_absent((name,), value)
+
+    def _stamped_attributes(self) -> set[str]:
+        names = {"updated_at", "updated_by"} if issubclass(self._table.model, Document) else set()
+        for counter in (self._table.version_field, getattr(self._table.model, "COUNTED", None)):
+            if counter is not None:
+                names.add(self._table.attribute_of(counter))
+        return names
+
+    def _derived_touched(self, changes: CheckedChanges) -> set[str]:
+        return {d.attribute for d in self._table.derived if changes.touched & set(d.fields)}
+
+    def derive(self, update: Update, changes: CheckedChanges, key: Item) -> None:
+        """Set the index attributes that are made from changed fields."""
+        known = {**changes.values, **self._codec.keys.decode(key)}
+        for derived in self._table.derived:
+            if not changes.touched & set(derived.fields):
+                continue
+            self._refuse_unknown(derived, known)
+            computed: Item = {}
+            put_derived(computed, derived, derived.function(*(known[n] for n in derived.fields)))
+            if computed:
+                update.set((derived.attribute,), computed[derived.attribute])
+            else:
+                update.remove((derived.attribute,))
+
+    def _refuse_unknown(self, derived: Derived, known: dict[str, Any]) -> None:
+        missing = [name for name in derived.fields if name not in known]
+        if missing:
+            raise ValidationError(
+                f"The index attribute {derived.attribute!r} of table {self._table.name!r} is "
+                f"made from {', '.join(derived.fields)}: set {', '.join(missing)} as well, or "
+                "update with the whole model."
+            )
+
+
+def check_changes_of(table: Table[Any], keys: Keys, changes: CheckedChanges) -> None:
+    """Refuse changes of keys and counters, and what would take an item out of a list or a rule.
+
+    Raises:
+        ValidationError: They do; the field is named, and what to do instead.
+    """
+    _check_keys(table, keys, changes)
+    if issubclass(table.model, Document):
+        _check_environment(table.model, changes)
+        _check_rules(table.model, changes)
+
+
+def _check_keys(table: Table[Any], keys: Keys, changes: CheckedChanges) -> None:
+    for name in table.key_fields:
+        if name in changes.touched:
+            raise ValidationError(
+                f"{name!r} is a key of table {table.name!r} and cannot change: create "
+                "the item anew and delete the old one, in a transaction."
+            )
+    for _, steps, value in changes.clauses:
+        if len(steps) == 1 and value is not None:
+            keys.check_change(str(steps[0]), value, table.model.__name__)
+    if table.version_field in changes.touched:
+        raise ValidationError(f"{table.version_field!r} is raised by every update.")
+
+
+def _check_environment(model: type[Document], changes: CheckedChanges) -> None:
+    """Refuse to take a document out of every list."""
+    if "environment" in changes.touched and not changes.values.get("environment"):
+        raise ValidationError(
+            f"{model.__name__}.environment cannot be removed: what has none is in "
+            "no list. Set the environment it belongs to."
+        )
+
+
+def _check_rules(model: type[Document], changes: CheckedChanges) -> None:
+    """Refuse changes of single fields that break, or may break, a rule between fields."""
+    for rule in model.RULES:
+        known = {name: changes.values[name] for name in rule.fields if name in changes.values}
+        if not changes.touched & set(rule.fields) or rule.is_safe(known):
+            continue
+        missing = [name for name in rule.fields if name not in known]
+        if missing:
+            raise ValidationError(
+                f"{model.__name__} has a rule between {', '.join(rule.fields)}: set "
+                f"{', '.join(missing)} as well, or update with the whole model."
+            )
+        try:
+            rule.check(*(known[name] for name in rule.fields))
+        except ValueError as error:
+            raise ValidationError(f"{model.__name__}: {error}.") from error
+
+
+class Guards:
+    """Texts of conditions and filters, written into the expressions of one request."""
+
+    def __init__(self, table: Table[Any]) -> None:
+        self._table = table
+
+    def present(self, expressions: Expressions) -> str:
+        """Return the condition that the item exists and has not expired."""
+        exists = f"attribute_exists({expressions.path(self._partition())})"
+        return expressions.all_of([exists, self.unexpired(expressions)]) or exists
+
+    def unexpired(self, expressions: Expressions) -> str | None:
+        """Return the condition that the TTL has not passed; None without a TTL.
+
+        What is no number is no TTL, for DynamoDB as for us.
+        """
+        if self._table.ttl is None:
+            return None
+        path = expressions.path((self._table.attribute_of(self._table.ttl),))
+        number = expressions.value({"S": "N"})
+        return (
+            f"attribute_not_exists({path}) OR NOT attribute_type({path}, {number}) "
+            f"OR {path} > {expressions.value(_now())}"
+        )
+
+    def expired(self, expressions: Expressions) -> str | None:
+        """Return the condition that the TTL has passed; None without a TTL."""
+        if self._table.ttl is None:
+            return None
+        path = expressions.path((self._table.attribute_of(self._table.ttl),))
+        return f"{path} <= {expressions.value(_now())}"
+
+    def is_expired(self, stored: Mapping[str, Any]) -> bool:
+        """Tell whether the TTL of a stored item has passed."""
+        if self._table.ttl is None:
+            return False
+        value = stored.get(self._table.attribute_of(self._table.ttl), {}).get("N")
+        return has_passed(value, seconds_now())
+
+    def own_kind(self, expressions: Expressions) -> str | None:
+        """Return the filter that leaves out companion items; None for other models."""
+        if not issubclass(self._table.model, Document):
+            return None
+        path = expressions.path(("kind",))
+        value = expressions.value({"S": self._table.model.KIND})
+        return f"attribute_not_exists({path}) OR {path} = {value}"
+
+    def absent(self, expressions: Expressions) -> str:
+        """Return the condition that the key is free."""
+        return f"attribute_not_exists({expressions.path(self._partition())})"
+
+    def version(self, expressions: Expressions, seen: int | None) -> str | None:
+        """Return the condition that the item has the version that was read; None without one."""
+        if seen is None or self._table.version_field is None:
+            return None
+        path = expressions.path((self._table.attribute_of(self._table.version_field),))
+        same = f"{path} = {expressions.value({'N': str(seen)})}"
+        return same if seen else f"attribute_not_exists({path}) OR {same}"
+
+    def _partition(self) -> tuple[str]:
+        return (self._table.attribute_of(self._table.partition_key),)
+
+
+def _now() -> dict[str, str]:
+    return {"N": str(seconds_now())}
 
 
 class ItemRequests(Generic[ModelT]):

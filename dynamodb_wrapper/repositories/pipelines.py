@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import PIPELINE_CONFIG, PipelineConfig
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG
+from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.queries import Reading
-from dynamodb_wrapper.wire.expressions import begins_with
+from dynamodb_wrapper.serialization.expressions import begins_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

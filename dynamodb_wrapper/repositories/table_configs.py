@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import TABLE_CONFIG, TableConfig, TableType, enum_of, utc_now
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.control_tables import TABLE_CONFIG
+from dynamodb_wrapper.models.enums import TableType, enum_of
+from dynamodb_wrapper.models.fields import utc_now
+from dynamodb_wrapper.models.table_config import TableConfig
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
+from dynamodb_wrapper.repositories.item_requests import Write
 from dynamodb_wrapper.repositories.queries import Reading
-from dynamodb_wrapper.repositories.writes import Write
-from dynamodb_wrapper.wire.expressions import Expressions, begins_with
-from dynamodb_wrapper.wire.paths import encode_at, resolve, validated
-from dynamodb_wrapper.wire.updates import Update
+from dynamodb_wrapper.serialization.expressions import Expressions, Update, begins_with
+from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

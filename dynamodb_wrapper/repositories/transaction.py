@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import ModelT
-from dynamodb_wrapper.wire.requests import Caller, Consumed
-from dynamodb_wrapper.wire.transactions import Action, transact
-from dynamodb_wrapper.wire.updates import check_changes
+from dynamodb_wrapper.aws.calls import Caller, Consumed
+from dynamodb_wrapper.aws.transactions import Action, transact
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.serialization.expressions import check_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
     from typing_extensions import Self
 
-    from dynamodb_wrapper.repositories.items import ItemRepository
-    from dynamodb_wrapper.repositories.writes import Write
-    from dynamodb_wrapper.wire.paths import Path
+    from dynamodb_wrapper.repositories.base import ItemRepository
+    from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.serialization.paths import Path
 
 
 class Transaction:

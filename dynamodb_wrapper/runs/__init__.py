@@ -5,7 +5,7 @@ from dynamodb_wrapper.runs.coverage import Coverage, PartitionState, WatermarkSt
 from dynamodb_wrapper.runs.current import current_run, find_current_run
 from dynamodb_wrapper.runs.hooks import Hook, RunEvent
 from dynamodb_wrapper.runs.options import RunOptions
-from dynamodb_wrapper.runs.reaping import Replayed
+from dynamodb_wrapper.runs.reaper import Replayed
 from dynamodb_wrapper.runs.run import Run
 from dynamodb_wrapper.runs.stages import Stage
 from dynamodb_wrapper.runs.tracker import RunTracker

@@ -6,8 +6,8 @@ import argparse
 import logging
 import sys
 
-from dynamodb_wrapper.config import DynamoDBConfig
-from dynamodb_wrapper.exceptions import DynamoDBWrapperError
+from dynamodb_wrapper.config.settings import DynamoDBConfig
+from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
 from dynamodb_wrapper.runs.tracker import RunTracker
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models.watermarks import unpack
+from dynamodb_wrapper.models.run_state import unpack
 
 if TYPE_CHECKING:
-    from dynamodb_wrapper.models import Partition, PipelineRunLog, WatermarkMove
+    from dynamodb_wrapper.models.partitions import Partition
+    from dynamodb_wrapper.models.run import PipelineRunLog, WatermarkMove
     from dynamodb_wrapper.models.run_state import RunSlot
 
 

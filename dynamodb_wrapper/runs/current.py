@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.exceptions import NoActiveRunError
+from dynamodb_wrapper.exceptions.errors import NoActiveRunError
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.runs.run import Run

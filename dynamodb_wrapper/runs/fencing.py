@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.exceptions.errors import ValidationError
 
 WRITES_PER_RUN = 999
 _BARRIER_ATTEMPTS = 5

@@ -7,14 +7,14 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.exceptions import DynamoDBWrapperError
+from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
 from dynamodb_wrapper.runs.hooks import LEASE_AT_RISK, LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dynamodb_wrapper.models import PipelineRunLog
-    from dynamodb_wrapper.repositories import PipelineRunLogsRepository
+    from dynamodb_wrapper.models.run import PipelineRunLog
+    from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
     from dynamodb_wrapper.runs.hooks import Hooks
     from dynamodb_wrapper.runs.run import Run
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.runs.outcomes import stack_text
+from dynamodb_wrapper.runs.outcome import stack_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dynamodb_wrapper.models import PipelineRunLog
+    from dynamodb_wrapper.models.run import PipelineRunLog
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.models import LogInfo
+from dynamodb_wrapper.models.run import LogInfo
 from dynamodb_wrapper.redaction import stored_text
-from dynamodb_wrapper.repositories.run_chunks import chunks_of
+from dynamodb_wrapper.repositories.run_log.items import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineConfig
-from dynamodb_wrapper.repositories import PipelineConfigRepository, PipelineRunLogsRepository
+from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
+from dynamodb_wrapper.models.pipeline import PipelineConfig
+from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
 from dynamodb_wrapper.runs.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.config.settings import DynamoDBConfig
     from dynamodb_wrapper.runs.hooks import Hooks
 
 

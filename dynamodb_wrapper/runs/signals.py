@@ -1,7 +1,10 @@
-"""SIGTERM becomes an exception in the body; signals during a finish wait for it.
+"""Turn SIGTERM into an exception in the body, and hold signals back while a run starts or finishes.
 
 Handlers can be set in the main thread only; elsewhere nothing is changed, and SIGTERM ends the
-process as it always does. SIGINT is left to Python and PySpark.
+process as usual. SIGINT is left to Python and PySpark. An action that is interrupted in Python goes
+on in Java and keeps the thread's connection busy. Some functions of PySpark, `DataFrame.collect`
+among them, make a call on that connection while the exception passes: it would keep the exception
+from the body until the action is done, so the signal is sent again.
 """
 
 from __future__ import annotations
@@ -17,16 +20,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.runs.way_out import WayOut
-
 if TYPE_CHECKING:
     from types import FrameType
 
 logger = logging.getLogger(__name__)
-
+_PYSPARK = ("pyspark", "py4j")  # by name: neither is imported here
 TERMINATED = 128 + signal.SIGTERM
 _HELD_BACK = (signal.SIGTERM, signal.SIGINT)
 _LOOK_SECONDS = 0.2
+
+
+class WayOut:
+    """The frames an exception leaves one after the other.
+
+    Args:
+        frame: The innermost, where the signal came.
+    """
+
+    def __init__(self, frame: FrameType | None) -> None:
+        self._frames = frozenset(_outwards(frame))
+
+    def leads_through_pyspark(self) -> bool:
+        """Tell whether any of the frames is PySpark's."""
+        return any(_is_pyspark(frame) for frame in self._frames)
+
+    def has_come_to_pyspark(self, now: FrameType | None) -> bool:
+        """Tell whether the frame that is being left is PySpark's, and calls something meanwhile.
+
+        Args:
+            now: The innermost frame at the moment.
+        """
+        if now in self._frames:
+            return False
+        left = next((frame for frame in _outwards(now) if frame in self._frames), None)
+        return left is not None and _is_pyspark(left)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_pyspark(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _PYSPARK
 
 
 class SignalGuard:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.models import STORED, PipelineRunLog, RunErrorInfo, RunStatus
+from dynamodb_wrapper.models.enums import RunStatus
+from dynamodb_wrapper.models.fields import STORED
+from dynamodb_wrapper.models.run import PipelineRunLog, RunErrorInfo
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove, RunOutcome
 from dynamodb_wrapper.redaction import redact_values
 

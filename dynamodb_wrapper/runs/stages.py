@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 
-from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import Metric, StageInfo, StageStatus
-from dynamodb_wrapper.repositories.run_endings import duration_seconds, not_before
-from dynamodb_wrapper.repositories.run_names import checked_name
-from dynamodb_wrapper.wire.problems import clean_errors, explain
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.enums import StageStatus
+from dynamodb_wrapper.models.run import Metric, StageInfo
+from dynamodb_wrapper.repositories.run_log.items import checked_name
+from dynamodb_wrapper.repositories.run_log.protocol import duration_seconds, not_before
+from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -9,10 +9,9 @@ from dynamodb_wrapper.spark.functions import (
     get_table_configs_for_spark,
     log_pipeline_run_from_spark,
 )
-from dynamodb_wrapper.spark.integration import SparkDynamoDBIntegration
-from dynamodb_wrapper.spark.run_block import RunBlock
+from dynamodb_wrapper.spark.integration import RunBlock, SparkDynamoDBIntegration
 from dynamodb_wrapper.spark.sessions import SessionSettings
-from dynamodb_wrapper.spark.writing import WriteSummary
+from dynamodb_wrapper.spark.tables import WriteSummary
 
 __all__ = [
     "RunBlock",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dynamodb_wrapper.exceptions import (
+from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
     MissingDependencyError,
     ValidationError,
@@ -16,7 +16,7 @@ from dynamodb_wrapper.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dynamodb_wrapper.models import TableConfig
+    from dynamodb_wrapper.models.table_config import TableConfig
 
 _NO_DATA_SOURCE = re.compile(r"Failed to find (?:the )?data source: (?P<name>[\w.]+)")
 _NO_PATH = re.compile(r"PATH_NOT_FOUND|Path does not exist", re.IGNORECASE)

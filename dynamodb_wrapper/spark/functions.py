@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError as PydanticValidationError
 
-from dynamodb_wrapper.exceptions import ValidationError
-from dynamodb_wrapper.models import PipelineRunLog, RunErrorInfo, RunStatus, RuntimeInfo, utc_now
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.enums import RunStatus
+from dynamodb_wrapper.models.fields import utc_now
+from dynamodb_wrapper.models.run import PipelineRunLog, RunErrorInfo, RuntimeInfo
 from dynamodb_wrapper.redaction import redact
-from dynamodb_wrapper.repositories import (
-    PipelineConfigRepository,
-    PipelineRunLogsRepository,
-    TableConfigRepository,
-)
-from dynamodb_wrapper.runs.outcomes import error_info
-from dynamodb_wrapper.runs.runtime import describe_runtime
+from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
+from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
+from dynamodb_wrapper.runs.outcome import error_info
+from dynamodb_wrapper.runs.start import describe_runtime
 from dynamodb_wrapper.spark.integration import SparkDynamoDBIntegration
 from dynamodb_wrapper.spark.sessions import describe_session
 
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.models import Metric, PipelineConfig, TableConfig
-    from dynamodb_wrapper.spark.settings import Setting
+    from dynamodb_wrapper.config.settings import DynamoDBConfig
+    from dynamodb_wrapper.models.pipeline import PipelineConfig
+    from dynamodb_wrapper.models.run import Metric
+    from dynamodb_wrapper.models.table_config import TableConfig
+    from dynamodb_wrapper.spark.sessions import Setting
 
 
 def get_pipeline_config_for_spark(

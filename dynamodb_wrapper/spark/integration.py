@@ -1,36 +1,108 @@
-"""SparkDynamoDBIntegration, what a pipeline's code holds."""
+"""`SparkDynamoDBIntegration`: sessions, tables and runs for PySpark pipelines."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.repositories import (
-    PipelineConfigRepository,
-    PipelineRunLogsRepository,
-    TableConfigRepository,
+from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
+from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
+from dynamodb_wrapper.runs.current import current_run, find_current_run
+from dynamodb_wrapper.runs.run import Run
+from dynamodb_wrapper.runs.tracker import RunTracker
+from dynamodb_wrapper.spark.sessions import (
+    Sessions,
+    SessionSettings,
+    Setting,
+    cancel_jobs,
+    checked,
+    describe_session,
+    mark_jobs,
+    require_pyspark,
+    restore_settings,
+    settings_of,
+    unmark_jobs,
 )
-from dynamodb_wrapper.runs import Run, RunTracker, current_run, find_current_run
-from dynamodb_wrapper.spark import jobs, reading, writing
-from dynamodb_wrapper.spark.pyspark_import import require_pyspark
-from dynamodb_wrapper.spark.run_block import RunBlock
-from dynamodb_wrapper.spark.sessions import Sessions, SessionSettings, describe_session
-from dynamodb_wrapper.spark.settings import Setting, checked, settings_of
-from dynamodb_wrapper.spark.statistics import report_write
-from dynamodb_wrapper.spark.table_options import read_options, write_options
-from dynamodb_wrapper.spark.writing import WriteSummary
+from dynamodb_wrapper.spark.tables import (
+    WriteSummary,
+    read_options,
+    read_table_data,
+    report_write,
+    write_options,
+    write_table_data,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import TracebackType
 
     from pyspark.sql import DataFrame, SparkSession
 
-    from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.models import TableConfig, TriggerType, WriteMode
+    from dynamodb_wrapper.config.settings import DynamoDBConfig
+    from dynamodb_wrapper.models.enums import TriggerType, WriteMode
+    from dynamodb_wrapper.models.table_config import TableConfig
+    from dynamodb_wrapper.runs.context import RunContext
     from dynamodb_wrapper.runs.options import RunOptions
-    from dynamodb_wrapper.runs.requests import RunKey
+    from dynamodb_wrapper.runs.start import RunKey
 
 logger = logging.getLogger(__name__)
+
+
+class RunBlock(AbstractContextManager["str"]):
+    """Yields the run id; its end is stored first, then the session's settings are restored.
+
+    After an interruption (KeyboardInterrupt, SystemExit, GeneratorExit) the settings stay: the
+    replies of the JVM may then be one off, so no call may be made.
+    """
+
+    def __init__(self, context: RunContext, open_blocks: dict[str, RunBlock]) -> None:
+        self._context = context
+        self._open_blocks = open_blocks
+        self._run_id = ""
+        self.session: SparkSession | None = None
+        self._marks_jobs = False
+        self._changed: list[tuple[SparkSession, Mapping[str, str | None]]] = []
+
+    def use(self, session: SparkSession) -> None:
+        """Note the session the run works with, so that its jobs can be cancelled."""
+        self.session = session
+        if self._marks_jobs:
+            mark_jobs(session, self._run_id)
+
+    def remember(self, session: SparkSession, previous: Mapping[str, str | None]) -> None:
+        """Note what settings of a session held before this block changed them."""
+        self._changed.append((session, previous))
+
+    def __enter__(self) -> str:
+        run = self._context.__enter__()
+        self._run_id, self._marks_jobs = run.run_id, run.options.cancel_spark_jobs
+        self._open_blocks[self._run_id] = self
+        return self._run_id
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        calm = error is None or isinstance(error, Exception)
+        try:
+            self._context.__exit__(kind, error, trace)
+        except BaseException as problem:
+            calm = calm and isinstance(problem, Exception)
+            raise
+        finally:
+            self._open_blocks.pop(self._run_id, None)
+            if calm:
+                self._restore()
+
+    def _restore(self) -> None:
+        if self.session is not None and self._marks_jobs:
+            unmark_jobs(self.session, self._run_id)
+        while self._changed:
+            restore_settings(*self._changed.pop())
 
 
 class SparkDynamoDBIntegration:
@@ -205,7 +277,7 @@ class SparkDynamoDBIntegration:
             MissingDependencyError: Spark lacks the package of the format; it is named.
         """
         require_pyspark()
-        return reading.read(spark, self._table(table_id), columns)
+        return read_table_data(spark, self._table(table_id), columns)
 
     def write_table(
         self, df: DataFrame, table_id: str, *, mode: WriteMode | str | None = None
@@ -232,7 +304,7 @@ class SparkDynamoDBIntegration:
             MissingDependencyError: Spark lacks the package of the format; it is named.
         """
         require_pyspark()
-        return writing.write(df, self._table(table_id), mode)
+        return write_table_data(df, self._table(table_id), mode)
 
     def update_table_stats_after_write(
         self,
@@ -294,7 +366,7 @@ class SparkDynamoDBIntegration:
     def _cancel_jobs(self, run_id: str) -> None:
         block = self._blocks.get(run_id)
         if block is not None and block.session is not None:
-            jobs.cancel_jobs(block.session, run_id)
+            cancel_jobs(block.session, run_id)
 
     def _table(self, table_id: str) -> TableConfig:
         return TableConfigRepository(self.config, client=self._client).get_or_raise(table_id)

@@ -1,7 +1,7 @@
-"""Making, finding and adjusting the Spark session.
+"""Create, find and adjust the Spark session, and mark and cancel the jobs of a run.
 
-What is in force is read from ``sparkContext.getConf()``: ``getOrCreate`` on a live session ignores
-static settings silently, and ``spark.conf.get`` then reports the wish as if it were the truth.
+Settings in force are read from ``sparkContext.getConf()``: ``getOrCreate`` on a live session
+ignores static settings silently, and ``spark.conf.get`` then reports the wish as if it were true.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Union
 
-from dynamodb_wrapper.exceptions import ConfigurationError, MissingDependencyError
+from dynamodb_wrapper.exceptions.errors import ConfigurationError, MissingDependencyError
 from dynamodb_wrapper.local.java import java_problem
+from dynamodb_wrapper.redaction import find_secrets, is_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-logger = logging.getLogger(__name__)
+    from dynamodb_wrapper.models.pipeline import PipelineConfig
 
+logger = logging.getLogger(__name__)
+Setting = Union[str, int, float, Decimal, bool]
 _LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 # Read when the JVM starts; a second session in the same process gets the same JVM.
 _READ_AT_LAUNCH = frozenset(
@@ -35,6 +37,110 @@ _READ_AT_LAUNCH = frozenset(
         "spark.jars.packages",
     }
 )
+
+
+def require_pyspark() -> None:
+    """Make sure that PySpark can be imported.
+
+    Raises:
+        MissingDependencyError: It cannot; the message names the command that installs it.
+    """
+    try:
+        import pyspark  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"This needs PySpark, which cannot be imported ({error}): "
+            "pip install 'dynamodb-wrapper[spark]', or use the PySpark of your platform."
+        ) from error
+
+
+def settings_of(pipeline: PipelineConfig) -> dict[str, str]:
+    """Return the settings of a pipeline: its resources, overlaid by its `spark_config`."""
+    return {**pipeline.resources.spark_settings(), **pipeline.spark_config}
+
+
+def as_text(value: object) -> str | None:
+    """Return a setting as Spark reads it, booleans in lower case; None for what is no setting."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (str, int, float, Decimal)) else None
+
+
+def checked(settings: Mapping[str, Setting], origin: str) -> dict[str, str]:
+    """Return settings as text; everybody who sees the session can read them.
+
+    Args:
+        settings: Name to value.
+        origin: Where they come from, for error texts.
+
+    Raises:
+        ConfigurationError: A name does not begin with ``spark.``, a value is no setting, or it
+            is a secret or the reference to one.
+    """
+    secrets = dict(find_secrets(dict(settings)))
+    texts: dict[str, str] = {}
+    for name, value in settings.items():
+        text = as_text(value)
+        if not isinstance(name, str) or not name.startswith("spark."):
+            raise ConfigurationError(
+                f"{origin}: {name!r} is not a Spark setting; names begin with 'spark.'."
+            )
+        if text is None:
+            raise ConfigurationError(
+                f"{origin}: {name} is a {type(value).__name__}; a setting is text, a number or a "
+                "boolean."
+            )
+        if name in secrets:
+            raise ConfigurationError(
+                f"{origin}: {name} is refused ({secrets[name]}): Spark shows its settings to "
+                "everybody. Use the role of the instance or job, or a credential provider class."
+            )
+        if is_reference(value):
+            raise ConfigurationError(
+                f"{origin}: {name} refers to a secret; secrets do not go into Spark settings. Use "
+                "the role of the instance or job, or a credential provider class."
+            )
+        texts[name] = text
+    return texts
+
+
+def mark_jobs(session: SparkSession, run_id: str) -> None:
+    """Let the jobs of this thread, from now on, be cancelled by the run's id.
+
+    On classic Spark it sets the thread's job group; on Spark Connect it adds a tag.
+    """
+    context = _context(session)
+    if context is None:
+        session.addTag(run_id)
+    else:
+        context.setJobGroup(run_id, f"run {run_id}", interruptOnCancel=True)
+
+
+def unmark_jobs(session: SparkSession, run_id: str) -> None:
+    """Let later jobs of this thread go on when the run is cancelled."""
+    context = _context(session)
+    if context is None:
+        session.removeTag(run_id)
+    else:
+        for name in ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel"):
+            context.setLocalProperty(name, None)
+
+
+def cancel_jobs(session: SparkSession, run_id: str) -> None:
+    """Cancel the jobs marked with the run's id; may be called from any thread."""
+    context = _context(session)
+    if context is None:
+        session.interruptTag(run_id)
+    else:
+        context.cancelJobGroup(run_id)
+
+
+def _context(session: SparkSession) -> Any:
+    """Return the SparkContext, None on Spark Connect, which has none."""
+    try:
+        return session.sparkContext
+    except Exception:  # noqa: BLE001 - Connect raises an error of its own
+        return None
 
 
 @dataclass(frozen=True)
@@ -188,14 +294,6 @@ def describe_session(session: SparkSession) -> dict[str, str]:
     )
     facts = {"spark_version": session.version, "spark_application_id": application}
     return {name: fact for name, fact in facts.items() if fact}
-
-
-def _context(session: SparkSession) -> SparkContext | None:
-    """Return the context of a session, None on Spark Connect, where there is none."""
-    try:
-        return session.sparkContext
-    except Exception:  # noqa: BLE001 - its class differs between versions
-        return None
 
 
 def _context_settings(session: SparkSession) -> dict[str, str] | None:

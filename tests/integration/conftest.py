@@ -10,17 +10,17 @@ import botocore.handlers
 import pytest
 
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
-from tests.engines import isolated
-from tests.misbehaving import Authority, MisbehavingServer
-from tests.processes import Drivers
-from tests.samples import ORDERS, TASKS, Order, Task, orders_of, own_client
+from tests.support.engines import isolated
+from tests.support.misbehaving import Authority, MisbehavingServer
+from tests.support.processes import Drivers
+from tests.support.samples import ORDERS, TASKS, Order, Task, orders_of, own_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from ssl import SSLContext
 
     from dynamodb_wrapper.config import DynamoDBConfig
-    from tests.engines import Engine
+    from tests.support.engines import Engine
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from dynamodb_wrapper import (
     RunStatus,
     TableConfigRepository,
 )
-from tests.engines import isolated
+from tests.support.engines import isolated
 
 if TYPE_CHECKING:
     from dynamodb_wrapper import DynamoDBConfig

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome, RunSlot
-from dynamodb_wrapper.repositories.run_decisions import StartPlan
-from dynamodb_wrapper.repositories.run_items import read_cursor
-from dynamodb_wrapper.repositories.run_life import cursor_move
+from dynamodb_wrapper.repositories.run_log.items import read_cursor
+from dynamodb_wrapper.repositories.run_log.live import cursor_move
+from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
 from tests.model.items import PIPELINE, WATERMARK, moment
 from tests.model.library import TABLE, MarkedBuilder, created
 from tests.model.table import Clause, Request, understand

@@ -6,18 +6,17 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
+from dynamodb_wrapper.aws.transactions import Action
 from dynamodb_wrapper.models import PIPELINE_RUN_LOGS, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run import WatermarkMove
 from dynamodb_wrapper.models.run_state import CursorMove, RunOutcome
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
-from dynamodb_wrapper.repositories.run_decisions import StartPlan
-from dynamodb_wrapper.repositories.run_ends import RunEnds
-from dynamodb_wrapper.repositories.run_items import read_cursor
-from dynamodb_wrapper.repositories.run_life import RunLife, cursor_move
-from dynamodb_wrapper.repositories.run_reads import RunReads
-from dynamodb_wrapper.repositories.run_starts import RunStarts
-from dynamodb_wrapper.repositories.run_transactions import Builder
-from dynamodb_wrapper.wire.transactions import Action
+from dynamodb_wrapper.repositories.run_log.finish import RunEnds
+from dynamodb_wrapper.repositories.run_log.items import RunReads, read_cursor
+from dynamodb_wrapper.repositories.run_log.live import RunLife, cursor_move
+from dynamodb_wrapper.repositories.run_log.protocol import Builder
+from dynamodb_wrapper.repositories.run_log.start import RunStarts
+from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
 from tests.model.items import ITEMS, PIPELINE, WATERMARK, moment
 from tests.model.table import BUILT_BY
 

@@ -11,9 +11,9 @@ from tests.model.items import kind_of
 from tests.model.library import Library, MarkedBuilder, created
 
 if TYPE_CHECKING:
+    from dynamodb_wrapper.aws.transactions import Action
     from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome
-    from dynamodb_wrapper.repositories.run_decisions import StartPlan
-    from dynamodb_wrapper.wire.transactions import Action
+    from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
 
 
 def _kind(action: Action) -> str:

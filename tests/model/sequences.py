@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Union
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from dynamodb_wrapper.aws.errors import translate
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
-from dynamodb_wrapper.wire.errors import translate
 from tests.model.items import ITEMS, moment
 from tests.model.library import TABLE, Library
 from tests.model.table import Reply, Request, understand

@@ -27,8 +27,8 @@ from dynamodb_wrapper import (
     TableConfigRepository,
     create_tables,
 )
-from dynamodb_wrapper.repositories.results import Page, Results
-from dynamodb_wrapper.wire.requests import Consumed
+from dynamodb_wrapper.aws.calls import Consumed
+from dynamodb_wrapper.repositories.queries import Page, Results
 
 
 class Order(BaseModel):

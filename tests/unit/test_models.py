@@ -33,8 +33,8 @@ from dynamodb_wrapper.models import (
     TableConfig,
     UtcDatetime,
 )
-from dynamodb_wrapper.wire.codec import Codec
-from tests.samples import ORDERS, TASKS, Order, open_list
+from dynamodb_wrapper.serialization.codec import Codec
+from tests.support.samples import ORDERS, TASKS, Order, open_list
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 

@@ -13,7 +13,7 @@ OF_PYTHON = {"_replace", "_asdict", "_missing_", "_value2member_map_"}
 LIBRARY = Path(dynamodb_wrapper.__file__).parent
 SOURCES = [
     path
-    for package in ("config", "wire", "repositories")
+    for package in ("config", "aws", "serialization", "arrow", "repositories")
     for path in sorted((LIBRARY / package).rglob("*.py"))
 ]
 

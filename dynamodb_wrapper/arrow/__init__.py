@@ -1,0 +1,1 @@
+"""Items as Arrow columns and data frames, and back."""

@@ -1,0 +1,345 @@
+"""Read columns from the JSON of a page: the schema Arrow parses and the kernels it applies.
+
+A page is parsed with a schema of DynamoDB's JSON, a struct with one field per type descriptor.
+Reading a column unwraps these structs and converts the content. A value of another type is null
+inside a struct that is present: that, a missing attribute and anything a kernel refuses raise
+`IrregularError`, and the page is read through the models.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from dynamodb_wrapper.arrow import kernels
+from dynamodb_wrapper.arrow.kernels import Convert, check
+from dynamodb_wrapper.arrow.schema import (
+    FieldForm,
+    Form,
+    cast,
+    decides_alone,
+    decimal_places,
+    epoch_step,
+    form_of,
+    limits_of,
+)
+from dynamodb_wrapper.serialization.annotations import (
+    LISTS,
+    SETS,
+    FieldShape,
+    fields_of,
+    is_class,
+    is_model,
+    lookalikes,
+    origin,
+    peel,
+)
+from dynamodb_wrapper.serialization.compiled_decoder import scalar_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DECIMAL_LIMITS = frozenset({"max_digits", "decimal_places"})
+_EXACT = 2**53  # below it, float has every whole number
+_TEXTS: dict[Any, Convert] = {
+    datetime: kernels.datetimes,
+    date: kernels.dates,
+    time: kernels.times,
+    UUID: kernels.uuids,
+}
+_EMPTY = (set, frozenset, list, tuple, dict)
+ANYTHING = pa.struct([])
+"""What Arrow parses where only one thing matters: whether an attribute is there."""
+
+
+def limits(member: Any, markers: tuple[Any, ...], form: Form) -> Convert | None:
+    """Return what refuses values beyond the limits of markers; None where only the model can."""
+    found = limits_of(markers)
+    if found is None:
+        return None
+    if member is Decimal and _DECIMAL_LIMITS & found.keys():
+        places = decimal_places(markers)
+        if places is None or places[0] == places[1] or form.first != pa.decimal128(*places):
+            return None
+        found = {k: v for k, v in found.items() if k not in _DECIMAL_LIMITS}
+    ordered = [limit for name, limit in found.items() if not name.endswith("length")]
+    if ordered and not _are_exact(member, form.first, ordered):
+        return None
+    return kernels.limits(found, form.first)
+
+
+def _are_exact(member: Any, type_: Any, limits: list[Any]) -> bool:
+    """Tell whether comparing what is in a column is comparing what the model makes."""
+    if member is int:
+        return pa.types.is_integer(type_) and all(type(limit) is int for limit in limits)
+    if member is not float or type_ != pa.float64():
+        return False
+    return all(type(n) is float or (type(n) is int and abs(n) < _EXACT) for n in limits)
+
+
+def scalar(tag: str, member: Any, form: Form) -> Convert | None:
+    """Return what converts scalars stored with a tag; None where only the model can."""
+    type_ = form.first
+    if member in (int, float, Decimal):
+        return kernels.numbers(member, type_)
+    if type_ != form_of(member).type:
+        return None
+    known = _known(member)
+    if known is None:
+        return kernels.binaries if tag == "B" else _TEXTS.get(member, kernels.as_it_is)
+    if not _are_found_by_value(member):
+        return None
+    convert = kernels.numbers(int, type_) if tag == "N" else kernels.as_it_is
+    return None if convert is None else kernels.members(convert, known, type_)
+
+
+def _known(member: Any) -> list[Any] | None:
+    """Return the values an enum or a Literal has; None for anything else."""
+    if origin(member) is typing.Literal:
+        return list(typing.get_args(member))
+    if is_class(member) and issubclass(member, enum.Enum):
+        return [value.value for value in member]
+    return None
+
+
+def _are_found_by_value(member: Any) -> bool:
+    """Tell whether exactly the values of an enum or a Literal are taken for its members."""
+    if origin(member) is typing.Literal:
+        return not any(isinstance(value, enum.Enum) for value in typing.get_args(member))
+    return all("_missing_" not in vars(cls) for cls in member.__mro__ if cls is not enum.Enum)
+
+
+@dataclass(frozen=True)
+class Values:
+    """How attribute values of one annotation are read.
+
+    Attributes:
+        wire: What Arrow parses: the type of an attribute value.
+        read: Takes attribute values, none of them absent, and returns what is in them.
+    """
+
+    wire: Any
+    read: Convert
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one field is read from the items of a page.
+
+    Attributes:
+        name, attribute: The field and what it is stored as.
+        wire, type: What Arrow parses, and what is returned.
+        read: Takes the attribute of all items, null where it is absent.
+    """
+
+    name: str
+    attribute: str
+    wire: Any
+    type: Any
+    read: Convert
+
+
+def refuse(content: Any, fields: Iterable[Any]) -> None:
+    """Refuse structs in which some fields, by name or place, are there."""
+    for name in fields:
+        check(content.field(name).null_count == len(content))
+
+
+def columns_of(
+    model: type[BaseModel], forms: Iterable[FieldForm], *, sees_unknown: bool
+) -> list[Column]:
+    """Return how the fields of a model are read, as far as Arrow can without the model.
+
+    Args:
+        model: The model.
+        forms: Its fields that are wanted.
+        sees_unknown: Whether it is given attributes that are no fields of its.
+    """
+    if not decides_alone(model, sees_unknown=sees_unknown):
+        return []
+    return _columns(model, forms, (model,))
+
+
+def _columns(
+    model: type[BaseModel], forms: Iterable[FieldForm], open_models: tuple[type, ...]
+) -> list[Column]:
+    shapes = {shape.name: shape for shape in fields_of(model)}
+    found = [_column(model, shapes[given.name], given.form, open_models) for given in forms]
+    return [column for column in found if column is not None]
+
+
+def _column(
+    model: type[BaseModel], shape: FieldShape, form: Form, open_models: tuple[type, ...]
+) -> Column | None:
+    info = model.model_fields[shape.name]
+    values = _values(info.annotation, form, open_models, tuple(info.metadata))
+    if values is None:
+        return None
+    read = _with_absent(values.read, _absent(info, shape, form))
+    return Column(shape.name, shape.attribute, values.wire, form.type, read)
+
+
+# ---- attributes that are absent ------------------------------------------------------------------
+
+
+def _absent(info: Any, shape: FieldShape, form: Form) -> Any:
+    """Return what an absent attribute means, as a scalar; None where it must be there."""
+    if shape.is_set:
+        return _scalar_of(form, set())
+    if info.is_required():
+        return pa.scalar(None, form.type) if shape.needs_none else None
+    if info.validate_default:
+        return None
+    if info.default_factory is not None:
+        return _scalar_of(form, info.default_factory()) if info.default_factory in _EMPTY else None
+    return None if info.default is PydanticUndefined else _scalar_of(form, info.default)
+
+
+def _scalar_of(form: Form, value: Any) -> Any:
+    try:
+        return form.array([value])[0]
+    except (ValueError, TypeError, OverflowError, AttributeError, pa.ArrowException):
+        return None
+
+
+def _with_absent(read: Convert, absent: Any) -> Convert:
+    def read_all(given: Any) -> Any:
+        if not given.null_count:
+            return read(given)
+        check(absent is not None)
+        there = given.is_valid()
+        found = kernels.spread(read(given.drop_null()), there)
+        return pc.if_else(there, found, absent) if absent.is_valid else found
+
+    return read_all
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def _values(
+    annotation: Any, form: Form, open_models: tuple[type, ...], around: tuple[Any, ...] = ()
+) -> Values | None:
+    """Return how values of an annotation are read; None where only the model can."""
+    peeled = peel(annotation, around)
+    if form.is_json or peeled is None:
+        return None
+    member, markers, may_be_null = peeled
+    step = epoch_step(markers) if member is datetime else None
+    if step is not None:
+        return _tagged("N", pa.string(), kernels.epochs(step), may_be_null)
+    limited = limits(member, markers, form)
+    values = None if limited is None else _bare(member, form, may_be_null, open_models)
+    if values is None or limited is None:
+        return None
+    inner = values.read
+
+    def read(given: Any) -> Any:
+        found = inner(given)
+        limited(found)
+        return cast(found, form.type)
+
+    return Values(values.wire, read)
+
+
+def _bare(
+    member: Any, form: Form, may_be_null: bool, open_models: tuple[type, ...]
+) -> Values | None:
+    if is_model(member):
+        return _record(member, form, may_be_null, open_models)
+    if member is timedelta:
+        return _tagged("N", pa.string(), kernels.durations, may_be_null)
+    tag, kind = scalar_tag(member), origin(member)
+    if tag is not None:
+        convert = scalar(tag, member, form)
+        content = pa.bool_() if tag == "BOOL" else pa.string()
+        return None if convert is None else _tagged(tag, content, convert, may_be_null)
+    if kind in SETS:
+        return _set(member, form, may_be_null)
+    if kind in LISTS:
+        return _list(member, form, may_be_null, open_models)
+    return None
+
+
+def _tagged(tag: str, content: Any, convert: Convert, may_be_null: bool) -> Values:
+    fields = [pa.field(tag, content)]
+    if may_be_null:
+        fields.append(pa.field("NULL", pa.bool_()))
+
+    def read(values: Any) -> Any:
+        found = values.field(0)
+        if found.null_count:
+            check(may_be_null)
+            check(found.null_count == len(values) - values.field(1).null_count)
+        return convert(found)
+
+    return Values(pa.struct(fields), read)
+
+
+def _record(
+    model: type[BaseModel], form: Form, may_be_null: bool, open_models: tuple[type, ...]
+) -> Values | None:
+    if model in open_models or not decides_alone(model):
+        return None
+    if form.parts.keys() != model.model_fields.keys():
+        return None
+    forms = [FieldForm(name, part) for name, part in form.parts.items()]
+    columns = _columns(model, forms, (*open_models, model))
+    if len(columns) < len(forms):
+        return None
+    known = [pa.field(column.attribute, column.wire) for column in columns]
+    unknown = [pa.field(name, ANYTHING) for name in sorted(lookalikes(model))]
+    fields = [pa.field(column.name, column.type) for column in columns]
+
+    def read(content: Any) -> Any:
+        refuse(content, range(len(known), len(known) + len(unknown)))
+        arrays = [column.read(content.field(n)) for n, column in enumerate(columns)]
+        return pa.StructArray.from_arrays(arrays, fields=fields)
+
+    return _tagged("M", pa.struct(known + unknown), kernels.dense(read), may_be_null)
+
+
+def _list(
+    member: Any, form: Form, may_be_null: bool, open_models: tuple[type, ...]
+) -> Values | None:
+    if not form.parts:
+        return None
+    inner = _values(typing.get_args(member)[0], form.parts["item"], open_models)
+    if inner is None:
+        return None
+    found = inner
+
+    def read(content: Any) -> Any:
+        values = content.flatten()
+        check(not values.null_count)
+        return kernels.listed(content, found.read(values))
+
+    return _tagged("L", pa.list_(inner.wire), kernels.dense(read), may_be_null)
+
+
+def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
+    peeled = peel(typing.get_args(member)[0])
+    tag = None if peeled is None else scalar_tag(peeled.member)
+    if peeled is None or tag not in ("S", "N", "B") or peeled.may_be_null or peeled.markers:
+        return None
+    convert = scalar(tag, peeled.member, form.parts["item"])
+    if convert is None or convert is kernels.number_texts:  # 1 and 1.0 are one number
+        return None
+    made = convert
+
+    def read(content: Any) -> Any:
+        values = content.flatten()
+        check(not values.null_count)
+        return kernels.listed(content, kernels.sorted_within(content, made(values)))
+
+    return _tagged(f"{tag}S", pa.list_(pa.string()), kernels.dense(read), may_be_null)

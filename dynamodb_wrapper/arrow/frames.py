@@ -1,0 +1,318 @@
+"""Results as Arrow tables, pandas and polars frames, and rows of such frames as models.
+
+pyarrow, pandas and polars are imported when they are used; importing this module needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+import pydantic
+
+from dynamodb_wrapper.exceptions.errors import MissingDependencyError, ValidationError
+from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.serialization.annotations import (
+    LISTS,
+    MAPS,
+    SETS,
+    fields_of,
+    is_model,
+    origin,
+    peel,
+    union_members,
+)
+from dynamodb_wrapper.serialization.decoder import stored_items
+from dynamodb_wrapper.serialization.problems import Misfits, clean_errors
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from dynamodb_wrapper.arrow.reader import ArrowPage
+    from dynamodb_wrapper.arrow.schema import Form
+    from dynamodb_wrapper.serialization.decoder import Found, ItemReader
+    from dynamodb_wrapper.serialization.json_body import Reply
+
+MadeT = TypeVar("MadeT")
+
+
+class Columns(Generic[ModelT]):
+    """Reads the pages of one result as columns.
+
+    Args:
+        reader: Reads the models.
+        table_name: The table as DynamoDB knows it.
+        schema: The columns wanted; None for all.
+        mismatch: What becomes of an item that does not fit.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        ValidationError: Unknown column or mismatch.
+    """
+
+    def __init__(
+        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Misfits
+    ) -> None:
+        known = typing.get_args(Misfits)
+        if mismatch not in known:
+            raise ValidationError(f"mismatch is {mismatch!r}; it is one of {', '.join(known)}.")
+        require_pyarrow()
+        from dynamodb_wrapper.arrow.reader import ArrowReader
+
+        key = (ArrowReader, table_name, schema, mismatch)
+        if key not in reader.made:
+            reader.made[key] = ArrowReader(reader, table_name, schema, mismatch)
+        self._reader: ArrowReader[ModelT] = reader.made[key]
+
+    def reads(
+        self, whole: bool, keep: Callable[[Any], bool] | None
+    ) -> Callable[[Reply], Found[Any]]:
+        """Return what reads replies: as batches, or as items where more is done with these.
+
+        Args:
+            whole: Whether items are read from the table for what a page holds.
+            keep: Leaves out items by their models.
+        """
+        self._is_stored, self._keep = whole or keep is not None, keep
+        return stored_items if self._is_stored else self._reader.page
+
+    def page(self, found: list[Any]) -> ArrowPage:
+        """Return what was read as a batch."""
+        if self._is_stored:
+            return self._reader.items(found, self._keep)
+        page: ArrowPage = found[0]
+        return page
+
+    def table(self, batches: Iterator[Any]) -> Any:
+        """Return batches as one table."""
+        import pyarrow
+
+        return pyarrow.Table.from_batches(batches, self._reader.schema)
+
+
+def to_pandas(table: Any, options: dict[str, Any]) -> Any:
+    """Return an Arrow table as a pandas DataFrame."""
+    require("pandas", "pandas")
+    return table.to_pandas(**options)
+
+
+def to_polars(table: Any) -> Any:
+    """Return an Arrow table as a polars DataFrame."""
+    return require("polars", "polars").from_arrow(table)
+
+
+def require_pyarrow() -> None:
+    """Make sure that pyarrow can be imported.
+
+    Raises:
+        MissingDependencyError: It cannot; the message names the command that installs it.
+    """
+    require("pyarrow", "'dynamodb-wrapper[arrow]'")
+
+
+def require(package: str, installs: str) -> Any:
+    """Return a package that is not needed by everybody.
+
+    Raises:
+        MissingDependencyError: It cannot be imported; the command that installs it is named.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"This needs {package}, which cannot be imported ({error}): pip install {installs}."
+        ) from error
+
+
+class Frame(Protocol):
+    """A table of one of the libraries: pyarrow, pandas and polars all have this method."""
+
+    def __dataframe__(self, nan_as_null: bool = ..., allow_copy: bool = ...) -> Any: ...
+
+
+def is_frame(items: Any) -> bool:
+    """Tell whether something is of a library of tables, no iterable of models."""
+    marks = ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")
+    kind = type(items)
+    return kind.__module__.startswith("pyarrow.") or any(hasattr(kind, mark) for mark in marks)
+
+
+def made_of(
+    items: Iterable[ModelT] | Frame,
+    model: type[ModelT],
+    make: Callable[[ModelT], MadeT],
+) -> Iterator[MadeT]:
+    """Return what is made of each model, or of that of each row of a table.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        ValidationError: A column is no field or there twice, or a row is no item; row, from 0,
+            and column are named.
+    """
+    if is_frame(items):
+        return _made_of_rows(items, model, make)
+    return map(make, cast("Iterable[ModelT]", items))
+
+
+def _made_of_rows(
+    frame: Any, model: type[ModelT], make: Callable[[ModelT], MadeT]
+) -> Iterator[MadeT]:
+    require_pyarrow()
+    from dynamodb_wrapper.arrow.schema import forms_of
+
+    forms = {given.name: given.form for given in forms_of(model)}
+    columns = _columns(frame)
+    unknown = [name for name in columns if name not in forms]
+    if unknown:
+        raise ValidationError(
+            f"{model.__name__} has no field {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(forms)}. Drop or rename the columns. Nothing was written."
+        )
+    for number, values in enumerate(zip(*columns.values())):
+        item = _item(model, forms, dict(zip(columns, values)), number)
+        try:
+            made = make(item)
+        except ValidationError as error:
+            error.message = f"Row {number}: {error.message} Nothing was written."
+            raise
+        yield made
+
+
+def _columns(frame: Any) -> dict[str, list[Any]]:
+    """Return the values of each column as Python's own, None for null.
+
+    Raises:
+        ValidationError: It has no columns, or two of one name.
+    """
+    if hasattr(frame, "isna") and hasattr(frame, "columns"):  # pandas
+        columns = [(str(name), _of_pandas(column)) for name, column in frame.items()]
+    elif hasattr(frame, "schema") and hasattr(frame, "get_column"):  # polars
+        columns = [(name, frame.get_column(name).to_list()) for name in frame.columns]
+    elif hasattr(frame, "schema") and hasattr(frame, "column"):
+        names = frame.schema.names
+        columns = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
+    else:
+        raise ValidationError(
+            f"A {type(frame).__name__} has no columns; give a pyarrow Table or RecordBatch, or a "
+            "pandas or polars DataFrame. Nothing was written."
+        )
+    twice = [name for name, count in Counter(name for name, _ in columns).items() if count > 1]
+    if twice:
+        raise ValidationError(
+            f"The table has several columns {', '.join(map(repr, twice))}. Drop or rename all "
+            "but one. Nothing was written."
+        )
+    return dict(columns)
+
+
+def _of_pandas(column: Any) -> list[Any]:
+    missing = column.isna().tolist()
+    return [None if gone else _native(v) for gone, v in zip(missing, column.tolist())]
+
+
+def _native(value: Any) -> Any:
+    """Return a value without numpy, which pandas holds lists in, and without NaN for null."""
+    if hasattr(value, "tolist"):
+        return _native(value.tolist())
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _native(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_native(inner) for inner in value]
+    return value
+
+
+class _UnfitError(ValueError):
+    """A value is of no use for its column."""
+
+
+def _item(
+    model: type[ModelT], forms: Mapping[str, Form], values: dict[str, Any], number: int
+) -> ModelT:
+    given: dict[str, Any] = {}
+    shapes = {shape.name: shape for shape in fields_of(model)}
+    for name, value in values.items():
+        taken = _with_problem(model, name, forms[name], value, number)
+        if taken is not None or _admits_none(model, name):
+            given[shapes[name].input_key] = taken
+    try:
+        return model.model_validate(given, strict=False)
+    except pydantic.ValidationError as error:
+        names = {shape.input_key: shape.name for shape in shapes.values()}
+        problems = [
+            (tuple(names.get(str(step), step) for step in p["loc"][:1]) + p["loc"][1:], p["msg"])
+            for p in clean_errors(error)
+        ]
+        raise _refusal(number, problems) from error
+
+
+def _with_problem(model: type[BaseModel], name: str, form: Form, value: Any, number: int) -> Any:
+    try:
+        return None if value is None else _taken(model.model_fields[name].annotation, form, value)
+    except _UnfitError as error:
+        raise _refusal(number, [((name,), str(error))]) from error
+
+
+def _refusal(number: int, problems: list[tuple[tuple[Any, ...], str]]) -> ValidationError:
+    told = "; ".join(f"column {'.'.join(map(str, place))!r}: {text}" for place, text in problems)
+    return ValidationError(
+        f"Row {number}, {told}. Nothing was written.",
+        errors=[{"loc": (number, *place), "msg": m, "type": "row"} for place, m in problems],
+    )
+
+
+def _admits_none(model: type[BaseModel], name: str) -> bool:
+    annotation = model.model_fields[name].annotation
+    return any(member in (type(None), Any, object) for member in union_members(annotation))
+
+
+def _taken(annotation: Any, form: Form, value: Any) -> Any:
+    """Return a value of a column as the model takes it."""
+    if form.is_json:
+        return _from_json(value) if isinstance(value, str) else value
+    if hasattr(value, "to_pydatetime"):
+        if value.nanosecond:
+            raise _UnfitError("it has nanoseconds, and microseconds are stored")
+        return value.to_pydatetime()
+    peeled = peel(annotation)
+    member: Any = None if peeled is None else peeled.member
+    args = typing.get_args(member)
+    if is_model(member) and isinstance(value, dict):
+        return _struct(member, form, value)
+    if origin(member) in MAPS and len(args) > 1 and not isinstance(value, Mapping):
+        return dict(map(_pair, value))
+    if origin(member) in (*LISTS, *SETS) and form.parts and isinstance(value, list):
+        inner = form.parts["item"]
+        return [None if v is None else _taken(args[0], inner, v) for v in value]
+    return value
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise _UnfitError("it is no JSON text, which this column holds") from error
+
+
+def _struct(model: type[BaseModel], form: Form, value: dict[str, Any]) -> dict[str, Any]:
+    keys = {shape.name: shape.input_key for shape in fields_of(model)}
+    given = {}
+    for name, content in value.items():
+        inner = content
+        if inner is not None and name in form.parts:
+            inner = _taken(model.model_fields[name].annotation, form.parts[name], inner)
+        if inner is not None or name not in keys or _admits_none(model, name):
+            given[keys.get(name, name)] = inner
+    return given
+
+
+def _pair(entry: Any) -> tuple[Any, Any]:
+    """Return an entry of a map: polars has no maps, but lists of structs."""
+    return (entry["key"], entry["value"]) if isinstance(entry, dict) else tuple(entry)

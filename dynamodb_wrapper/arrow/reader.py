@@ -1,0 +1,240 @@
+"""Turn pages into record batches: with Arrow kernels where possible, else through the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from pydantic import create_model
+
+from dynamodb_wrapper.arrow.columns import ANYTHING, columns_of, refuse
+from dynamodb_wrapper.arrow.kernels import check
+from dynamodb_wrapper.arrow.rows import UNFIT, Rows
+from dynamodb_wrapper.arrow.schema import FieldForm, forms_of
+from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
+from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.serialization.annotations import lookalikes
+from dynamodb_wrapper.serialization.codec import Codec
+from dynamodb_wrapper.serialization.decoder import Counts, Found, ItemReader
+from dynamodb_wrapper.serialization.json_body import with_bytes
+from dynamodb_wrapper.serialization.problems import Misfits, Quarantined
+from dynamodb_wrapper.serialization.values import seconds_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dynamodb_wrapper.serialization.json_body import Reply
+    from dynamodb_wrapper.serialization.values import Item
+
+_MARGIN_BYTES = 64
+_KEY = pa.struct([("S", pa.string()), ("N", pa.string()), ("B", pa.string())])
+_CAPACITY = pa.struct([("CapacityUnits", pa.float64())])
+_NUMBER = pa.struct([("N", pa.string())])
+
+
+class WirePage(NamedTuple):
+    """What a page holds, as it is stored.
+
+    Attributes:
+        items: An array of structs: of each attribute wanted a struct of the types it may have.
+        last_key: Exclusive start key of the next page; None at the end.
+        capacity: The reply's ``ConsumedCapacity``.
+    """
+
+    items: Any
+    last_key: Item | None
+    capacity: Any
+
+
+class PageReader:
+    """Reads the pages of one table.
+
+    Args:
+        attributes: The attributes wanted, and the structs they are read as.
+        keys: The attributes an exclusive start key may have.
+    """
+
+    def __init__(self, attributes: Mapping[str, Any], keys: Iterable[str]) -> None:
+        self._wire = pa.schema(
+            [
+                ("Items", pa.list_(pa.struct(list(attributes.items())))),
+                ("LastEvaluatedKey", pa.struct([(name, _KEY) for name in keys])),
+                ("ConsumedCapacity", _CAPACITY),
+            ]
+        )
+
+    def page(self, body: bytes) -> WirePage:
+        """Return what a body holds.
+
+        Raises:
+            ArrowException: It is no reply of DynamoDB's; other errors as well.
+        """
+        body.decode()  # Arrow takes texts that are no UTF-8
+        table = pj.read_json(
+            pa.BufferReader(body),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + _MARGIN_BYTES),
+            parse_options=pj.ParseOptions(
+                explicit_schema=self._wire,
+                newlines_in_values=True,
+                unexpected_field_behavior="ignore",
+            ),
+        )
+        check(table.num_rows == 1)
+        found, last_key, capacity = (table.column(name).chunk(0) for name in self._wire.names)
+        items = found.flatten()
+        check(not items.null_count)
+        return WirePage(items, _stored_key(last_key[0].as_py()), capacity[0].as_py())
+
+
+def _stored_key(found: dict[str, Any] | None) -> Item | None:
+    """Return a key as it is stored out of what Arrow made of it: null for what is not there."""
+    if found is None:
+        return None
+    key = {
+        name: {tag: content for tag, content in value.items() if content is not None}
+        for name, value in found.items()
+        if value is not None
+    }
+    return with_bytes(key) or None
+
+
+@dataclass(frozen=True)
+class ArrowPage:
+    """What a page held.
+
+    Attributes:
+        batch: The rows.
+        quarantined: What does not fit the columns, where that is kept apart.
+    """
+
+    batch: Any
+    quarantined: Sequence[Quarantined] = field(default=())
+
+
+class ArrowReader(Generic[ModelT]):
+    """Reads pages as record batches.
+
+    Args:
+        reader: Reads the models.
+        table_name: The table as DynamoDB knows it.
+        schema: The columns wanted, and their types; None for all the model has.
+        mismatch: What becomes of an item that does not fit: ``raise``, ``null`` or ``quarantine``.
+
+    Attributes:
+        schema: The columns.
+        counts: How many rows were read by Arrow itself, and how many through the models.
+    """
+
+    def __init__(
+        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Misfits
+    ) -> None:
+        codec = reader.codec
+        forms = forms_of(codec.model, schema)
+        self.schema = schema
+        if schema is None:
+            self.schema = pa.schema([(column.name, column.form.type) for column in forms])
+        self._reader = reader
+        self._rows = Rows(codec, table_name, forms, self.schema, mismatch)
+        ttl = codec.table.ttl
+        self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
+        sees_unknown = codec.model is codec.table.model and not codec.keeps_unknown
+        self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
+        self._refused = lookalikes(codec.model) - codec.own_names
+        self._rest = self._reader_of_rest(forms)
+        self._pages = self._page_reader()
+        self.counts = Counts()
+
+    def page(self, reply: Reply) -> Found[ArrowPage]:
+        """Return what a Query or Scan found, as one batch.
+
+        Raises:
+            IncompatibleItemError: An item does not fit a column.
+            ServiceError: It is no reply of DynamoDB's.
+        """
+        if reply.body is not None and self._columns:
+            try:
+                return self._compiled(reply, reply.body)
+            except Exception:  # noqa: BLE001 - whatever it is, the models find it again
+                pass
+        return self._modelled(reply)
+
+    def items(self, items: Sequence[Item], keep: Callable[[Any], bool] | None) -> ArrowPage:
+        """Return stored items as a batch; what has expired is left out."""
+        batch, quarantined = self._rows.of_items(items, keep)
+        self.counts.add(0, batch.num_rows)
+        return ArrowPage(batch, quarantined)
+
+    # ---- by Arrow --------------------------------------------------------------------------------
+
+    def _reader_of_rest(self, forms: Sequence[FieldForm]) -> ItemReader[Any] | None:
+        """Return what reads the fields that Arrow cannot, by a model of these alone."""
+        codec = self._reader.codec
+        compiled = {column.name for column in self._columns}
+        names = [given.name for given in forms if given.name not in compiled]
+        if not names or not compiled:
+            return None
+        infos = {name: copy(codec.model.model_fields[name]) for name in names}
+        fields: dict[str, Any] = {name: (info.annotation, info) for name, info in infos.items()}
+        settings: Any = codec.model.model_config
+        model = create_model(codec.model.__name__, __config__=settings, **fields)
+        return ItemReader(Codec(codec.table, model))
+
+    def _page_reader(self) -> PageReader:
+        table = self._reader.codec.table
+        attributes = {column.attribute: column.wire for column in self._columns}
+        if self._ttl is not None:
+            attributes.setdefault(self._ttl, _NUMBER)
+        for attribute in sorted(self._refused):
+            attributes.setdefault(attribute, ANYTHING)
+        keys = [*table.key_fields, *(key for index in table.indexes for key in index.keys)]
+        return PageReader(attributes, dict.fromkeys(table.attribute_of(key) for key in keys))
+
+    def _compiled(self, reply: Reply, body: bytes) -> Found[ArrowPage]:
+        items, last_key, capacity = self._pages.page(body)
+        count = len(items)
+        if self._ttl is not None:
+            items = self._unexpired(items)
+        refuse(items, self._refused)
+        arrays = {c.name: c.read(items.field(c.attribute)) for c in self._columns}
+        if self._rest is not None:
+            models = self._rest.page(reply).models
+            check(len(models) == len(items))  # none has expired in between
+            arrays.update(self._rows.arrays(models, set(self.schema.names) - arrays.keys()))
+        batch = pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self.schema.names], schema=self.schema
+        )
+        self.counts.add(batch.num_rows, 0)
+        return Found([ArrowPage(batch)], None, last_key, capacity, count)
+
+    def _unexpired(self, items: Any) -> Any:
+        ttl = items.field(self._ttl)
+        names = [ttl.type.field(n).name for n in range(ttl.type.num_fields)]
+        check("N" in names)
+        moments = ttl.field(names.index("N")).cast(pa.float64())
+        has_passed = pc.less(moments, float(seconds_now() + 1))
+        if not pc.any(has_passed).as_py():
+            return items
+        return items.filter(pc.invert(pc.fill_null(has_passed, False)))
+
+    # ---- by models -------------------------------------------------------------------------------
+
+    def _modelled(self, reply: Reply) -> Found[ArrowPage]:
+        try:
+            found = self._reader.page(reply)
+            batch = self._rows.of_models(found.models)
+        except (IncompatibleItemError, *UNFIT):
+            return self._one_by_one(reply)
+        self.counts.add(0, batch.num_rows)
+        return Found([ArrowPage(batch)], None, found.last_key, found.capacity, found.count)
+
+    def _one_by_one(self, reply: Reply) -> Found[ArrowPage]:
+        parsed = reply.parsed()
+        items = parsed.get("Items", [])
+        page = self.items(items, None)
+        last_key = parsed.get("LastEvaluatedKey") or None
+        return Found([page], None, last_key, parsed.get("ConsumedCapacity"), len(items))

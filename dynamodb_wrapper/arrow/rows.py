@@ -1,0 +1,218 @@
+"""Build rows through the models: slower, and able to say which value does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Callable, Generic
+
+import pyarrow as pa
+from pydantic import BaseModel, create_model
+
+from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
+from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.serialization.annotations import FieldShape, fields_of
+from dynamodb_wrapper.serialization.codec import Codec
+from dynamodb_wrapper.serialization.json_body import unreadable
+from dynamodb_wrapper.serialization.problems import Misfits, Quarantined
+from dynamodb_wrapper.serialization.values import has_passed, is_item, seconds_now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dynamodb_wrapper.arrow.schema import FieldForm
+    from dynamodb_wrapper.serialization.values import Item
+
+UNFIT = (ValueError, TypeError, OverflowError, ArithmeticError, pa.ArrowException)
+"""What pyarrow raises for a value that does not fit a column, and what conversions raise."""
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why an item has no row.
+
+    Attributes:
+        field: The field to blame; None where it is none in particular.
+        place: The field with the path inside it.
+        text: What is wrong.
+    """
+
+    field: str | None
+    place: str
+    text: str
+
+
+class Rows(Generic[ModelT]):
+    """Makes batches of models and of stored items.
+
+    Args:
+        codec: Reads the models.
+        table_name: The table as DynamoDB knows it.
+        forms: The columns.
+        schema: The same for Arrow.
+        mismatch: What becomes of an item that does not fit.
+    """
+
+    def __init__(
+        self,
+        codec: Codec[ModelT],
+        table_name: str,
+        forms: Sequence[FieldForm],
+        schema: Any,
+        mismatch: Misfits,
+    ) -> None:
+        self._codec = codec
+        self._table_name = table_name
+        self._forms = forms
+        self._schema = schema
+        self._mismatch = mismatch
+        self._wanted = {column.name for column in forms}
+        self._shapes = {shape.name: shape for shape in fields_of(codec.model)}
+        self._ttl = None
+        if codec.table.ttl is not None:
+            self._ttl = codec.table.attribute_of(codec.table.ttl)
+
+    def of_models(self, models: Sequence[ModelT]) -> Any:
+        """Return a batch of models; raises one of `UNFIT` where a value does not fit."""
+        arrays = self.arrays(models, self._wanted)
+        return pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self._schema.names], schema=self._schema
+        )
+
+    def arrays(self, models: Sequence[BaseModel], names: AbstractSet[str]) -> dict[str, Any]:
+        """Return some of the columns; as `of_models`."""
+        return {
+            column.name: column.form.array([getattr(model, column.name) for model in models])
+            for column in self._forms
+            if column.name in names
+        }
+
+    def of_items(
+        self, items: Sequence[Item], keep: Callable[[Any], bool] | None = None
+    ) -> tuple[Any, list[Quarantined]]:
+        """Return a batch of stored items, and what does not fit, where that is kept apart.
+
+        Raises:
+            IncompatibleItemError: An item does not fit, and that is to be raised.
+        """
+        rows: list[list[Any]] = []
+        quarantined: list[Quarantined] = []
+        now = seconds_now()
+        for item in items:
+            if not is_item(item):
+                raise unreadable("an item is not of DynamoDB's form")
+            if self._ttl is not None and has_passed(item.get(self._ttl, {}).get("N"), now):
+                continue
+            problems: list[_Problem] = []
+            row = self._row(item, keep, problems)
+            if row is not None:
+                rows.append(row)
+            elif problems:
+                key = self._codec.key_of(item)
+                quarantined += [Quarantined(key, p.place, p.text) for p in problems]
+        columns = list(zip(*rows)) if rows else [()] * len(self._forms)
+        return self._batch(columns), quarantined
+
+    def _batch(self, columns: Sequence[Sequence[Any]]) -> Any:
+        arrays = [column.form.array(values) for column, values in zip(self._forms, columns)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _row(
+        self, item: Item, keep: Callable[[Any], bool] | None, problems: list[_Problem]
+    ) -> list[Any] | None:
+        """Return the values of a row; None where there is none, for the problems added or not."""
+        blamed: set[str] = set()
+        while True:
+            model, found = self._model(item, frozenset(blamed))
+            if model is not None:
+                if keep is not None and not keep(model):
+                    return None
+                row = [self._value(model, c, item, blamed, found) for c in self._forms]
+                if not found:
+                    return row
+            new = {problem.field for problem in found if problem.field is not None}
+            relevant = [p for p in found if p.field is None or p.field in self._wanted]
+            if relevant and self._mismatch == "quarantine":
+                problems += relevant
+                return None
+            if (self._mismatch == "raise" and relevant) or not new - blamed:
+                raise self._error(item, found)
+            blamed |= new
+
+    def _model(self, item: Item, blamed: frozenset[str]) -> tuple[BaseModel | None, list[_Problem]]:
+        """Return the model of an item without the fields to blame, or what is wrong with it."""
+        codec: Codec[Any] = self._codec
+        if blamed:
+            codec = Codec(codec.table, _without(self._codec.model, blamed))
+            attributes = {self._shapes[name].attribute for name in blamed}
+            item = {name: value for name, value in item.items() if name not in attributes}
+        try:
+            return codec.decode(item), []
+        except IncompatibleItemError as error:
+            return None, [self._problem(item, problem) for problem in error.errors()]
+
+    def _problem(self, item: Item, problem: Mapping[str, Any]) -> _Problem:
+        place = tuple(problem["loc"])
+        shape = self._shape_of(place[0]) if place else None
+        if shape is None:
+            return _Problem(None, ".".join(map(str, place)), str(problem["msg"]))
+        steps = (shape.name, *place[1:])
+        text = f"{_stored(item, shape)}; {problem['msg']}"
+        return _Problem(shape.name, ".".join(map(str, steps)), text)
+
+    def _shape_of(self, name: Any) -> FieldShape | None:
+        for shape in self._shapes.values():
+            if name in (shape.name, shape.input_key):
+                return shape
+        return None
+
+    def _value(
+        self,
+        model: BaseModel,
+        column: FieldForm,
+        item: Item,
+        blamed: set[str],
+        problems: list[_Problem],
+    ) -> Any:
+        """Return a value of a row; one that does not fit its column is a problem."""
+        value = None if column.name in blamed else getattr(model, column.name)
+        try:
+            column.form.array([value])
+        except UNFIT:
+            text = f"{_stored(item, self._shapes[column.name])}; it cannot be a {column.form.type}"
+            problems.append(_Problem(column.name, column.name, text))
+        return value
+
+    def _error(self, item: Item, problems: Sequence[_Problem]) -> IncompatibleItemError:
+        key = self._codec.key_of(item)
+        types = {column.name: column.form.type for column in self._forms}
+        told = [
+            f"column {p.place!r} ({types[p.field]}): {p.text}"
+            if p.field in types
+            else f"the model: {p.place or 'as a whole'}: {p.text}"
+            for p in problems
+        ]
+        return IncompatibleItemError(
+            f"The item {key} of table {self._table_name!r} does not fit {'; '.join(told)}. "
+            'Read with mismatch="null" or "quarantine" to go on without it.',
+            table_name=self._table_name,
+            key=key,
+            errors=[
+                {"loc": tuple(p.place.split(".")), "msg": p.text, "type": "column"}
+                for p in problems
+            ],
+        )
+
+
+def _stored(item: Item, shape: FieldShape) -> str:
+    value = item.get(shape.attribute)
+    return "it is not stored" if value is None else f"it is stored as {next(iter(value))}"
+
+
+@lru_cache(maxsize=256)
+def _without(model: type[BaseModel], names: frozenset[str]) -> type[BaseModel]:
+    """Return a model that asks nothing of some fields."""
+    fields: dict[str, Any] = dict.fromkeys(names, (Any, None))
+    return create_model(model.__name__, __base__=model, **fields)

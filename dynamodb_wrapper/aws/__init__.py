@@ -1,0 +1,1 @@
+"""Requests to DynamoDB: clients, connections, retries, batches, pages, transactions."""

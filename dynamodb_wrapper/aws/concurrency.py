@@ -1,0 +1,272 @@
+"""Concurrency, rate limit and progress for many requests of one operation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Callable, Generic, TypeVar
+
+from dynamodb_wrapper.aws.calls import Consumed
+from dynamodb_wrapper.aws.throttles import THROTTLES, told_of_throttles
+from dynamodb_wrapper.exceptions.errors import ThrottledError, ValidationError
+
+PartT = TypeVar("PartT")
+ResultT = TypeVar("ResultT")
+_WORKERS = 4
+"""Requests of a batch under way at once, unless somebody asks for another number."""
+_FEW = 4
+"""So many requests are not worth the threads."""
+MAX_WORKERS = 256
+_LEAST_SHARE = 1 / 64
+_RECOVERY_PER_SECOND = 1.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an operation of many requests is.
+
+    Attributes:
+        items: Items read or written.
+        bytes: Bytes of the items on the wire.
+        units: Read or write units consumed, as DynamoDB reported them.
+        requests: Requests answered.
+    """
+
+    items: int = 0
+    bytes: int = 0
+    units: float = 0.0
+    requests: int = 0
+
+
+class RateLimiter:
+    """Keeps the units that requests consume below a rate, on average over seconds.
+
+    What a request will consume is not known before its reply. So one begins whenever nothing is
+    owed, and what it turns out to have consumed is owed then. Throttling halves the rate, which
+    recovers by a tenth each second. Safe to share between threads, and between operations.
+
+    Args:
+        units_per_second: Read or write units.
+        clock: Monotonic seconds.
+        sleep: Waits seconds.
+    """
+
+    def __init__(
+        self,
+        units_per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        rate: Any = units_per_second
+        if isinstance(rate, bool) or not isinstance(rate, Real) or not float(rate) > 0:
+            raise ValidationError(
+                f"The rate is {units_per_second!r}; it is a number of units per second above 0."
+            )
+        self._most = self._rate = float(units_per_second)
+        self._clock, self._sleep = clock, sleep
+        self._lock = threading.Lock()
+        self._owed = 0.0
+        self._at = clock()
+
+    @property
+    def units_per_second(self) -> float:
+        """The rate at the moment."""
+        with self._lock:
+            self._pass()
+            return self._rate
+
+    def wait(self) -> None:
+        """Wait until nothing is owed."""
+        while True:
+            with self._lock:
+                self._pass()
+                if self._owed <= 0:
+                    return
+                seconds = self._owed / self._rate
+            self._sleep(seconds)
+
+    def consumed(self, units: float) -> None:
+        """Note what a request has consumed."""
+        with self._lock:
+            self._pass()
+            self._owed += units
+
+    def throttled(self) -> None:
+        """Note that DynamoDB refused something for its rate."""
+        with self._lock:
+            self._pass()
+            self._rate = max(self._rate / 2, self._most * _LEAST_SHARE)
+
+    def _pass(self) -> None:
+        now = self._clock()
+        passed, self._at = max(0.0, now - self._at), now
+        self._owed = max(0.0, self._owed - passed * self._rate)
+        self._rate = min(self._most, self._rate * _RECOVERY_PER_SECOND**passed)
+
+
+@dataclass
+class Flow:
+    """How the requests of one operation are sent.
+
+    Attributes:
+        workers: Requests under way at once, each in a thread of its own when there are several;
+            None leaves it to their number.
+        limiter: Holds them back; None lets them go.
+        on_progress: Called in the caller's thread after every reply.
+    """
+
+    workers: int | None = None
+    limiter: RateLimiter | None = None
+    on_progress: Callable[[Progress], object] | None = None
+    _so_far: Progress = field(default_factory=Progress, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.workers is None:
+            return
+        is_number = isinstance(self.workers, int) and not isinstance(self.workers, bool)
+        if not is_number or not 1 <= self.workers <= MAX_WORKERS:
+            raise ValidationError(
+                f"workers is {self.workers!r}; it is the number of requests under way at once, "
+                f"1 to {MAX_WORKERS}."
+            )
+
+    def workers_for(self, requests: int | None) -> int:
+        """Return how many requests of so many are under way at once; None is not known."""
+        if self.workers is not None:
+            return self.workers
+        return 1 if requests is not None and requests <= _FEW else _WORKERS
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Wait until the next request may be sent; heed the attempts of it that are throttled.
+
+        A client of ours tells of each, one that was passed in only by its error, after the last.
+        """
+        if self.limiter is None:
+            yield
+            return
+        self.limiter.wait()
+        told = []
+
+        def tell() -> None:
+            told.append(True)
+            self.throttled()
+
+        try:
+            with told_of_throttles(tell):
+                yield
+        except ThrottledError as error:
+            if not told and error.error_code in THROTTLES:
+                self.throttled()
+            raise
+
+    def consumed(self, units: float) -> None:
+        """Note what a request has consumed."""
+        if self.limiter is not None:
+            self.limiter.consumed(units)
+
+    def throttled(self) -> None:
+        """Note that DynamoDB refused something for its rate."""
+        if self.limiter is not None:
+            self.limiter.throttled()
+
+    def advance(self, items: int, size_bytes: int, used: Consumed) -> None:
+        """Tell how far the operation is."""
+        before = self._so_far
+        self._so_far = Progress(
+            before.items + items,
+            before.bytes + size_bytes,
+            before.units + used.read_units + used.write_units,
+            before.requests + used.requests,
+        )
+        if self.on_progress is not None:
+            self.on_progress(self._so_far)
+
+
+def limiter_of(rate: float | RateLimiter | None) -> RateLimiter | None:
+    """Return the limiter a caller asks for.
+
+    Raises:
+        ValidationError: It is none, and no rate of one.
+    """
+    if rate is None or isinstance(rate, RateLimiter):
+        return rate
+    try:
+        return RateLimiter(rate)
+    except ValidationError:
+        raise ValidationError(
+            f"rate is {rate!r}; it is a number of units per second above 0, or a RateLimiter."
+        ) from None
+
+
+@dataclass
+class Done(Generic[PartT, ResultT]):
+    """A part that was worked on.
+
+    Attributes:
+        part: The part.
+        result: What the work returned; None after an error.
+        error: What it raised.
+    """
+
+    part: PartT
+    result: ResultT | None = None
+    error: Exception | None = None
+
+
+def side_by_side(
+    work: Callable[[PartT], ResultT],
+    parts: Iterable[PartT],
+    workers: int,
+    *,
+    apart: Callable[[PartT, PartT], bool] = lambda *_: False,
+) -> Iterator[Done[PartT, ResultT]]:
+    """Work on parts in threads and yield each when it is done.
+
+    A further part is taken only when a thread is free and the last one that was done has been
+    dealt with, so that no more than `workers` are in memory.
+
+    Args:
+        work: What is done with a part.
+        parts: Taken one after the other, in the caller's thread.
+        workers: How many at once; with one everything happens in the caller's thread.
+        apart: Tells whether a part must wait until an earlier one is done.
+    """
+    if workers == 1:
+        for part in parts:
+            yield _done(work, part)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="dynamodb-wrapper") as pool:
+        under_way: dict[Future[Done[PartT, ResultT]], PartT] = {}
+        try:
+            for part in parts:
+                while len(under_way) == workers or any(apart(p, part) for p in under_way.values()):
+                    yield from _next_done(under_way)
+                under_way[pool.submit(copy_context().run, _done, work, part)] = part
+            while under_way:
+                yield from _next_done(under_way)
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def _done(work: Callable[[PartT], ResultT], part: PartT) -> Done[PartT, ResultT]:
+    try:
+        return Done(part, work(part))
+    except Exception as error:  # noqa: BLE001 - whoever asked for the work deals with it
+        return Done(part, error=error)
+
+
+def _next_done(under_way: dict[Future[Any], Any]) -> Iterator[Any]:
+    finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in finished:
+        del under_way[future]
+    for future in finished:
+        yield future.result()

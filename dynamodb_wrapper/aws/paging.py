@@ -1,0 +1,184 @@
+"""Pages of a Query or Scan, and the tokens that resume them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+
+from dynamodb_wrapper.aws.calls import Caller, Consumed
+from dynamodb_wrapper.aws.concurrency import Flow
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.serialization.decoder import Found
+from dynamodb_wrapper.serialization.json_body import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from dynamodb_wrapper.serialization.values import Item
+
+T = TypeVar("T")
+ALL: Iterable[int | None] = repeat(None)
+"""Pages as large as DynamoDB makes them."""
+_VERSION = 1
+_CHECKSUM_BYTES = 6
+Read = Callable[[Reply], Found[T]]
+
+
+@dataclass(frozen=True)
+class RawPage(Generic[T]):
+    """One reply of a Query or Scan, and what was found in it.
+
+    Attributes:
+        found: What was found.
+        reply: The reply.
+        consumed: What the request consumed.
+    """
+
+    found: Found[T]
+    reply: Reply
+    consumed: Consumed
+
+
+def raw_pages(
+    caller: Caller,
+    operation: str,
+    request: dict[str, Any],
+    read: Read[T],
+    sizes: Iterable[int | None] = ALL,
+    start: Item | None = None,
+    flow: Flow | None = None,
+) -> Iterator[RawPage[T]]:
+    """Send requests one after the other until the end; each only when it is asked for."""
+    last_key, flow = start, flow or Flow()
+    for size in sizes:
+        part = request if size is None else {**request, "Limit": size}
+        page = _page(caller, operation, part, read, flow, last_key)
+        _advance(flow, page)
+        yield page
+        last_key = page.found.last_key
+        if last_key is None:
+            return
+
+
+def parallel_pages(
+    caller: Caller, request: dict[str, Any], read: Read[T], flow: Flow
+) -> Iterator[RawPage[T]]:
+    """Scan segments side by side, one request of each under way; pages come as they arrive."""
+    segments = flow.workers_for(None)
+    pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="dynamodb-wrapper")
+    try:
+        waiting: dict[Any, dict[str, Any]] = {}
+
+        def send(part: dict[str, Any], last_key: Item | None) -> None:
+            run = copy_context().run
+            waiting[pool.submit(run, _page, caller, "Scan", part, read, flow, last_key)] = part
+
+        for segment in range(segments):
+            send({**request, "Segment": segment, "TotalSegments": segments}, None)
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                part = waiting.pop(future)
+                page = future.result()
+                if page.found.last_key is not None:
+                    send(part, page.found.last_key)
+                _advance(flow, page)
+                yield page
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _page(
+    caller: Caller,
+    operation: str,
+    request: dict[str, Any],
+    read: Read[T],
+    flow: Flow,
+    last_key: Item | None,
+) -> RawPage[T]:
+    if last_key is not None:
+        request = {**request, "ExclusiveStartKey": last_key}
+    used = Consumed()
+    with flow.request():
+        reply = caller.fetch(operation, request)
+    found = read(reply)
+    caller.measure(operation, found.capacity, used)
+    flow.consumed(used.read_units)
+    return RawPage(found, reply, used)
+
+
+def _advance(flow: Flow, page: RawPage[Any]) -> None:
+    flow.advance(page.found.count, len(page.reply.body or b""), page.consumed)
+
+
+def fingerprint(operation: str, request: Mapping[str, Any]) -> str:
+    """Return what identifies a query apart from its place: operation, order, key condition.
+
+    Filters are left out: they hold the present time, and another filter does no harm.
+    """
+    known: dict[str, Any] = {
+        **request.get("ExpressionAttributeNames", {}),
+        **request.get("ExpressionAttributeValues", {}),
+    }
+    key_condition = str(request.get("KeyConditionExpression", ""))
+    used = [known.get(name) for name in re.findall(r"[#:]\w+", key_condition)]
+    parts = [operation, request.get("ScanIndexForward"), key_condition, used]
+    text = json.dumps(parts, default=_bytes_as_text)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_token(table_name: str, index: str | None, mark: str, key: Item) -> str:
+    """Return an opaque text that resumes after a key."""
+    content = [_VERSION, table_name, index, mark, key]
+    text = json.dumps(content, separators=(",", ":"), default=_bytes_as_text).encode()
+    return base64.urlsafe_b64encode(_checksum(text) + text).decode().rstrip("=")
+
+
+def read_token(token: str, table_name: str, index: str | None, mark: str) -> Item:
+    """Return the key a token stands for.
+
+    Raises:
+        ValidationError: Damaged, or made for another table, index or query.
+    """
+    try:
+        given = (token + "=" * (-len(token) % 4)).encode("ascii")
+        content = base64.b64decode(given, altchars=b"-_", validate=True)
+        checksum, text = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+        if checksum != _checksum(text):
+            raise ValueError("checksum")
+        version, of_table, of_index, of_mark, key = json.loads(text)
+        if version != _VERSION:
+            raise ValueError("version")
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise ValidationError("The page token is damaged; start again without one.") from error
+    for what, made_for, used_on in (
+        ("table", of_table, table_name),
+        ("index", of_index, index),
+        ("query", of_mark, mark),
+    ):
+        if made_for != used_on:
+            shown = f" {made_for!r}, not {used_on!r}" if what != "query" else ""
+            raise ValidationError(f"The page token belongs to another {what}{shown}.")
+    return {
+        name: {"B": base64.b64decode(value["B"])} if "B" in value else value
+        for name, value in key.items()
+    }
+
+
+def _checksum(text: bytes) -> bytes:
+    """Return what tells a damaged token; it is no protection against forgery."""
+    return hashlib.sha256(text).digest()[:_CHECKSUM_BYTES]
+
+
+def _bytes_as_text(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} in a key")

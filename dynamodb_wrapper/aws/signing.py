@@ -1,0 +1,201 @@
+"""Sign requests as botocore does.
+
+botocore's signer takes 110 µs of processor time per request, ten times the time of the hashes it
+needs, because it computes the constant parts again each time. Here the constant parts come from one
+request that botocore has signed, and its signature must come out again before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from dynamodb_wrapper.aws.http_pool import DEFAULT_PORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dynamodb_wrapper.aws.clock import Skew
+
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, "
+    r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
+)
+_DATE, _TARGET, _TRACE = "x-amz-date", "x-amz-target", "x-amzn-trace-id"
+_OF_EACH_REQUEST = frozenset(
+    {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET, _TRACE}
+)
+_MARK = "\0"
+
+
+class UnknownSignatureError(Exception):
+    """A request is not signed in the way this module signs."""
+
+
+class Signer:
+    """Makes the heads of requests to one endpoint.
+
+    Args:
+        url: The endpoint.
+        headers: Those of every request, names in lower case, with the target of any operation.
+        signed: Names of the headers that are signed, joined by ``;``.
+        scope: Region and service of the signature.
+        credentials: What is signed with, frozen.
+        skew: Corrects the clock.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        signed: str,
+        scope: tuple[str, str],
+        credentials: Any,
+        skew: Skew,
+    ) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self._region, self._service = scope
+        self._secret = credentials.secret_key
+        self._skew = skew
+        self._prefix = headers[_TARGET].partition(".")[0]
+        self._canonical = _canonical_parts(parts, headers, signed)
+        self._authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/"
+        self._rest = f", SignedHeaders={signed}, Signature="
+        self._fixed = _fixed_part(parts, headers)
+        query = f"?{parts.query}" if parts.query else ""
+        self._begin = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
+        self._of_day = ("", b"")
+        self._of_second = (0, "")
+
+    @classmethod
+    def like(cls, prepared: Any, credentials: Any, skew: Skew) -> Signer:
+        """Return what makes requests like one that botocore has prepared.
+
+        Args:
+            prepared: What botocore would send.
+            credentials: What it was signed with, frozen.
+            skew: Corrects the clock.
+
+        Raises:
+            UnknownSignatureError: It is signed in another way or with other credentials.
+        """
+        headers = {name.lower(): _text(value) for name, value in prepared.headers.items()}
+        match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+        if match is None or _DATE not in headers or _TARGET not in headers:
+            raise UnknownSignatureError("it is not signed with Signature Version 4")
+        access_key, region, service, signed, signature = match.groups()
+        if access_key != credentials.access_key:
+            raise UnknownSignatureError("its credentials are not the client's")
+        made = cls(prepared.url, headers, signed, (region, service), credentials, skew)
+        own = made._signature(headers[_TARGET], headers[_DATE], prepared.body)
+        if not hmac.compare_digest(own, signature):
+            raise UnknownSignatureError("its signature is computed in a way that is not known")
+        return made
+
+    def head(self, operation: str, body: bytes, begin: str | None = None) -> bytes:
+        """Return the head of a request, signed now.
+
+        Args:
+            operation: ``GetItem`` …
+            body: What follows.
+            begin: Its first lines, if they are not the usual one.
+        """
+        now, wanted = self._now(), f"{self._prefix}.{operation}"
+        return (
+            f"{begin or self._begin}{self._fixed}"
+            f"X-Amz-Target: {wanted}\r\nX-Amz-Date: {now}\r\n"
+            f"Authorization: {self._authorized(wanted, now, body)}\r\n"
+            f"amz-sdk-invocation-id: {uuid.uuid4()}\r\n{_trace()}"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode("latin-1")
+
+    def sign_again(self, request: Any) -> None:
+        """Sign a request of botocore's by the corrected clock, if it has the same credentials."""
+        now, headers = self._now(), request.headers
+        if not _text(headers["Authorization"]).startswith(self._authorization):
+            return
+        signed = self._authorized(_text(headers["X-Amz-Target"]), now, request.data)
+        for name, value in (("X-Amz-Date", now), ("Authorization", signed)):
+            del headers[name]
+            headers[name] = value
+
+    def _authorized(self, target: str, now: str, body: bytes) -> str:
+        signature = self._signature(target, now, body)
+        return f"{self._authorization}{now[:8]}/{self._scope}{self._rest}{signature}"
+
+    @property
+    def _scope(self) -> str:
+        return f"{self._region}/{self._service}/aws4_request"
+
+    def _now(self) -> str:
+        second = int(time.time() + self._skew.seconds)
+        known, text = self._of_second
+        if second != known:
+            text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+            self._of_second = (second, text)
+        return text
+
+    def _signature(self, target: str, now: str, body: bytes) -> str:
+        before, between, after = self._canonical
+        canonical = f"{before}{now}{between}{target}{after}{hashlib.sha256(body).hexdigest()}"
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        text = f"AWS4-HMAC-SHA256\n{now}\n{now[:8]}/{self._scope}\n{digest}"
+        return hmac.digest(self._key(now[:8]), text.encode(), "sha256").hex()
+
+    def _key(self, day: str) -> bytes:
+        known, key = self._of_day
+        if known != day:
+            key = f"AWS4{self._secret}".encode()
+            for part in (day, self._region, self._service, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._of_day = (day, key)
+        return key
+
+
+def _canonical_parts(parts: Any, headers: Mapping[str, str], signed: str) -> tuple[str, str, str]:
+    """Return the canonical request around its date, its target and the hash of its body."""
+    known = {**headers, "host": _host(parts), _DATE: _MARK, _TARGET: _MARK}
+    try:
+        lines = "".join(f"{name}:{' '.join(known[name].split())}\n" for name in signed.split(";"))
+    except KeyError as error:
+        raise UnknownSignatureError(f"it has no header {error}") from error
+    pieces = f"POST\n{parts.path or '/'}\n{parts.query}\n{lines}\n{signed}\n".split(_MARK)
+    if len(pieces) != 3:
+        raise UnknownSignatureError("its date or its operation is not signed")
+    return pieces[0], pieces[1], pieces[2]
+
+
+def _fixed_part(parts: Any, headers: Mapping[str, str]) -> str:
+    fixed = {name: value for name, value in headers.items() if name not in _OF_EACH_REQUEST}
+    fixed = {"host": _host(parts), "accept-encoding": "identity", **fixed}
+    return "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+
+
+def _trace() -> str:
+    """Return the header that names the invocation of a Lambda function, as botocore sends it.
+
+    It is another at each invocation, and not signed.
+    """
+    trace = os.environ.get("_X_AMZN_TRACE_ID")
+    if not trace or "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
+        return ""
+    shown = quote(trace, safe="-=;:+&[]{}\"',")
+    return f"X-Amzn-Trace-Id: {shown}\r\n"
+
+
+def _host(parts: Any) -> str:
+    """Return the header ``Host``, which leaves the usual port out."""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else str(parts.hostname)
+    usual = parts.port is None or parts.port == DEFAULT_PORTS[parts.scheme]
+    return host if usual else f"{host}:{parts.port}"
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,157 @@
+"""Send several writes as one TransactWriteItems: all or none."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.aws.calls import Caller, Consumed, botocore_error
+from dynamodb_wrapper.exceptions.errors import (
+    CancellationReason,
+    ThrottledError,
+    TransactionCanceledError,
+    ValidationError,
+)
+from dynamodb_wrapper.serialization.codec import plain
+from dynamodb_wrapper.serialization.values import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dynamodb_wrapper.serialization.values import Item
+
+MAX_ACTIONS = 100
+_RESENT = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_VERBS = {"put": "Put", "update": "Update", "delete": "Delete", "check": "ConditionCheck"}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of a transaction.
+
+    Attributes:
+        verb: ``put``, ``update``, ``delete`` or ``check``.
+        key: Key attributes as stored.
+        request: What DynamoDB is sent, table name included.
+    """
+
+    verb: str
+    key: Item
+    request: dict[str, Any]
+
+    @property
+    def table_name(self) -> str:
+        """The table as DynamoDB knows it."""
+        return str(self.request["TableName"])
+
+    def as_item(self) -> dict[str, Any]:
+        """Return the entry of TransactItems; a refusal shows the item it met."""
+        return {
+            _VERBS[self.verb]: {"ReturnValuesOnConditionCheckFailure": "ALL_OLD", **self.request}
+        }
+
+
+def transact(
+    caller: Caller,
+    actions: Sequence[Action],
+    *,
+    token: str | None = None,
+    meter: Consumed | None = None,
+) -> None:
+    """Send a transaction; conflicts and throttles are resent until the time is used up.
+
+    Raises:
+        TransactionCanceledError: Refused, with one reason per action.
+        ThrottledError: Conflicts or throttles lasted until the time was used up.
+        ValidationError: DynamoDB takes no such transaction.
+    """
+    _check(actions)
+    request = {
+        "TransactItems": [action.as_item() for action in actions],
+        "ClientRequestToken": token or str(uuid.uuid4()),
+    }
+    refusal: TransactionCanceledError | None = None
+    for _ in caller.backoff().waits():
+        try:
+            caller.call("TransactWriteItems", request, meter=meter)
+            return
+        except TransactionCanceledError as error:
+            refusal = _explained(error, actions)
+            codes = {reason.code for reason in refusal.reasons if reason.code}
+            if "ValidationError" in codes:
+                raise _invalid(refusal) from error
+            if not codes or not codes <= _RESENT:
+                raise refusal from error
+    assert refusal is not None  # noqa: S101 - the loop ends only after a refusal
+    raise ThrottledError(
+        f"TransactWriteItems kept meeting conflicts or throttles for {caller.limit_seconds:g} s. "
+        "Try again later.",
+        table_name=caller.table_name,
+        operation="TransactWriteItems",
+        error_code=next((r.code for r in refusal.reasons if r.code), None),
+        retryable=True,
+    ) from refusal
+
+
+def _check(actions: Sequence[Action]) -> None:
+    if len(actions) > MAX_ACTIONS:
+        raise ValidationError(
+            f"The transaction has {len(actions)} actions; DynamoDB takes {MAX_ACTIONS}. Split it, "
+            "or use put_many where the items need not change together."
+        )
+    seen: set[Any] = set()
+    for action in actions:
+        item = (action.table_name, identity(action.key))
+        if item in seen:
+            raise ValidationError(
+                f"The transaction has two actions on the item {plain(action.key)} of table "
+                f"{action.table_name!r}; DynamoDB takes one. Join them.",
+                table_name=action.table_name,
+                key=plain(action.key),
+            )
+        seen.add(item)
+
+
+def _explained(
+    error: TransactionCanceledError, actions: Sequence[Action]
+) -> TransactionCanceledError:
+    given = botocore_error(error).get("CancellationReasons") or []
+    reasons = []
+    for position, (action, reason) in enumerate(zip(actions, given)):
+        code = reason.get("Code")
+        reasons.append(
+            CancellationReason(
+                position=position,
+                action=action.verb,
+                code=None if code in (None, "None") else code,
+                message=reason.get("Message"),
+                table_name=action.table_name,
+                key=plain(action.key) or {},
+                current=plain(reason.get("Item") or None),
+            )
+        )
+    told = "; ".join(
+        f"{r.action} of {dict(r.key)} in {r.table_name!r}: {r.code}" for r in reasons if r.code
+    )
+    return TransactionCanceledError(
+        f"The transaction was refused and nothing was written: {told or error.message}.",
+        reasons=reasons,
+        table_name=error.table_name,
+        operation=error.operation,
+        error_code=error.error_code,
+        request_id=error.request_id,
+    )
+
+
+def _invalid(refusal: TransactionCanceledError) -> ValidationError:
+    reason = next(r for r in refusal.reasons if r.code == "ValidationError")
+    return ValidationError(
+        f"DynamoDB takes no such transaction: {reason.action} of {dict(reason.key)} in "
+        f"{reason.table_name!r}: {reason.message}",
+        table_name=reason.table_name,
+        key=reason.key,
+        operation="TransactWriteItems",
+        error_code=reason.code,
+        request_id=refusal.request_id,
+    )

@@ -1,0 +1,141 @@
+"""The three control tables and their indexes.
+
+Index attributes begin with ``gx_`` and are derived, so that items of other tools that hold another
+type under the same name are not refused by DynamoDB.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dynamodb_wrapper.models.enums import RunStatus, TableType
+from dynamodb_wrapper.models.fields import utc_text
+from dynamodb_wrapper.models.pipeline import PipelineConfig
+from dynamodb_wrapper.models.run import PipelineRunLog, RunSummary
+from dynamodb_wrapper.models.table import Derived, GlobalIndex, Table
+from dynamodb_wrapper.models.table_config import TableConfig
+
+
+def same(value: str | None) -> str | None:
+    """Return the value itself; absent stays absent."""
+    return value or None
+
+
+def activity_and_id(is_active: bool, item_id: str) -> str:
+    """Return ``A#<id>`` for an active item, ``I#<id>`` for an inactive one."""
+    return f"{'A' if is_active else 'I'}#{item_id}"
+
+
+def role_and_id(table_type: TableType, table_id: str) -> str:
+    """Return ``<table_type>#<table_id>``."""
+    return f"{table_type}#{table_id}"
+
+
+def environment_and_type(environment: str | None, table_type: TableType) -> str | None:
+    """Return ``<environment>#<table_type>``."""
+    return f"{environment}#{table_type}" if environment else None
+
+
+def start_and_run(start_time: datetime | None, run_id: str) -> str | None:
+    """Return ``<start>#<run_id>``, which sorts by time."""
+    return f"{utc_text(start_time)}#{run_id}" if start_time else None
+
+
+def pipeline_and_status(pipeline_id: str, status: RunStatus) -> str:
+    """Return ``<pipeline_id>#<status>``."""
+    return f"{pipeline_id}#{status}"
+
+
+def environment_and_status(environment: str | None, status: RunStatus) -> str | None:
+    """Return ``<environment>#<status>``."""
+    return f"{environment}#{status}" if environment else None
+
+
+def live_environment(environment: str | None, status: RunStatus, writer: str | None) -> str | None:
+    """Return the environment of a run that run control has begun and that has not ended."""
+    return environment if writer is not None and not status.is_terminal else None
+
+
+_LIST = Derived("gx_list", ("environment",), same)
+
+
+_STARTED = Derived("gx_started", ("start_time", "run_id"), start_and_run)
+
+
+PIPELINE_CONFIG: Table[PipelineConfig] = Table(
+    "pipeline_config",
+    PipelineConfig,
+    partition_key="pipeline_id",
+    version_field="row_version",
+    indexes=[
+        GlobalIndex(
+            "by_list",
+            _LIST,
+            Derived("gx_list_sort", ("is_active", "pipeline_id"), activity_and_id),
+            project="keys",
+        )
+    ],
+)
+
+
+TABLE_CONFIG: Table[TableConfig] = Table(
+    "table_config",
+    TableConfig,
+    partition_key="table_id",
+    version_field="row_version",
+    indexes=[
+        GlobalIndex(
+            "by_pipeline",
+            Derived("gx_pipeline", ("pipeline_id",), same),
+            Derived("gx_role", ("table_type", "table_id"), role_and_id),
+            project="keys",
+        ),
+        GlobalIndex(
+            "by_list",
+            Derived("gx_list", ("environment", "table_type"), environment_and_type),
+            Derived("gx_list_sort", ("is_active", "table_id"), activity_and_id),
+            project="keys",
+        ),
+    ],
+)
+
+
+PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
+    "pipeline_run_logs",
+    PipelineRunLog,
+    partition_key="run_id",
+    ttl="expires_at",
+    version_field="row_version",
+    indexes=[
+        GlobalIndex(
+            "by_pipeline",
+            Derived("gx_pipeline", ("pipeline_id",), same),
+            _STARTED,
+            project=RunSummary,
+        ),
+        GlobalIndex(
+            "by_pipeline_status",
+            Derived("gx_pipeline_status", ("pipeline_id", "status"), pipeline_and_status),
+            _STARTED,
+            project=RunSummary,
+        ),
+        GlobalIndex(
+            "by_status",
+            Derived("gx_status", ("environment", "status"), environment_and_status),
+            _STARTED,
+            project=RunSummary,
+        ),
+        GlobalIndex(
+            "live",
+            Derived("gx_live", ("environment", "status", "writer"), live_environment),
+            _STARTED,
+            project="keys",
+        ),
+        GlobalIndex(
+            "children",
+            Derived("gx_parent", ("parent_run_id",), same),
+            _STARTED,
+            project="keys",
+        ),
+    ],
+)

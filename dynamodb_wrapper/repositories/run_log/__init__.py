@@ -1,0 +1,1 @@
+"""The items and transactions of runs in ``pipeline_run_logs``."""

@@ -1,0 +1,257 @@
+"""Items of the run table: keys, names, reads, and chunks of long texts.
+
+Besides the runs there is one item per pipeline (STATE), per run key (SLOT), per watermark (CURSOR)
+and per piece of a log or stack trace (CHUNK). Their keys hold a ``#``, which no run id does.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions.errors import ThrottledError, ValidationError
+from dynamodb_wrapper.models.fields import utc_text
+from dynamodb_wrapper.models.run_state import Cursor, PipelineState, RunSlot
+from dynamodb_wrapper.redaction import redact_known
+from dynamodb_wrapper.repositories.run_log.takeover import Seen
+from dynamodb_wrapper.serialization.codec import plain
+from dynamodb_wrapper.serialization.values import Item, decode_item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from dynamodb_wrapper.aws.calls import Caller
+    from dynamodb_wrapper.models.run import PipelineRunLog
+
+MAX_NAME_BYTES = 1024
+CHUNK_BYTES = 65_536
+_KEPT_LONGER_DAYS = 7  # than the run: its end, from which its days are counted, is not known yet
+_SECONDS_PER_DAY = 86_400
+
+
+def checked_name(name: Any, what: str) -> str:
+    """Return a name that can be stored.
+
+    Args:
+        name: The name.
+        what: What it names, for error texts.
+
+    Raises:
+        ValidationError: It is no text, empty, no valid UTF-8, or over 1,024 bytes.
+    """
+    if not isinstance(name, str):
+        raise ValidationError(f"{what} has a name that is a {type(name).__name__}; use a text.")
+    if not name:
+        raise ValidationError(f"{what} has an empty name; give it one.")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValidationError(
+            f"{what} has a name with a lone surrogate, which is no UTF-8."
+        ) from None  # Python's error holds the name
+    if size > MAX_NAME_BYTES:
+        raise ValidationError(
+            f"{what} has a name of {size:,} bytes; {MAX_NAME_BYTES:,} are the limit."
+        )
+    return str(name)
+
+
+def identity(name: Any, what: str, secrets: Iterable[str]) -> str:
+    """Return a name that items are found by, which may therefore hold no secret.
+
+    Raises:
+        ValidationError: As `checked_name`, or it holds a secret of the process; never shown.
+    """
+    checked = checked_name(name, what)
+    if redact_known(checked, secrets) != checked:
+        raise ValidationError(
+            f"{what} has a name that holds a secret of this process; it would be stored in the "
+            "clear. Name it otherwise."
+        )
+    return checked
+
+
+def is_companion(run_id: object) -> bool:
+    """Tell whether a key is that of an item beside the runs: no run has a ``#`` in its id."""
+    return isinstance(run_id, str) and "#" in run_id
+
+
+def run_key(run_id: str) -> Item:
+    """Return the key of a RUN item."""
+    return {"run_id": {"S": run_id}}
+
+
+def state_key(pipeline_id: str) -> Item:
+    """Return the key of the STATE item of a pipeline."""
+    return run_key(f"#pipeline#{pipeline_id}")
+
+
+def slot_key(pipeline_id: str, key: str) -> Item:
+    """Return the key of the SLOT item of a run key."""
+    return run_key(f"#slot#{pipeline_id}#{key}")
+
+
+def cursor_key(pipeline_id: str, name: str) -> Item:
+    """Return the key of the CURSOR item of a watermark."""
+    return run_key(f"#cursor#{pipeline_id}#{name}")
+
+
+def chunk_key(run_id: str, kind: str, number: int) -> Item:
+    """Return the key of a CHUNK item; `kind` is ``log`` or ``err``, numbers begin at 1."""
+    return run_key(f"{run_id}#{kind}#{number:04d}")
+
+
+def read_state(item: Mapping[str, Any] | None) -> PipelineState:
+    """Return what a STATE item says; an absent one says nothing has run yet."""
+    return PipelineState(**_known(PipelineState, item))
+
+
+def read_slot(item: Mapping[str, Any] | None) -> RunSlot | None:
+    """Return what a SLOT item says, None where the run key was never tried."""
+    return RunSlot(**_known(RunSlot, item)) if item else None
+
+
+def read_cursor(name: str, item: Mapping[str, Any] | None) -> Cursor:
+    """Return what a CURSOR item says; an absent one has version 0."""
+    return Cursor(**{**_known(Cursor, item), "name": name})
+
+
+def _known(kind: type, item: Mapping[str, Any] | None) -> dict[str, Any]:
+    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    return {name: value for name, value in decode_item(item or {}).items() if name in names}
+
+
+class RunReads:
+    """Reads of one run table.
+
+    Args:
+        caller: Sends to the run table.
+        decode: Makes a run of a stored item.
+    """
+
+    def __init__(self, caller: Caller, decode: Callable[[Any], PipelineRunLog]) -> None:
+        self.caller = caller
+        self.decode = decode
+
+    def state(self, pipeline_id: str) -> PipelineState:
+        """Return the state of a pipeline. Costs one read unit."""
+        return read_state(self._get(state_key(pipeline_id)))
+
+    def run(self, run_id: str) -> PipelineRunLog | None:
+        """Return a run as it is now. Costs a read unit per 4 KB."""
+        if is_companion(run_id):
+            return None
+        item = self._get(run_key(run_id))
+        return None if item is None else self.decode(item)
+
+    def slot(self, pipeline_id: str, key: str) -> RunSlot | None:
+        """Return who tried a run key last. Costs one read unit."""
+        return read_slot(self._get(slot_key(pipeline_id, key)))
+
+    def cursor(self, pipeline_id: str, name: str) -> Cursor:
+        """Return a watermark. Costs a read unit per 4 KB."""
+        item = self._get(cursor_key(pipeline_id, name))
+        return read_cursor(name, item)
+
+    def owns_slot(self, run: PipelineRunLog) -> bool:
+        """Tell whether a run is the last attempt at its run key."""
+        if run.run_key is None:
+            return False
+        slot = self.slot(run.pipeline_id, run.run_key)
+        return slot is not None and slot.last_run_id == run.run_id
+
+    def before_start(self, run: PipelineRunLog, now: datetime, *, exclusive: bool) -> Seen:
+        """Return what decides whether a run can begin. Costs one to five read units."""
+        state = self.state(run.pipeline_id) if exclusive else read_state(None)
+        slot = self.slot(run.pipeline_id, run.run_key) if run.run_key else None
+        holder = self.run(state.holder) if state.holder else None
+        attempt, holder_slot = None, None
+        if slot is not None and slot.is_live:
+            same = slot.last_run_id == state.holder
+            attempt = holder if same else self.run(slot.last_run_id)
+        if holder is not None and holder.is_expired(now) and holder.run_key:
+            same = holder.run_key == run.run_key
+            holder_slot = slot if same else self.slot(holder.pipeline_id, holder.run_key)
+        return Seen(state, holder, slot, attempt, holder_slot)
+
+    def gave_up(self, what: str) -> ThrottledError:
+        """Return the error that says that what was read kept changing."""
+        return ThrottledError(
+            f"{what} kept changing for {self.caller.limit_seconds:g} s. Try again later.",
+            table_name=self.caller.table_name,
+            operation="TransactWriteItems",
+            retryable=True,
+        )
+
+    def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        request = {"TableName": self.caller.table_name, "Key": key, "ConsistentRead": True}
+        return self.caller.call("GetItem", request, key=plain(key)).get("Item") or None
+
+
+class RunChunks:
+    """Chunks of texts on one run table.
+
+    Args:
+        caller: Sends to the run table.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def put(self, run: PipelineRunLog, kind: str, number: int, text: str, now: datetime) -> None:
+        """Store a chunk; storing it again changes nothing. Costs a write unit per KB.
+
+        Args:
+            run: The run.
+            kind: ``log`` or ``err``.
+            number: Place of the chunk, from 1.
+            text: At most 64 KB.
+            now: The present moment.
+        """
+        item = {
+            **chunk_key(run.run_id, kind, number),
+            "kind": {"S": "CHUNK"},
+            "schema_version": {"N": "1"},
+            "pipeline_id": {"S": run.pipeline_id},
+            "created_at": {"S": utc_text(now)},
+            "data": {"B": gzip.compress(text.encode(), mtime=0)},
+        }
+        if run.retention_days is not None:
+            days = run.retention_days + _KEPT_LONGER_DAYS
+            item["expires_at"] = {"N": str(int(now.timestamp()) + days * _SECONDS_PER_DAY)}
+        self._caller.call("PutItem", {"TableName": self._caller.table_name, "Item": item})
+
+    def read(self, run_id: str, kind: str, count: int) -> Iterator[str]:
+        """Yield the texts of chunks in order; one that is missing is left out."""
+        for number in range(1, count + 1):
+            request = {
+                "TableName": self._caller.table_name,
+                "Key": chunk_key(run_id, kind, number),
+                "ConsistentRead": True,
+            }
+            item = self._caller.call("GetItem", request).get("Item")
+            if item:
+                yield gzip.decompress(bytes(decode_item(item)["data"])).decode()
+
+
+def chunks_of(text: str, size_bytes: int = CHUNK_BYTES) -> list[str]:
+    """Return a text in pieces of at most so many bytes, cut between lines where there are any."""
+    pieces: list[str] = []
+    piece: list[str] = []
+    size = 0
+    for line in text.splitlines(keepends=True):
+        for part in _parts(line, size_bytes):
+            length = len(part.encode())
+            if size + length > size_bytes:
+                pieces.append("".join(piece))
+                piece, size = [], 0
+            piece.append(part)
+            size += length
+    return [*pieces, "".join(piece)] if piece else pieces
+
+
+def _parts(line: str, size_bytes: int) -> Iterator[str]:
+    step = size_bytes // 4  # a character has at most four bytes
+    return (line[i : i + step] for i in range(0, len(line), step))

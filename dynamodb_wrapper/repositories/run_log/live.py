@@ -1,0 +1,316 @@
+"""Change a live run: beats, cancel requests, watermarks, stages, metrics, quality results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.aws.calls import botocore_error
+from dynamodb_wrapper.exceptions.errors import (
+    ConditionFailedError,
+    DynamoDBWrapperError,
+    InvalidTransitionError,
+    ItemNotFoundError,
+    ValidationError,
+)
+from dynamodb_wrapper.models.enums import RunStatus
+from dynamodb_wrapper.models.run import PipelineRunLog
+from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
+from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, stored_text
+from dynamodb_wrapper.repositories.run_log.items import checked_name, is_companion, read_cursor
+from dynamodb_wrapper.repositories.run_log.protocol import (
+    derived_fields,
+    end_fields,
+    in_order,
+    same,
+    set_fields,
+)
+from dynamodb_wrapper.serialization.codec import plain
+from dynamodb_wrapper.serialization.expressions import Expressions, Update
+from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
+from dynamodb_wrapper.serialization.values import encode_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from dynamodb_wrapper.aws.calls import Caller
+    from dynamodb_wrapper.models.run_state import RunOutcome
+    from dynamodb_wrapper.repositories.item_requests import ItemRequests
+    from dynamodb_wrapper.repositories.run_log.items import RunReads
+    from dynamodb_wrapper.repositories.run_log.protocol import Builder
+    from dynamodb_wrapper.serialization.values import AttributeValue
+
+logger = logging.getLogger(__name__)
+MAX_WATERMARK_BYTES = 65_536
+_TEXT_BYTES = 4096
+
+
+class RunLife:
+    """Changes of live runs on one run table.
+
+    Args:
+        reads: Reads for decisions.
+        build: Makes the requests.
+    """
+
+    def __init__(self, reads: RunReads, build: Builder) -> None:
+        self._reads = reads
+        self._build = build
+        self._caller = reads.caller
+
+    def beat(
+        self, run: PipelineRunLog, now: datetime, lease_until: datetime
+    ) -> PipelineRunLog | None:
+        """Renew a lease and return the run as it then is; None where it is gone.
+
+        Where the run is not this writer's any more, or has ended, nothing is renewed: its status
+        and writer tell.
+        """
+        request = self._build.beat(run, now, lease_until)
+        try:
+            response = self._caller.call("UpdateItem", request, key={"run_id": run.run_id})
+        except ConditionFailedError as error:
+            found = botocore_error(error).get("Item")
+            return self._reads.decode(found) if found else None
+        return self._reads.decode(response["Attributes"])
+
+    def request_cancel(self, run_id: str, by: str, now: datetime) -> PipelineRunLog:
+        """Ask a live run to end itself, and return it."""
+        if is_companion(run_id):
+            raise ItemNotFoundError(
+                f"There is no run {run_id!r}.",
+                table_name=self._caller.table_name,
+                key={"run_id": run_id},
+            )
+        request = self._build.request_cancel(run_id, by, now)
+        try:
+            response = self._caller.call("UpdateItem", request, key={"run_id": run_id})
+        except ConditionFailedError as error:
+            found = botocore_error(error).get("Item")
+            context: dict[str, Any] = {
+                "table_name": self._caller.table_name,
+                "key": {"run_id": run_id},
+            }
+            if not found:
+                raise ItemNotFoundError(f"There is no run {run_id!r}.", **context) from error
+            status = self._reads.decode(found).status
+            raise InvalidTransitionError(
+                f"Run {run_id} cannot be cancelled: it has ended as {status}.", **context
+            ) from error
+        return self._reads.decode(response["Attributes"])
+
+    def reset_watermark(self, pipeline_id: str, name: str, value: Any, now: datetime) -> Cursor:
+        """Set a watermark by hand, whatever it holds, and return it."""
+        for _ in self._caller.backoff().waits():
+            seen = self._reads.cursor(pipeline_id, name)
+            action = self._build.move_cursor(pipeline_id, cursor_move(seen, value), now)
+            try:
+                response = self._caller.call(
+                    "UpdateItem", {**action.request, "ReturnValues": "ALL_NEW"}
+                )
+            except ConditionFailedError:
+                continue  # a run moved it in between: look again
+            return read_cursor(name, response["Attributes"])
+        raise self._reads.gave_up(f"Watermark {name!r} of pipeline {pipeline_id!r}")
+
+
+def cursor_move(seen: Cursor, value: Any) -> CursorMove:
+    """Return the move of a watermark to a value.
+
+    Raises:
+        ValidationError: The value has a type that is not kept, or is over 64 KB.
+    """
+    try:
+        value_type, plain = pack(value)
+    except ValueError as error:
+        raise ValidationError(f"Watermark {seen.name!r} {error}.") from error
+    encoded = encode_value(plain, f"watermark {seen.name!r}")
+    content = next(iter(encoded.values()))
+    size = len(content if isinstance(content, bytes) else str(content).encode())
+    if size > MAX_WATERMARK_BYTES:
+        raise ValidationError(
+            f"Watermark {seen.name!r} has {size:,} bytes; {MAX_WATERMARK_BYTES:,} are the limit. "
+            "Store a position, not the data."
+        )
+    return CursorMove(seen, plain, value_type)
+
+
+class RunParts:
+    """Changes single paths of a RUN, never the whole: several threads may do so at once."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        decode: Callable[[Any], PipelineRunLog],
+        requests: ItemRequests[PipelineRunLog],
+        secrets: tuple[str, ...],
+    ) -> None:
+        self._caller = caller
+        self._decode = decode
+        self._requests = requests
+        self._secrets = secrets
+
+    def put(
+        self, run_id: str, parts: Mapping[tuple[str, ...], Any], *, writer: str | None = None
+    ) -> None:
+        """Set parts of a run that runs, and is `writer`'s if given.
+
+        Args:
+            run_id: The run.
+            parts: Values by path: a field, or a field and an entry of its map.
+            writer: Random id of the handle that owns the run.
+        """
+        if is_companion(run_id):
+            raise ItemNotFoundError(f"There is no run {run_id!r}.", key={"run_id": run_id})
+        key = self._requests.key(run_id)
+        request = self._request(key, self.encoded(parts), writer)
+        try:
+            self._call(run_id, request)
+        except ValidationError as error:
+            if error.error_code is None:
+                raise
+            # Somebody else wrote the run without the maps: make them, then once more.
+            for name in sorted({path[0] for path in parts if len(path) > 1}):
+                self._call(run_id, self._empty_map(key, name))
+            self._call(run_id, request)
+
+    def encoded(
+        self, parts: Mapping[tuple[str, ...], Any]
+    ) -> dict[tuple[str, ...], AttributeValue]:
+        """Return parts as they are stored: checked by their fields, without secrets, not too long.
+
+        Raises:
+            ValidationError: A field does not take its value, or a name cannot be stored.
+        """
+        found = {}
+        for given, value in parts.items():
+            path = self._path(given)
+            target = resolve(PipelineRunLog, path)
+            encoded = encode_at(target, validated(target, value, managed=len(path) == 1))
+            found[path] = self._entry(path[-1], encoded)
+        return found
+
+    def encodable(
+        self, parts: Mapping[tuple[str, ...], Any]
+    ) -> dict[tuple[str, ...], AttributeValue]:
+        """Return parts as `encoded`, without those that cannot be stored: a run must end."""
+        found = {}
+        for path, value in parts.items():
+            try:
+                found.update(self.encoded({path: value}))
+            except ValidationError as error:
+                logger.warning("A part of a run is left out of its end: %s", error)
+        return found
+
+    def _path(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a path with the names people gave as they are stored."""
+        field, *names = path
+        return (field, *(self._name(name, field) for name in names))
+
+    def _name(self, name: str, field: str) -> str:
+        return redact_known(checked_name(name, f"An entry of {field}"), self._secrets)
+
+    def set_status(
+        self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
+    ) -> PipelineRunLog:
+        """Change the status of a run that holds no lock, on condition of the statuses before it."""
+        expressions = Expressions()
+        update = Update(expressions)
+        if outcome.status.is_terminal:
+            end_fields(update, run, in_order(run, outcome), self._requests.actor)
+        else:
+            set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
+            changed = run.model_copy(update={"status": outcome.status})
+            derived_fields(update, changed, ("status",))
+            update.increase(("row_version",))
+        names = ", ".join(expressions.value({"S": str(status)}) for status in before)
+        condition = f"{expressions.path(('status',))} IN ({names})"
+        request = {
+            **self._update(self._requests.key(run.run_id), update, condition),
+            "ReturnValues": "ALL_NEW",
+        }
+        response = self._call(run.run_id, expressions.into(request), wanted=outcome.status)
+        return self._decode(response["Attributes"])
+
+    def _request(
+        self,
+        key: dict[str, Any],
+        encoded: Mapping[tuple[str, ...], AttributeValue],
+        writer: str | None,
+    ) -> dict[str, Any]:
+        expressions = Expressions()
+        update = Update(expressions)
+        for path, value in encoded.items():
+            update.set(path, value)
+        condition = same(expressions, "status", RunStatus.RUNNING)
+        if writer is not None:
+            condition += f" AND {same(expressions, 'writer', writer)}"
+        return expressions.into(self._update(key, update, condition))
+
+    def _presentable(self, value: AttributeValue) -> AttributeValue:
+        """Take secrets out of texts and cut long ones: a part must not keep the run from ending."""
+        ((tag, content),) = value.items()
+        if tag == "S":
+            return {"S": stored_text(content, self._secrets, _TEXT_BYTES)}
+        if tag == "L":
+            return {"L": [self._presentable(inner) for inner in content]}
+        if tag != "M":
+            return value
+        return {
+            "M": {
+                self._name(name, "a part"): self._entry(name, inner)
+                for name, inner in content.items()
+            }
+        }
+
+    def _entry(self, name: str, value: AttributeValue) -> AttributeValue:
+        if is_secret_key(name) and "S" in value:
+            return {"S": REDACTED}
+        return self._presentable(value)
+
+    def _empty_map(self, key: dict[str, Any], map_name: str) -> dict[str, Any]:
+        expressions = Expressions()
+        update = Update(expressions)
+        update.set_if_absent((map_name,), {"M": {}})
+        exists = f"attribute_exists({expressions.path(('run_id',))})"
+        return expressions.into(self._update(key, update, exists))
+
+    def _update(self, key: dict[str, Any], update: Update, condition: str) -> dict[str, Any]:
+        return {
+            "TableName": self._caller.table_name,
+            "Key": key,
+            "UpdateExpression": update.text,
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _call(
+        self, run_id: str, request: dict[str, Any], wanted: RunStatus | None = None
+    ) -> dict[str, Any]:
+        try:
+            return self._caller.call("UpdateItem", request, key={"run_id": run_id})
+        except ConditionFailedError as error:
+            raise self._refusal(run_id, error, wanted) from error
+
+    def _refusal(
+        self, run_id: str, error: ConditionFailedError, wanted: RunStatus | None
+    ) -> DynamoDBWrapperError:
+        found = plain(botocore_error(error).get("Item")) or {}
+        context: dict[str, Any] = {
+            "table_name": self._caller.table_name,
+            "key": {"run_id": run_id},
+            "operation": "UpdateItem",
+        }
+        if not found:
+            return ItemNotFoundError(f"There is no run {run_id!r}.", **context)
+        status = found.get("status")
+        if wanted is not None:
+            return InvalidTransitionError(
+                f"Run {run_id} cannot change from {status} to {wanted}.", **context
+            )
+        return InvalidTransitionError(
+            f"Run {run_id} is {status}; stages, metrics and checks are stored while it runs.",
+            **context,
+        )

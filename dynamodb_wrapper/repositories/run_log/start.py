@@ -1,0 +1,165 @@
+"""Send the start transactions of a run and interpret their refusals."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.aws.transactions import Action, transact
+from dynamodb_wrapper.exceptions.errors import (
+    AlreadyRunningError,
+    AlreadySucceededError,
+    ItemAlreadyExistsError,
+    TransactionCanceledError,
+)
+from dynamodb_wrapper.models.run import PipelineRunLog
+from dynamodb_wrapper.models.run_state import LIVE
+from dynamodb_wrapper.repositories.run_log.items import read_state
+from dynamodb_wrapper.repositories.run_log.protocol import next_fence, run_after, superseded_outcome
+from dynamodb_wrapper.repositories.run_log.takeover import Refusal, StartPlan, decide_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
+    from dynamodb_wrapper.repositories.run_log.items import RunReads
+    from dynamodb_wrapper.repositories.run_log.protocol import Builder
+
+logger = logging.getLogger(__name__)
+
+
+class RunStarts:
+    """Starts of runs on one run table.
+
+    Args:
+        reads: Reads for decisions.
+        build: Makes the actions.
+        create: Makes the put of a run whose id must be free.
+    """
+
+    def __init__(
+        self, reads: RunReads, build: Builder, create: Callable[[PipelineRunLog], Action]
+    ) -> None:
+        self._reads = reads
+        self._build = build
+        self._create = create
+        self._caller = reads.caller
+
+    def start(
+        self,
+        run: PipelineRunLog,
+        clock: Callable[[], datetime],
+        *,
+        exclusive: bool,
+        rerun: bool = False,
+    ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
+        """Store a run that begins; return it and the dead runs it took over from.
+
+        Of an exclusive pipeline only if nobody alive holds it; of a run key only if nobody alive
+        works at it and it has not succeeded, unless `rerun`.
+        """
+        numbered = run if exclusive else self._numbered(run)
+        for _ in self._caller.backoff().waits():
+            now = clock()
+            seen = self._reads.before_start(run, now, exclusive=exclusive)
+            plan = decide_start(seen, now, rerun=rerun)
+            if isinstance(plan, Refusal):
+                raise self._refused(run, plan)
+            begun = self._begun(numbered, plan, now, exclusive=exclusive)
+            make = self._build.start_exclusive if exclusive else self._build.start_shared
+            try:
+                transact(self._caller, make(self._create(begun), begun, plan, now))
+            except TransactionCanceledError as error:
+                if error.reasons and error.reasons[0].code:
+                    return self._own_earlier_start(begun, error), ()
+                continue  # what was read has changed meanwhile: look again
+            ended = tuple(self._as_lost(lost, begun, now) for lost in plan.lost)
+            for lost in ended:
+                logger.warning(
+                    "Run %s takes over pipeline %s from run %s, whose lease ran out: it is lost.",
+                    run.run_id,
+                    run.pipeline_id,
+                    lost.run_id,
+                )
+            return begun, ended
+        raise self._reads.gave_up(f"Pipeline {run.pipeline_id!r}")
+
+    def _numbered(self, run: PipelineRunLog) -> PipelineRunLog:
+        request = self._build.count_start(run.pipeline_id)
+        response = self._caller.call("UpdateItem", request)
+        sequence = read_state(response["Attributes"]).next_seq
+        return run.model_copy(update={"run_seq": sequence})
+
+    def _begun(
+        self, run: PipelineRunLog, plan: StartPlan, now: datetime, *, exclusive: bool
+    ) -> PipelineRunLog:
+        values: dict[str, object] = {}
+        if run.lease_until is not None and run.heartbeat_at is not None:
+            values["lease_until"] = now + (run.lease_until - run.heartbeat_at)
+            values["heartbeat_at"] = now
+        if exclusive:
+            values["fence"] = next_fence(plan.state, now)
+            values["run_seq"] = plan.state.next_seq + 1
+        if plan.slot is not None:
+            values["attempt"] = plan.slot.attempt + 1
+            values["previous_run_id"] = plan.slot.last_run_id
+        return run.model_copy(update=values)
+
+    def _as_lost(
+        self, lost: PipelineRunLog, begun: PipelineRunLog, now: datetime
+    ) -> PipelineRunLog:
+        outcome = superseded_outcome(lost, begun, now)
+        return run_after(lost, outcome, self._build.actor)
+
+    def _own_earlier_start(
+        self, run: PipelineRunLog, error: TransactionCanceledError
+    ) -> PipelineRunLog:
+        """Recognise the run of an attempt whose reply was lost; another's id is refused."""
+        found = error.reasons[0].current or {} if error.reasons else {}
+        if found.get("writer") == run.writer and found.get("status") in tuple(map(str, LIVE)):
+            stored = self._reads.run(run.run_id)
+            if stored is not None:
+                return stored
+        raise ItemAlreadyExistsError(
+            f"There is a run {run.run_id!r} already; a run id is used once.",
+            current=found,
+            table_name=self._caller.table_name,
+            key={"run_id": run.run_id},
+            operation="TransactWriteItems",
+        ) from error
+
+    def _refused(self, run: PipelineRunLog, refusal: Refusal) -> DynamoDBWrapperError:
+        table = self._caller.table_name
+        if refusal.running is None:
+            return AlreadySucceededError(
+                f"Run key {run.run_key!r} of pipeline {run.pipeline_id!r} was covered by run "
+                f"{refusal.succeeded}; rerun=True does it again.",
+                pipeline_id=run.pipeline_id,
+                run_id=run.run_id,
+                succeeded_run_id=refusal.succeeded,
+                table_name=table,
+            )
+        return _already_running(run, refusal.running, table)
+
+
+def _already_running(run: PipelineRunLog, other: PipelineRunLog, table: str) -> AlreadyRunningError:
+    since = other.start_time.isoformat() if other.start_time else None
+    beat = other.heartbeat_at.isoformat() if other.heartbeat_at else None
+    host = other.runtime.host
+    where = f" on {host} (pid {other.runtime.pid})" if host else ""
+    what = f"Pipeline {run.pipeline_id!r}"
+    if other.fence is None and run.run_key is not None:
+        what = f"Run key {run.run_key!r} of pipeline {run.pipeline_id!r}"
+    return AlreadyRunningError(
+        f"{what} is held by run {other.run_id}, running since {since or 'an unknown time'}{where}, "
+        f"last sign of life {beat or 'unknown'}. Once its lease has run out the next start takes "
+        f"over; release({run.pipeline_id!r}, reason=...) frees an exclusive pipeline at once.",
+        pipeline_id=run.pipeline_id,
+        run_id=run.run_id,
+        holder=other.run_id,
+        since=since,
+        host=host,
+        last_heartbeat=beat,
+        table_name=table,
+    )

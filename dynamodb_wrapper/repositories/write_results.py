@@ -1,0 +1,89 @@
+"""Handle the result of a write: refresh the model, or explain why a condition failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.aws.calls import botocore_error
+from dynamodb_wrapper.exceptions.errors import (
+    ConditionFailedError,
+    DynamoDBWrapperError,
+    ItemAlreadyExistsError,
+    ItemNotFoundError,
+    VersionConflictError,
+)
+from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.repositories.item_requests import Guards
+from dynamodb_wrapper.serialization.codec import plain
+from dynamodb_wrapper.serialization.values import decode_item
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.models.table import Table
+    from dynamodb_wrapper.repositories.item_requests import Write
+
+
+def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
+    """Return the caller's object with what was stored; a copy where its model is frozen."""
+    if item.model_config.get("frozen"):
+        return item.model_copy(update=values)
+    extra = item.model_extra
+    for name, value in values.items():
+        is_extra = extra is not None and name not in type(item).model_fields
+        (extra if extra is not None and is_extra else item.__dict__)[name] = value
+    item.model_fields_set.update(values)
+    return item
+
+
+def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] | None:
+    """Return a response when an earlier attempt of the same request was applied after all.
+
+    The SDK sends again when a reply is lost; the second attempt then meets what the first wrote.
+    Only writes of whole items can tell: their time stamps or contents are their own.
+    """
+    response = botocore_error(error)
+    found = response.get("Item")
+    if not found or not response.get("ResponseMetadata", {}).get("RetryAttempts"):
+        return None
+    wanted, current = decode_item(write.written), decode_item(found)
+    same = all(current.get(name) == value for name, value in wanted.items())
+    return {"Attributes": found} if same and wanted else None
+
+
+def explain_refusal(
+    write: Write, error: ConditionFailedError, table: Table[Any], *, created: bool
+) -> DynamoDBWrapperError:
+    """Return the error that says what the stored item, or its absence, means for the write."""
+    found = botocore_error(error).get("Item")
+    key = write.plain_key
+    where = f"{key} in table {error.table_name!r}"
+    context: dict[str, Any] = {
+        "table_name": error.table_name,
+        "key": key,
+        "operation": error.operation,
+        "error_code": error.error_code,
+        "request_id": error.request_id,
+    }
+    is_gone = not found or Guards(table).is_expired(found)
+    if is_gone and write.must_exist:
+        return ItemNotFoundError(f"There is no item {where} to {write.verb}.", **context)
+    current = plain(found)
+    if created:
+        return ItemAlreadyExistsError(
+            f"There is an item {where} already; use put to replace it or update to change it.",
+            current=current,
+            **context,
+        )
+    if write.expected_version is not None and table.version_field is not None:
+        stored = (current or {}).get(table.attribute_of(table.version_field), 0)
+        if stored != write.expected_version:
+            return VersionConflictError(
+                f"The item {where} was changed by somebody else: it has version {stored}, yours "
+                f"is {write.expected_version}. Read it again, then repeat the change.",
+                current=current,
+                **context,
+            )
+    return ConditionFailedError(
+        f"The condition for the {write.verb} of {where} did not hold; nothing was written.",
+        current=current,
+        **context,
+    )

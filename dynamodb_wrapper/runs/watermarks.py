@@ -1,0 +1,92 @@
+"""The watermarks a run has read and will move when it succeeds."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.run import WatermarkMove
+from dynamodb_wrapper.models.run_state import if_short, is_behind, unpack
+from dynamodb_wrapper.repositories.run_log.items import checked_name
+from dynamodb_wrapper.repositories.run_log.live import cursor_move
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dynamodb_wrapper.models.run_state import Cursor, CursorMove
+
+MAX_WATERMARKS = 50
+
+
+class Progress:
+    """Reads watermarks once and collects their moves; the finish transaction commits them.
+
+    Args:
+        read: Reads a watermark, consistently.
+        pipeline_id: For error texts.
+        require_open: Raises once the run takes no more moves.
+    """
+
+    def __init__(
+        self, read: Callable[[str], Cursor], pipeline_id: str, require_open: Callable[[], None]
+    ) -> None:
+        self._read = read
+        self._pipeline_id = pipeline_id
+        self._require_open = require_open
+        self._lock = threading.RLock()  # a signal handler may ask while this thread does
+        self._seen: dict[str, Cursor] = {}
+        self._moves: dict[str, CursorMove] = {}
+
+    def value(self, name: str) -> Any:
+        """Return where the pipeline stands: what this run set, else what is stored, else None."""
+        checked_name(name, "A watermark")
+        with self._lock:
+            seen = self._cursor(name)
+            return self._standing(name, seen)
+
+    def advance(self, name: str, value: Any) -> None:
+        """Move a watermark forward, if the run succeeds."""
+        with self._lock:
+            seen = self._cursor(name)
+            move = cursor_move(seen, value)
+            old = self._standing(name, seen)
+            if old is not None and is_behind(value, old):
+                raise ValidationError(
+                    f"Watermark {name!r} of pipeline {self._pipeline_id!r} would go back from "
+                    f"{old!r} to {value!r}. RunTracker.reset_watermark sets it back on purpose."
+                )
+            if name not in self._moves and len(self._moves) >= MAX_WATERMARKS:
+                raise ValidationError(f"A run can move {MAX_WATERMARKS} watermarks at most.")
+            self._require_open()  # here: the end takes the moves under the same lock
+            self._moves[name] = move
+
+    def moves(self) -> tuple[CursorMove, ...]:
+        """Return what the run wants to commit."""
+        with self._lock:
+            return tuple(self._moves.values())
+
+    def _cursor(self, name: str) -> Cursor:
+        checked_name(name, "A watermark")
+        if name not in self._seen:
+            self._seen.setdefault(name, self._read(name))
+        return self._seen[name]
+
+    def _standing(self, name: str, seen: Cursor) -> Any:
+        move = self._moves.get(name)
+        if move is not None:
+            return unpack(move.value_type, move.value)
+        return None if seen.value_type is None else unpack(seen.value_type, seen.value)
+
+
+def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
+    """Return what is noted of moves on the run; values over 1 KB are left out."""
+    return {
+        move.seen.name: WatermarkMove(
+            value_type=move.value_type,
+            before=if_short(move.seen.value),
+            before_type=move.seen.value_type,
+            after=if_short(move.value),
+        )
+        for move in moves
+    }

@@ -1,0 +1,1 @@
+"""Python values to DynamoDB JSON and back."""

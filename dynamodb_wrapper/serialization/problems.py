@@ -1,0 +1,44 @@
+"""Values that do not fit: pydantic's errors without the values, and misfits of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pydantic
+
+Misfits = Literal["raise", "null", "quarantine"]
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A value that does not fit its column; its item is in no row.
+
+    Attributes:
+        key: Key of the item, attribute name to value.
+        column: The column; with the path inside it where the value is nested.
+        reason: As what it is stored, and why that does not fit; never the value.
+    """
+
+    key: Mapping[str, Any]
+    column: str
+    reason: str
+
+
+def explain(error: pydantic.ValidationError) -> str:
+    """Return what is wrong, field by field, without the values."""
+    parts = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(str(step) for step in problem["loc"])
+        text = problem["msg"].replace("Value error, ", "")
+        parts.append(f"{place}: {text}" if place else text)
+    return "; ".join(parts)
+
+
+def clean_errors(error: pydantic.ValidationError) -> list[dict[str, Any]]:
+    """Return pydantic's errors without input values, which may be secret."""
+    return [
+        {"loc": tuple(problem["loc"]), "msg": problem["msg"], "type": problem["type"]}
+        for problem in error.errors(include_url=False)
+    ]

@@ -1,1 +1,0 @@
-"""DynamoDB's JSON protocol: codec, expressions, requests, paging, batches, transactions, errors."""

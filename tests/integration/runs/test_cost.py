@@ -1,0 +1,181 @@
+"""What a run costs, asserted on an engine that reports the capacity of transactions."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dynamodb_wrapper.aws.client import client_for
+from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
+from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories import (
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    create_tables,
+)
+from dynamodb_wrapper.runs import RunTracker
+from tests.support.engines import Capability
+from tests.support.runs import abandoned, later
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.runs import Run
+    from tests.support.engines import Engine
+
+# What a call costs for a run of at most 1 KB, in write units; docs/runs.md says the same.
+START, TAKEOVER, FINISH, REAP, RUN_KEY, WATERMARK = 8, 8, 10, 10, 2, 2
+START_UNLIMITED, FURTHER_KB = 7, 2
+# The most a call may cost for a run of up to 4 KB.
+STAGE_OR_METRIC, BEAT, LOG_CHUNK, LARGE_FINISH = 4, 4, 10, 18
+
+
+class Bill:
+    """Adds up the units every client of a test is charged, write units by operation."""
+
+    def __init__(self, config: DynamoDBConfig) -> None:
+        self.write_units = 0.0
+        self.read_units = 0.0
+        self.requests: list[tuple[str, float]] = []
+        for client in (client_for(config), client_for(config.impatient())):
+            client.meta.events.register("after-call.dynamodb", self._charge)
+
+    def _charge(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        consumed = parsed.get("ConsumedCapacity") or []
+        entries = [consumed] if isinstance(consumed, dict) else consumed
+        units = float(sum(entry.get("CapacityUnits", 0) for entry in entries))
+        if model.name in ("UpdateItem", "PutItem", "TransactWriteItems"):
+            self.write_units += units
+            self.requests.append((model.name, units))
+        else:
+            self.read_units += units
+
+    def of(self, action: Callable[[], object]) -> float:
+        return self.both(action)[0]
+
+    def both(self, action: Callable[[], object]) -> tuple[float, float]:
+        """Return the write units and the read units of an action."""
+        before = self.write_units, self.read_units
+        action()
+        return self.write_units - before[0], self.read_units - before[1]
+
+
+@pytest.fixture
+def tables(local_engine: Engine, local_config: DynamoDBConfig) -> DynamoDBConfig:
+    """An engine that charges an index entry once; DynamoDB Local doubles it in transactions."""
+    local_engine.require(Capability.TRANSACTION_CAPACITY, Capability.EXACT_CAPACITY)
+    create_tables(local_config)
+    pipelines = PipelineConfigRepository(local_config)
+    slow = {"heartbeat_interval": timedelta(hours=1), "lease_duration": timedelta(hours=4)}
+    pipelines.create(PipelineConfig(pipeline_id="exclusive", **slow))
+    pipelines.create(PipelineConfig(pipeline_id="e", **slow))
+    pipelines.create(PipelineConfig(pipeline_id="u", max_concurrent_runs=None, **slow))
+    return local_config
+
+
+def test_a_run_of_ten_stages_and_twenty_metrics_costs_what_the_table_says(
+    tables: DynamoDBConfig,
+) -> None:
+    bill, tracker = Bill(tables), RunTracker(tables)
+    with tracker.run("exclusive") as run:
+        assert bill.write_units <= START, bill.requests
+        for number in range(10):
+            with run.stage(f"stage-{number}") as stage:
+                stage.rows(read=1000, written=1000)
+        for number in range(20):
+            run.log_metric(f"metric-{number}", number)
+        inside = bill.write_units
+    assert inside <= START + (10 * 2 + 20) * STAGE_OR_METRIC, bill.requests
+    assert bill.write_units - inside <= LARGE_FINISH, bill.requests
+
+
+def test_each_call_costs_what_the_table_says(tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(tables), RunTracker(tables)
+    run = tracker.start("exclusive")
+    assert bill.write_units <= START + FURTHER_KB
+    assert bill.of(run.beat) <= BEAT
+    assert bill.of(lambda: run.log_metric("m", 1)) <= STAGE_OR_METRIC
+    assert bill.of(lambda: run.record_quality("q", True)) <= STAGE_OR_METRIC
+    for number in range(300):
+        logging.getLogger("my").warning("a line of a usual length, number %d", number)
+    assert bill.of(run.store_logs) <= LOG_CHUNK + STAGE_OR_METRIC
+    run.advance_watermark("a", 1)
+    run.advance_watermark("b", 1)
+    assert bill.of(run.finish) <= LARGE_FINISH + 2 * WATERMARK
+
+
+def test_a_beat_is_not_charged_for_the_indexes(tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(tables), RunTracker(tables)
+    with tracker.run("exclusive") as run:
+        assert bill.of(run.beat) == 1, "a run of less than 1 KB"
+
+
+def about(found: tuple[float, float], write_units: float, read_units: float) -> bool:
+    """Tell whether units are those of a small run; with long names an item may be over 1 KB."""
+    return found[0] - write_units in (0, FURTHER_KB) and found[1] == read_units
+
+
+def test_start_and_end_of_a_small_run_cost_what_the_page_says(tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(tables), RunTracker(tables)
+    tracker.start("u").finish()  # the first of a table has less to read
+    runs: list[Run] = []
+
+    def begin(pipeline_id: str, **how: Any) -> tuple[float, float]:
+        return bill.both(lambda: runs.append(tracker.start(pipeline_id, **how)))
+
+    assert about(begin("e"), START, 2)
+    assert about(bill.both(runs[-1].finish), FINISH, 1)
+    assert about(begin("e", run_key="monday"), START + RUN_KEY, 3)
+    runs[-1].advance_watermark("a", 1)
+    runs[-1].advance_watermark("b", 1)
+    assert about(bill.both(runs[-1].finish), FINISH + RUN_KEY + 2 * WATERMARK, 1)
+    assert about(begin("u"), START_UNLIMITED, 1.5)
+    assert about(bill.both(runs[-1].finish), FINISH, 1)
+    assert about(begin("u", run_key="monday"), START_UNLIMITED + RUN_KEY, 2.5)
+    assert about(bill.both(runs[-1].finish), FINISH + RUN_KEY, 1)
+
+
+def test_dead_runs_cost_what_the_page_says(tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(tables), RunTracker(tables)
+    future = RunTracker(tables, clock=later(hours=5))
+    runs: list[Run] = []
+    abandoned(tables, "e")
+    assert about(bill.both(lambda: runs.append(future.start("e"))), START + TAKEOVER, 3)
+    runs[-1].finish()
+    contextvars.Context().run(lambda: runs.append(tracker.start("e", run_key="monday")))
+    taken = bill.both(lambda: runs.append(future.start("e", run_key="tuesday")))
+    assert about(taken, START + RUN_KEY + TAKEOVER + RUN_KEY, 5)
+    runs[-1].finish()
+    abandoned(tables, "e")
+    assert bill.of(future.reap) in (REAP, REAP + FURTHER_KB)
+    abandoned(tables, "e")
+    assert about(bill.both(lambda: tracker.release("e", reason="dead")), REAP, 3)
+
+
+def test_a_repository_counts_the_same(tables: DynamoDBConfig) -> None:
+    runs = PipelineRunLogsRepository(tables)
+    run = PipelineRunLog(pipeline_id="e", writer="w")
+    with runs.consumed() as start:
+        begun, _ = runs.start_run(run, exclusive=True)
+    with runs.consumed() as end:
+        runs.finish_run(begun, RunOutcome(RunStatus.SUCCESS))
+    assert (start.write_units, start.read_units) == (START, 1)
+    assert (end.write_units, end.read_units) == (FINISH, 1)
+
+
+PLACES = {
+    "page": Path(__file__).parents[3].joinpath("docs", "runs.md").read_text(),
+    "RunTracker.run": RunTracker.run.__doc__,
+    "start_run": PipelineRunLogsRepository.start_run.__doc__,
+}
+
+
+@pytest.mark.parametrize("text", PLACES.values(), ids=PLACES)
+def test_every_place_says_the_same_of_a_start(text: str) -> None:
+    assert f"{START} to 12 write" in " ".join(text.split())

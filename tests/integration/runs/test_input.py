@@ -1,0 +1,262 @@
+"""What a run is given: refused where it is given, named, and never an obstacle to the end."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Callable
+
+import pytest
+
+from dynamodb_wrapper.exceptions import ItemNotFoundError, ValidationError
+from dynamodb_wrapper.models import Partition, PipelineConfig, RunStatus, partition_of
+from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.runs import RunOptions, RunTracker
+from tests.support.engines import isolated
+from tests.support.runs import item, run_table_items, stored
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.runs import Run
+    from tests.support.engines import Engine
+
+NO_NAMES: list[Any] = ["\ud800", "", 5, None, ("a",), "x" * 1025, "é" * 513]
+
+
+@pytest.fixture(scope="module")
+def tables(local_engine: Engine) -> DynamoDBConfig:
+    config = isolated(local_engine.config)
+    create_tables(config)
+    pipelines = PipelineConfigRepository(config)
+    pipelines.create(PipelineConfig(pipeline_id="exclusive"))
+    unlimited: dict[str, Any] = {"max_concurrent_runs": None}
+    pipelines.create(PipelineConfig(pipeline_id="unlimited", **unlimited))
+    day: dict[str, Any] = {**unlimited, "partition_grain": "day"}
+    pipelines.create(PipelineConfig(pipeline_id="daily", **day))
+    zone = "America/New_York"
+    pipelines.create(PipelineConfig(pipeline_id="new-york", schedule_timezone=zone, **day))
+    return config
+
+
+@pytest.fixture(scope="module")
+def tracker(tables: DynamoDBConfig) -> RunTracker:
+    return RunTracker(tables)
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+NAMED: dict[str, Callable[[Run, Any], object]] = {
+    "metric": lambda run, name: run.log_metric(name, 1),
+    "metrics": lambda run, name: run.log_metrics({"fine": 1, name: 1}),
+    "check": lambda run, name: run.record_quality(name, True),
+    "output": lambda run, name: run.output(name, rows=1),
+    "stage": lambda run, name: run.stage(name).__enter__(),
+    "metric of a stage": lambda run, name: run.stage("load").metric(name, 1),
+    "watermark": lambda run, name: run.advance_watermark(name, 1),
+    "watermark that is read": lambda run, name: run.watermark(name),
+}
+
+
+@pytest.mark.parametrize("record", NAMED.values(), ids=NAMED)
+def test_a_name_that_cannot_be_stored_is_refused_where_it_is_given(
+    tracker: RunTracker, record: Callable[[Run, Any], object]
+) -> None:
+    with tracker.run("exclusive") as run:
+        for name in NO_NAMES:
+            with pytest.raises(ValidationError, match="name"):
+                record(run, name)
+        run.log_metric("later", 2)
+        assert stored(tracker.runs.config, run.run_id).metrics["later"] == 2, "it blocks nothing"
+    record_of_it = stored(tracker.runs.config, run.run_id)
+    assert record_of_it.status is RunStatus.SUCCESS
+    assert record_of_it.status_detail is None
+
+
+def test_names_as_long_as_they_may_be_are_kept(tracker: RunTracker) -> None:
+    name = "é" * 512
+    with tracker.run("exclusive") as run:
+        run.advance_watermark(name, 1)
+        with run.stage(name) as stage:
+            stage.metric(name, 1)
+    found = stored(tracker.runs.config, run.run_id)
+    assert found.stages[name].metrics == {name: 1}
+    assert found.watermarks[name].after == 1
+    assert tracker.watermark("exclusive", name) == 1
+
+
+@pytest.mark.parametrize("name", NO_NAMES, ids=ascii)
+def test_a_watermark_without_a_proper_name_is_neither_read_nor_reset(
+    tracker: RunTracker, name: Any
+) -> None:
+    with pytest.raises(ValidationError, match="watermark has a"):
+        tracker.watermark("exclusive", name)
+    with pytest.raises(ValidationError, match="watermark has a"):
+        tracker.reset_watermark("exclusive", name, 1)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda stage: stage.rows(read=10**40 + 1),
+        lambda stage: stage.metric("digits", Decimal("1" * 50)),
+    ],
+)
+def test_what_a_stage_cannot_store_is_refused_where_it_is_told(
+    tracker: RunTracker, tell: Callable[[Any], None]
+) -> None:
+    with tracker.run("exclusive") as run, run.stage("load") as stage:
+        with pytest.raises(ValidationError):
+            tell(stage)
+        stage.rows(read=7)
+    assert stored(tracker.runs.config, run.run_id).stages["load"].records_read == 7
+
+
+def test_a_part_that_cannot_be_stored_does_not_keep_a_run_from_ending(
+    tracker: RunTracker,
+) -> None:
+    """As one may come out of a file that another version of the library has kept."""
+    run = tracker.start("unlimited")
+    parts = {("metrics", "\ud800"): 1, ("metrics", "rows"): 2, ("nonsense",): 3}
+    tracker.runs.finish_run(run.record, RunOutcome(RunStatus.SUCCESS, parts=parts))
+    run.finish()
+    found = stored(tracker.runs.config, run.run_id)
+    assert (found.status, found.metrics) == (RunStatus.SUCCESS, {"rows": 2})
+
+
+# ---- run keys ------------------------------------------------------------------------------------
+
+DAY = date(2026, 3, 29)
+
+
+@pytest.mark.parametrize(
+    ("pipeline_id", "partition", "told"),
+    [
+        (
+            "daily",
+            partition_of(datetime(2026, 3, 29, 5, tzinfo=timezone.utc), "hour", "UTC"),  # type: ignore[arg-type]
+            "no key of grain day",
+        ),
+        (
+            "new-york",
+            partition_of(DAY, "day", "Europe/Berlin"),  # type: ignore[arg-type]
+            "America/New_York.*2026-03-29 04:00.*2026-03-28 23:00",
+        ),
+    ],
+    ids=["grain", "zone"],
+)
+def test_a_partition_of_another_grain_or_zone_is_refused_naming_both(
+    tracker: RunTracker, pipeline_id: str, partition: Partition, told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        tracker.start(pipeline_id, run_key=partition)
+    assert tracker.runs.latest(pipeline_id) is None
+
+
+def test_a_partition_of_the_pipeline_itself_is_taken(tracker: RunTracker) -> None:
+    for partition in tracker.coverage("new-york", DAY, date(2026, 3, 30)).missing:
+        with tracker.run("new-york", run_key=partition):
+            pass
+    assert tracker.coverage("new-york", DAY, date(2026, 3, 30)).is_complete
+
+
+# ---- what is of no use ---------------------------------------------------------------------------
+
+
+class Unreadable:
+    def __str__(self) -> str:
+        raise OSError("unreadable")
+
+
+CIRCULAR: dict[str, Any] = {}
+CIRCULAR["itself"] = CIRCULAR
+
+BAD: dict[str, tuple[str, Callable[[RunTracker], object]]] = {
+    "run key": ("run_key is a int", lambda t: t.start("unlimited", run_key=5)),  # type: ignore[arg-type]
+    "empty run key": ("run key has an empty", lambda t: t.start("unlimited", run_key="")),
+    "bytes": ("'x'.*UnicodeDecodeError", lambda t: t.start("unlimited", parameters={"x": b"\xff"})),
+    "circle": ("'x'", lambda t: t.start("unlimited", parameters={"x": CIRCULAR})),
+    "key": ("parameter", lambda t: t.start("unlimited", parameters={"k\ud800": 1})),
+    "inner key": ("'x'", lambda t: t.start("unlimited", parameters={"x": {"k\ud800": 1}})),
+    "__str__": ("'x'.*OSError", lambda t: t.start("unlimited", parameters={"x": Unreadable()})),
+    "parameters": ("parameters is a int", lambda t: t.start("unlimited", parameters=5)),  # type: ignore[arg-type]
+    "tags": ("tags is a int", lambda t: t.start("unlimited", tags=5)),  # type: ignore[arg-type]
+    "tag": ("surrogate", lambda t: t.start("unlimited", tags={"k\ud800": "v"})),
+    "options": ("options is a dict", lambda t: t.start("unlimited", options={"rerun": True})),  # type: ignore[arg-type]
+    "start that skips": ("decorator", lambda t: t.start("exclusive", options=SKIP)),
+    "block that skips": ("decorator", lambda t: t.run("exclusive", options=SKIP).__enter__()),
+    "release": ("reason: a text", lambda t: t.release("exclusive", reason=None)),  # type: ignore[arg-type]
+    "cancel": ("`by`: a text", lambda t: t.cancel("r", by=None)),  # type: ignore[arg-type]
+    "since": ("since is a str", lambda t: t.coverage("daily", "2026-01-01", DAY)),  # type: ignore[arg-type]
+    "until": ("until is a str", lambda t: t.coverage("daily", DAY, "2026-04-01")),  # type: ignore[arg-type]
+    "days": ("days is None", lambda t: t.statistics("exclusive", days=None)),  # type: ignore[arg-type]
+    "limit": ("limit is a None", lambda t: t.watermark_history("exclusive", "w", limit=None)),  # type: ignore[arg-type]
+    "limit of 0": ("from 1", lambda t: t.watermark_history("exclusive", "w", limit=0)),
+    "environment": ("no environment", lambda t: t.reap(environment="NOPE#x")),
+}
+SKIP = RunOptions(on_conflict="skip")
+
+
+@pytest.mark.parametrize(("told", "call"), BAD.values(), ids=BAD)
+def test_an_argument_that_is_of_no_use_is_refused_by_its_name(
+    tracker: RunTracker, told: str, call: Callable[[RunTracker], object]
+) -> None:
+    with pytest.raises(ValidationError, match=f"(?i){told}"):
+        call(tracker)
+    assert tracker.runs.get_running_pipelines() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rerun": "false"},
+        {"force": 1},
+        {"cancel_spark_jobs": None},
+        {"wait_seconds": None},
+        {"wait_seconds": "60"},
+        {"finish_seconds": True},
+        {"finish_seconds": float("nan")},
+        {"on_conflict": ["raise"]},
+    ],
+    ids=str,
+)
+def test_an_option_of_another_type_is_refused_by_its_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        RunOptions(**wrong)
+
+
+def test_a_figure_that_came_to_nothing_does_not_fail_the_job(tracker: RunTracker) -> None:
+    with tracker.run("unlimited") as run:
+        run.log_metrics({"v": Decimal("sNaN"), "w": Decimal("-Infinity")})
+        with pytest.raises(ValidationError, match="metrics is a list"):
+            run.log_metrics([1])  # type: ignore[arg-type]
+    found = stored(tracker.runs.config, run.run_id)
+    assert found.metrics == {"v": "sNaN", "w": "-Infinity"}
+
+
+# ---- what is beside the runs ---------------------------------------------------------------------
+
+
+def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
+    tracker: RunTracker, tables: DynamoDBConfig
+) -> None:
+    with tracker.run("exclusive", run_key="monday") as run:
+        run.log_metric("rows", 1)
+        beside = [key for key in run_table_items(tables) if "#" in key]
+        assert {"#pipeline#exclusive", "#slot#exclusive#monday"} <= set(beside)
+        before = {key: item(tables, key) for key in beside}
+        for key in beside:
+            assert tracker.runs.get(key) is None
+            assert tracker.runs.get_many([key]) == [None]
+            assert not tracker.runs.exists(key)
+            assert tracker.runs.reap_run(key) is None
+            for call in (
+                lambda key=key: tracker.runs.get_or_raise(key),
+                lambda key=key: tracker.cancel(key, by="me"),
+                lambda key=key: tracker.runs.update_run_status(key, "failed"),
+                lambda key=key: tracker.runs.update_run_metrics(key, {"x": 1}),
+                lambda key=key: tracker.runs.get_log_lines(key),
+            ):
+                with pytest.raises(ItemNotFoundError):
+                    call()
+        assert {key: item(tables, key) for key in beside} == before

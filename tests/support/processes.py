@@ -1,0 +1,174 @@
+"""Drivers of runs: processes of their own, which a test talks to, stops and kills.
+
+A program is a function of a module, called with a config, a pipe to the test, and what else it is
+given. A *forked* one is quick to start; it comes from a server that has imported everything and
+used nothing. A *launched* one has an interpreter of its own, with all that happens at its exit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+from dynamodb_wrapper.config import DynamoDBConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Program = Callable[..., None]
+
+LIMIT_SECONDS = 120.0
+"""How long a test waits before it says that something hangs; far more than anything takes."""
+
+_ROOT = Path(__file__).parents[2]
+_SERVER: Any = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    [
+        "boto3.session",
+        "dynamodb_wrapper",
+        "dynamodb_wrapper.runs",
+        "pytest",
+        "tests.support.processes",
+    ]
+)
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Return what a condition says once it holds."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"It did not come about within {LIMIT_SECONDS:g} s.")
+
+
+class Driver:
+    """A process and the pipe to it.
+
+    Args:
+        pid: The process.
+        pipe: This end.
+        wait: Waits so many seconds for its end and returns the exit code, None while it goes on.
+    """
+
+    def __init__(self, pid: int, pipe: Connection, wait: Callable[[float], int | None]) -> None:
+        self.pid = pid
+        self._pipe = pipe
+        self._wait = wait
+
+    def hear(self) -> Any:
+        """Return what the process says next."""
+        if not self._pipe.poll(LIMIT_SECONDS):
+            raise AssertionError(f"Process {self.pid} says nothing.")
+        return self._pipe.recv()
+
+    def tell(self, what: Any) -> None:
+        """Say something to the process."""
+        self._pipe.send(what)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it as ``kill -9`` does, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        assert self.exit_code() == -signal.SIGKILL
+
+    def exit_code(self) -> int:
+        """Wait for its end and return its exit code; minus the signal that killed it."""
+        code = self._wait(LIMIT_SECONDS)
+        if code is None:
+            raise AssertionError(f"Process {self.pid} does not end.")
+        return code
+
+    def clear_away(self) -> None:
+        """Kill it if it is still there."""
+        if self._wait(0) is None:
+            with suppress(ProcessLookupError):
+                self.signal(signal.SIGKILL)
+            self._wait(LIMIT_SECONDS)
+        self._pipe.close()
+
+
+class Drivers:
+    """Starts drivers, and clears away what is left of them."""
+
+    def __init__(self) -> None:
+        self._started: list[Driver] = []
+
+    def fork(self, program: Program, config: DynamoDBConfig, **given: Any) -> Driver:
+        """Start a program in a forked process."""
+        here, there = multiprocessing.Pipe()
+        arguments = (program, settings_of(config), there, given)
+        process = _SERVER.Process(target=_run, args=arguments, daemon=True)
+        process.start()
+        there.close()
+
+        def wait(seconds: float) -> int | None:
+            process.join(seconds)
+            return process.exitcode  # type: ignore[no-any-return]
+
+        return self._noted(Driver(process.pid, here, wait))
+
+    def launch(self, program: Program, config: DynamoDBConfig, **given: Any) -> Driver:
+        """Start a program in an interpreter of its own."""
+        here, there = multiprocessing.Pipe()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.processes", str(there.fileno())],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[there.fileno()],
+        )
+        there.close()
+
+        def wait(seconds: float) -> int | None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+            return process.returncode
+
+        driver = self._noted(Driver(process.pid, here, wait))
+        driver.tell((program, settings_of(config), given))
+        return driver
+
+    def _noted(self, driver: Driver) -> Driver:
+        self._started.append(driver)
+        return driver
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for driver in self._started:
+            driver.clear_away()
+
+
+def settings_of(config: DynamoDBConfig) -> dict[str, Any]:
+    """Return what another process needs to reach the same tables; pickles leave credentials out."""
+    return {"endpoint_url": config.endpoint_url, "table_prefix": config.table_prefix}
+
+
+def _run(program: Program, settings: dict[str, Any], pipe: Connection, given: Any) -> None:
+    # A shell that has started the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    program(DynamoDBConfig.for_local_development(**settings), pipe, **given)
+
+
+def _main() -> None:
+    pipe = Connection(int(sys.argv[1]))
+    program, settings, given = pipe.recv()
+    _run(program, settings, pipe, given)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,80 @@
+"""Runs as tests make them and look at them: drivers that are gone, what is stored."""
+
+from __future__ import annotations
+
+import contextvars
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Callable
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+
+from dynamodb_wrapper.aws.client import client_for
+from dynamodb_wrapper.models import PipelineRunLog, utc_now
+from dynamodb_wrapper.repositories import PipelineRunLogsRepository
+from dynamodb_wrapper.runs import Run, RunTracker
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.config import DynamoDBConfig
+
+QUICK: dict[str, Any] = {
+    "heartbeat_interval": timedelta(seconds=1),
+    "lease_duration": timedelta(seconds=3),
+    "lease_grace": timedelta(seconds=1),
+}
+"""Settings of a pipeline whose dead runs are noticed soon."""
+
+
+def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
+    """Start a run whose driver stops giving signs of life, in a context of its own."""
+    run = contextvars.Context().run(RunTracker(config).start, pipeline_id)
+    run.heartbeat.stop()
+    return run
+
+
+@lru_cache
+def plain_client(config: DynamoDBConfig) -> Any:
+    """Return a client the library has no part in."""
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=config.endpoint_url,
+        region_name=config.region_name,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+
+
+def run_table_items(config: DynamoDBConfig) -> dict[str, dict[str, Any]]:
+    """Return every item of the run table by its key."""
+    paginator = plain_client(config).get_paginator("scan")
+    table_name = config.table_name("pipeline_run_logs")
+    pages = paginator.paginate(TableName=table_name, ConsistentRead=True)
+    read = TypeDeserializer().deserialize
+    items = [item for page in pages for item in page["Items"]]
+    return {item["run_id"]["S"]: {k: read(v) for k, v in item.items()} for item in items}
+
+
+def later(**ahead: float) -> Callable[[], datetime]:
+    """Return a clock that is ahead of time, such as ``later(hours=1)``."""
+    return lambda: utc_now() + timedelta(**ahead)
+
+
+def stored(config: DynamoDBConfig, run_id: str) -> PipelineRunLog:
+    """Return a run as it is stored now."""
+    return PipelineRunLogsRepository(config).get_or_raise(run_id, consistent=True)
+
+
+def item(config: DynamoDBConfig, key: str) -> dict[str, Any]:
+    """Return an item of the run table as plain boto3 reads it; empty where there is none."""
+    response = client_for(config).get_item(
+        TableName=config.table_name("pipeline_run_logs"),
+        Key={"run_id": {"S": key}},
+        ConsistentRead=True,
+    )
+    return dict(response.get("Item", {}))
+
+
+def state(config: DynamoDBConfig, pipeline_id: str) -> dict[str, Any]:
+    """Return the STATE item of a pipeline as plain boto3 reads it."""
+    return item(config, f"#pipeline#{pipeline_id}")

@@ -1,0 +1,119 @@
+"""Conditions, updates and tokens as DynamoDB is sent them."""
+
+from __future__ import annotations
+
+from datetime import timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from boto3.dynamodb.conditions import Attr, Key
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamodb_wrapper.aws.paging import make_token, read_token
+from dynamodb_wrapper.exceptions import ValidationError
+from dynamodb_wrapper.serialization.expressions import Expressions, Update, check_changes
+from tests.support.samples import NEW_YEAR, ORDERS, Order
+
+keys = st.dictionaries(
+    st.text(min_size=1, max_size=5),
+    st.one_of(
+        st.builds(lambda text: {"S": text}, st.text(st.characters(codec="utf-8"), max_size=5)),
+        st.builds(lambda number: {"N": str(number)}, st.integers()),
+        st.builds(lambda data: {"B": data}, st.binary(max_size=5)),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def written(condition: Any) -> tuple[str, dict[str, str], dict[str, Any]]:
+    expressions = Expressions(ORDERS)
+    text = expressions.condition(condition)
+    request = expressions.into({})
+    return (
+        text,
+        request.get("ExpressionAttributeNames", {}),
+        request.get("ExpressionAttributeValues", {}),
+    )
+
+
+def test_every_name_and_value_becomes_a_placeholder() -> None:
+    text, names, values = written(Attr("status").eq("new"))
+    assert text == "#n0 = :v0"
+    assert names == {"#n0": "status"}
+    assert values == {":v0": {"S": "new"}}
+
+
+def test_a_name_used_twice_has_one_placeholder() -> None:
+    _, names, _ = written(Attr("status").eq("a") | Attr("status").eq("b"))
+    assert names == {"#n0": "status"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "values"),
+    [
+        (Attr("total").eq(5), [{"N": "5"}]),
+        (Attr("total").eq("5"), [{"N": "5"}]),
+        (Attr("created_at").eq(NEW_YEAR), [{"S": "2026-01-01T00:00:00.000000Z"}]),
+        (Key("created_at").gt(NEW_YEAR), [{"S": "2026-01-01T00:00:00.000000Z"}]),
+        (Attr("labels").contains("a"), [{"S": "a"}]),
+        (Attr("labels").eq({"a"}), [{"SS": ["a"]}]),
+        (Attr("visits").between(1, 2), [{"N": "1"}, {"N": "2"}]),
+        (Attr("visits").is_in([1, 2]), [{"N": "1"}, {"N": "2"}]),
+        (Attr("notes").size().gt(5), [{"N": "5"}]),
+        (Attr("details.n").eq(Decimal("1.5")), [{"N": "1.5"}]),
+        (Attr("visits").eq("no number"), [{"S": "no number"}]),
+        (Attr("notes").eq(None), [{"NULL": True}]),
+        (Attr("notes").not_exists(), []),
+    ],
+    ids=range(13),
+)
+def test_a_value_is_encoded_by_the_field_it_is_compared_with(
+    condition: Any, values: list[Any]
+) -> None:
+    assert list(written(condition)[2].values()) == values
+
+
+def test_nested_paths_and_positions_are_kept() -> None:
+    text, names, _ = written(Attr("lines[1].sku").eq("x") & Attr("address.city").exists())
+    assert text == "(#n0[1].#n1 = :v0 AND attribute_exists(#n2.#n3))"
+    assert list(names.values()) == ["lines", "sku", "address", "city"]
+
+
+def test_a_value_that_cannot_be_stored_is_refused() -> None:
+    with pytest.raises(ValidationError, match="NaN"):
+        written(Attr("details.n").eq(float("nan")))
+
+
+def test_a_naive_datetime_is_refused() -> None:
+    with pytest.raises(ValidationError, match="no time zone"):
+        written(Attr("created_at").gt(NEW_YEAR.astimezone(timezone.utc).replace(tzinfo=None)))
+
+
+def test_an_update_says_set_remove_and_add() -> None:
+    expressions = Expressions(ORDERS)
+    update = Update(expressions)
+    changes = check_changes(
+        Order, {"status": "paid"}, ["notes"], {"visits": 1}, {"lines": [{"sku": "x"}]}
+    )
+    changes.write(update)
+    assert update.text == (
+        "SET #n0 = :v0, #n2 = list_append(if_not_exists(#n2, :v2), :v3) REMOVE #n3 ADD #n1 :v1"
+    )
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(table=st.text(max_size=5), index=st.none() | st.text(max_size=5), key=keys)
+def test_a_token_gives_its_key_back(table: str, index: str | None, key: Any) -> None:
+    token = make_token(table, index, "mark", key)
+    assert token.isascii()
+    assert read_token(token, table, index, "mark") == key
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(text=st.text(max_size=60))
+def test_any_other_text_is_refused_as_a_token(text: str) -> None:
+    with pytest.raises(ValidationError, match="page token is damaged"):
+        read_token(text, "t", None, "mark")
