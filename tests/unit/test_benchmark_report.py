@@ -1,4 +1,4 @@
-"""What the benchmarks make of their samples; no timing decides a test."""
+"""Tests of targets, rounds and printed tables of the benchmarks; no timing decides a test."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pytest
 
 from benchmarks import report
 from benchmarks.__main__ import main
-from benchmarks.cases import SPECS, Case, Spec, Target, chosen, specs
-from benchmarks.known import BOTO3, LIBRARY, SIDES
-from benchmarks.measure import measure
+from benchmarks.cases import BOTO3, LIBRARY, SIDES, SPECS, Spec, Target, chosen, specs
+from benchmarks.measure import Case, measure
 from benchmarks.memory import Growth
 from benchmarks.records import records
 
@@ -54,7 +53,7 @@ def test_no_round_begins_that_would_pass_the_deadline():
     assert measure([case], repeats=9, sample_seconds=0, deadline=0) == 1
 
 
-def test_time_is_divided_by_what_a_run_has():
+def test_time_is_divided_by_the_units_of_a_run():
     case = Case(SCAN, SCAN.units(TABLES), {LIBRARY: lambda times: times * 250e-6})
     case.repeat = {LIBRARY: 2}
     case.sample(0)
@@ -70,7 +69,7 @@ def test_time_is_divided_by_what_a_run_has():
         (Target(2.2, inverted=True), 0.4, "NOT REACHED (2.50 x)"),
     ],
 )
-def test_a_target_is_theirs_over_ours_or_for_some_the_inverse(target, ratio, verdict):
+def test_a_target_is_theirs_over_ours_or_the_inverse(target, ratio, verdict):
     assert target.verdict(ratio) == verdict
 
 
@@ -95,7 +94,7 @@ def test_a_target_is_theirs_over_ours_or_for_some_the_inverse(target, ratio, ver
         ("first-request", "boto3", ">= 1"),
     ],
 )
-def test_what_is_aimed_at(case, other, target):
+def test_targets_of_the_cases(case, other, target):
     (spec,) = specs([case])
     assert str(spec.targets[other]) == target
 
@@ -116,7 +115,7 @@ def test_a_row_has_times_ratio_its_spread_and_the_target():
 
 
 def test_a_side_without_a_target_is_not_judged():
-    case = measured(Spec("query-flat", "item", (LIBRARY, BOTO3)), ours=[10], boto3=[20])
+    case = measured(Spec("query", "flat", "item", (LIBRARY, BOTO3)), ours=[10], boto3=[20])
     assert list(report.table([case]))[-1].split()[-4:] == ["2.00", "2.00", "-", "2.00"]
     assert report.missed([case]) == []
 
@@ -137,19 +136,19 @@ def test_memory_is_judged_by_the_whole_scan(grown, items, verdict):
 
 def test_versions_of_all_sides_are_printed():
     printed = "\n".join(report.machine())
-    assert all(package in printed for known in SIDES for package in known.packages)
+    assert all(package in printed for side in SIDES for package in side.packages)
 
 
-def test_the_command_prints_what_was_asked_for(capsys):
+def test_the_command_prints_the_selected_cases(capsys):
     assert main(["--quick", "--repeats", "1", "get-flat", "decode"]) == 0
     printed = capsys.readouterr().out
-    assert "get-flat          request  dynamodb-wrapper" in printed
-    assert "get-flat          request  boto3 + Pydantic" in printed
+    assert "get-flat             request  dynamodb-wrapper" in printed
+    assert "get-flat             request  boto3 + Pydantic" in printed
     assert "decode-flat" in printed
     assert "put-flat" not in printed
 
 
-def test_names_choose_cases_operations_shapes_or_all():
+def test_names_select_cases_operations_tables_or_all():
     assert chosen(["get-flat", "memory"]) == ["get-flat", "memory"]
     assert chosen(["scan"]) == ["scan-flat", "scan-nested"]
     assert chosen(["first-request"]) == ["first-request"]
