@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             deadline=begun + (options.seconds or _SECONDS[options.quick]),
         )
         _print_lines(report.machine())
-        sizes = ", ".join(f"{name} {item_bytes(table)} bytes" for name, table in tables.items())
+        of_shapes = [table for table in tables.values() if not table.one_order]
+        sizes = ", ".join(f"{table.shape} {item_bytes(table)} bytes" for table in of_shapes)
         print(f"JSON of an item: {sizes}")
         print(report.rounds(rounds, repeats, time.monotonic() - begun), end="\n\n")
         _print_lines(report.table(cases))

@@ -6,7 +6,7 @@ It imports the standard library only, because the process of every side imports 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -36,17 +36,20 @@ class Records:
         items: All items of the table, in the order of a scan.
         partition: A query and a batch get find this many of them, from the first.
         page: Items on a full page of a scan.
+        one_order: Whether all items on a page have the same order of attributes; if not, every
+            item has its own.
     """
 
     shape: str
     items: list[Record]
     partition: int
     page: int
+    one_order: bool = False
 
     @property
     def table(self) -> str:
         """Full name of the table."""
-        return f"{self.shape}_orders"
+        return f"{self.shape}_orders{'_one_order' if self.one_order else ''}"
 
     @property
     def first(self) -> list[Record]:
@@ -60,14 +63,17 @@ class Records:
 
 
 def records(*, quick: bool = False) -> dict[str, Records]:
-    """Return the tables ``flat`` and ``nested``; a scan reads one full page and a short one."""
+    """Return the tables ``flat``, ``nested`` and ``flat-one-order``.
+
+    A scan reads one full page and a short one. ``flat-one-order`` has the items of ``flat``.
+    """
     draw = random.Random(_SEED)
     found = {}
     for shape, make in (("flat", _flat), ("nested", _nested)):
         page = (_QUICK_PAGE if quick else _PAGE)[shape]
         items = [make(draw, number) for number in range(page + max(page // 8, _PARTITION))]
         found[shape] = Records(shape, items, _PARTITION, page)
-    return found
+    return {**found, "flat-one-order": replace(found["flat"], one_order=True)}
 
 
 def with_floats(value: Any) -> Any:

@@ -36,6 +36,10 @@ class FlatOrder(Model):
     note = StringAttribute()
 
 
+class FlatOrderInOneOrder(FlatOrder):
+    model_config = ModelConfig(table="flat_orders_one_order")
+
+
 class NestedOrder(Model):
     model_config = ModelConfig(table="nested_orders")
 
@@ -49,6 +53,7 @@ class NestedOrder(Model):
 
 _MODELS: dict[str, type[Model]] = {
     "flat_orders": FlatOrder,
+    "flat_orders_one_order": FlatOrderInOneOrder,
     "nested_orders": NestedOrder,
 }
 

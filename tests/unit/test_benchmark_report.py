@@ -79,6 +79,9 @@ def test_a_target_is_theirs_over_ours_or_the_inverse(target, ratio, verdict):
         ("scan-flat", BOTO3, ">= 7"),
         ("scan-flat", "pydynox", ">= 3"),
         ("scan-flat", "aiodynamo", ">= 2"),
+        ("scan-flat-one-order", BOTO3, ">= 7"),
+        ("scan-flat-one-order", "pydynox", ">= 3"),
+        ("scan-flat-one-order", "aiodynamo", ">= 2"),
         ("decode-flat", "orjson.loads", "ours <= 2.2 x"),
         ("scan-nested", BOTO3, ">= 5"),
         ("scan-nested", "pydynox", ">= 1"),
@@ -90,6 +93,7 @@ def test_a_target_is_theirs_over_ours_or_the_inverse(target, ratio, verdict):
         ("batch-put-flat", "pydynox", ">= 1.1"),
         ("arrow-flat", BOTO3, ">= 15"),
         ("arrow-flat", "orjson.loads", ">= 3"),
+        ("arrow-flat-one-order", BOTO3, ">= 12"),
         ("import", "pydantic", "ours <= 1.3 x"),
         ("first-request", "boto3", ">= 1"),
     ],
@@ -150,7 +154,8 @@ def test_the_command_prints_the_selected_cases(capsys):
 
 def test_names_select_cases_operations_tables_or_all():
     assert chosen(["get-flat", "memory"]) == ["get-flat", "memory"]
-    assert chosen(["scan"]) == ["scan-flat", "scan-nested"]
+    assert chosen(["scan"]) == ["scan-flat", "scan-flat-one-order", "scan-nested"]
+    assert chosen(["flat-one-order"]) == ["scan-flat-one-order", "arrow-flat-one-order"]
     assert chosen(["first-request"]) == ["first-request"]
     assert all(name.endswith("-nested") for name in chosen(["nested"]))
     assert chosen([]) == [*(spec.name for spec in SPECS), "memory"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack
 from importlib import metadata
@@ -15,7 +16,7 @@ from benchmarks.memory import growth
 from benchmarks.processes import RemoteSide, SideFailedError, environment, started
 from benchmarks.recordings import ENDLESS, endless, item_bytes, recordings
 from benchmarks.records import records
-from benchmarks.replay_server import ReplayServer
+from benchmarks.replay_server import ReplayServer, read_pages
 from benchmarks.startup import fresh_process, startup_case
 from benchmarks.worker import loosened
 
@@ -100,6 +101,30 @@ def test_records_are_the_same_every_time():
 def test_items_have_the_sizes_they_are_said_to_have():
     assert 380 < item_bytes(TABLES["flat"]) < 480
     assert 2200 < item_bytes(TABLES["nested"]) < 2500
+
+
+def items_of_scan(endpoint_url, table):
+    pages = read_pages(endpoint_url, TABLES[table].table)
+    return [item for page in pages for item in json.loads(page)["Items"]]
+
+
+def test_every_item_has_its_own_order_of_attributes(server):
+    items = items_of_scan(server.endpoint_url, "flat")
+    assert len({tuple(item) for item in items}) > 0.95 * len(items)
+    assert len({tuple(item) for item in items_of_scan(server.endpoint_url, "nested")}) > 100
+
+
+def test_every_map_in_an_item_has_its_own_order_of_attributes(server):
+    items = items_of_scan(server.endpoint_url, "nested")
+    assert len({tuple(item["address"]["M"]) for item in items}) == 24
+    lines = [tuple(line["M"]) for item in items for line in item["lines"]["L"]]
+    assert len(set(lines)) > 500
+
+
+def test_the_second_flat_table_has_the_same_items_in_one_order(server):
+    items = items_of_scan(server.endpoint_url, "flat-one-order")
+    assert {tuple(item) for item in items} == {tuple(TABLES["flat"].items[0])}
+    assert items == items_of_scan(server.endpoint_url, "flat")
 
 
 def test_recordings_are_the_same_every_time():
