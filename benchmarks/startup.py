@@ -38,21 +38,26 @@ from dynamodb_wrapper import BaseDynamoRepository, DynamoDBConfig, Table
 
 table = Table("{table}", FlatOrder, partition_key="customer_id", sort_key="order_id")
 config = DynamoDBConfig.for_local_development("{url}")
-read = BaseDynamoRepository(config, table).get({key}).order_id
+order = BaseDynamoRepository(config, table).get({key})
 """
+# A client with boto3's deserializer starts sooner than a resource, which does the same.
 _BOTO3 = """
 import boto3
+from boto3.dynamodb.types import TypeDeserializer
 
 client = boto3.client("dynamodb", endpoint_url="{url}")
 key = dict(zip(("customer_id", "order_id"), ({{"S": text}} for text in {key})))
-read = client.get_item(TableName="{table}", Key=key)["Item"]["order_id"]["S"]
+item = client.get_item(TableName="{table}", Key=key)["Item"]
+read = TypeDeserializer().deserialize
+order = FlatOrder.model_validate({{name: read(value) for name, value in item.items()}})
 """
 
 
 def startup_case(spec: Spec, endpoint_url: str, table: Records) -> Case:
     """Return the case of the import or of the first request.
 
-    `first-request-aws` has a file ``~/.aws/config``, `first-request` does not.
+    For the first request both sides declare the same Pydantic model, read one item and validate
+    it; `first-request-aws` has a file ``~/.aws/config``, `first-request` does not.
     """
     home = _home(with_settings=spec.name.endswith("-aws"))
     if spec.name == "import":
@@ -60,10 +65,10 @@ def startup_case(spec: Spec, endpoint_url: str, table: Records) -> Case:
         ours = fresh_process("import dynamodb_wrapper", loaded, "[]", home)
         theirs = fresh_process("import pydantic", "[]", "[]", home)
     else:
-        key = table.keys[0]
-        values = {"url": endpoint_url, "table": table.table, "key": key}
-        ours = fresh_process(_MODEL + _LIBRARY.format(**values), "read", key[1], home)
-        theirs = fresh_process(_BOTO3.format(**values), "read", key[1], home)
+        values = {"url": endpoint_url, "table": table.table, "key": table.keys[0]}
+        read, expected = "order.model_dump_json()", FlatOrder(**table.items[0]).model_dump_json()
+        ours = fresh_process(_MODEL + _LIBRARY.format(**values), read, expected, home)
+        theirs = fresh_process(_MODEL + _BOTO3.format(**values), read, expected, home)
     other = next(name for name in spec.sides if name != LIBRARY)
     return Case(spec, 1, {LIBRARY: ours, other: theirs})
 

@@ -95,7 +95,8 @@ def test_a_target_is_theirs_over_ours_or_the_inverse(target, ratio, verdict):
         ("arrow-flat", "orjson.loads", ">= 3"),
         ("arrow-flat-one-order", BOTO3, ">= 12"),
         ("import", "pydantic", "ours <= 1.3 x"),
-        ("first-request", "boto3", ">= 1"),
+        ("first-request", BOTO3, "ours <= 1 x"),
+        ("first-request-aws", BOTO3, "ours <= 1 x"),
     ],
 )
 def test_targets_of_the_cases(case, other, target):
