@@ -114,26 +114,26 @@ class Spec:
 
 
 _ALL = (LIBRARY, BOTO3, *PEERS)
-_SCAN = {BOTO3: Target(7), "pydynox": Target(3), "aiodynamo": Target(2)}
+_SCAN = {BOTO3: Target(10), "pydynox": Target(5), "aiodynamo": Target(1.8)}
 _NO_SLOWER = {BOTO3: Target(1, inverted=True)}
 # In `flat` and `nested` every item has its own order of attributes, see recordings.py.
 SPECS = (
-    Spec("get", "flat", "request", _ALL, {BOTO3: Target(4), "pydynox": Target(1.2)}),
-    Spec("put", "flat", "request", _ALL, {BOTO3: Target(4), "pydynox": Target(1)}),
+    Spec("get", "flat", "request", _ALL, {BOTO3: Target(6), "pydynox": Target(1.8)}),
+    Spec("put", "flat", "request", _ALL, {BOTO3: Target(6), "pydynox": Target(1.8)}),
     Spec("batch-get", "flat", "item", _ALL),
     Spec("batch-put", "flat", "item", _ALL, {BOTO3: Target(9), "pydynox": Target(1.1)}),
     Spec("query", "flat", "item", _ALL),
     Spec("scan", "flat", "item", _ALL, _SCAN),
     Spec("scan", "flat-one-order", "item", (LIBRARY, *_SCAN), _SCAN),
     Spec("decode", "flat", "item", (LIBRARY, ORJSON, BOTO3), {ORJSON: Target(2.2, inverted=True)}),
-    Spec("arrow", "flat", "item", (LIBRARY, BOTO3, ORJSON), {BOTO3: Target(15), ORJSON: Target(3)}),
+    Spec("arrow", "flat", "item", (LIBRARY, BOTO3, ORJSON), {BOTO3: Target(12)}),
     Spec("arrow", "flat-one-order", "item", (LIBRARY, BOTO3, ORJSON), {BOTO3: Target(12)}),
     Spec("get", "nested", "request", _ALL),
     Spec("put", "nested", "request", _ALL),
     Spec("batch-get", "nested", "item", _ALL),
     Spec("batch-put", "nested", "item", _ALL),
     Spec("query", "nested", "item", _ALL),
-    Spec("scan", "nested", "item", _ALL, {BOTO3: Target(5), "pydynox": Target(1)}),
+    Spec("scan", "nested", "item", _ALL, {BOTO3: Target(7), "pydynox": Target(1)}),
     Spec(
         "import", None, "process", (LIBRARY, "pydantic"), {"pydantic": Target(1.3, inverted=True)}
     ),
