@@ -1,1 +1,1 @@
-"""What the library costs the client's processor, against the same pages read by hand."""
+"""Benchmarks: processor time of the client on recorded responses, compared with others."""

@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from benchmarks import report
-from benchmarks.cases import MEMORY, Case, Spec, chosen, specs
-from benchmarks.known import LIBRARY
-from benchmarks.measure import measure, ready_case
+from benchmarks.cases import LIBRARY, MEMORY, Spec, chosen, specs
+from benchmarks.measure import Case, measure, ready_case
 from benchmarks.memory import TARGET_ITEMS, growth
+from benchmarks.processes import RemoteSide, started
 from benchmarks.recordings import endless, item_bytes, recordings
 from benchmarks.records import records
 from benchmarks.replay_server import ReplayServer
 from benchmarks.startup import startup_case
-from benchmarks.workers import RemoteSide, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ _SECONDS = {True: 25.0, False: 150.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for and print the tables."""
+    """Measure the selected cases and print the tables."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -49,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             deadline=begun + (options.seconds or _SECONDS[options.quick]),
         )
         _print_lines(report.machine())
-        sizes = ", ".join(f"{shape} {item_bytes(table)} bytes" for shape, table in tables.items())
+        of_shapes = [table for table in tables.values() if not table.one_order]
+        sizes = ", ".join(f"{table.shape} {item_bytes(table)} bytes" for table in of_shapes)
         print(f"JSON of an item: {sizes}")
         print(report.rounds(rounds, repeats, time.monotonic() - begun), end="\n\n")
         _print_lines(report.table(cases))
-        counted = [(side.known.name, side.ways()) for side in sides]
+        counted = [(remote.side.name, remote.ways()) for remote in sides]
         _print_lines(["", *(report.ways(name, ways) for name, ways in counted if ways)])
         _print_lines(["", *notes] if notes else [])
         if MEMORY in names:
@@ -72,13 +72,12 @@ def _ready(
     *,
     quick: bool,
 ) -> tuple[list[Case], list[RemoteSide], list[str]]:
-    """Start the sides that are needed and return the cases, and a line for all left out."""
-    of_sides = [spec for spec in wanted if spec.shape is not None]
-    names = {name for spec in of_sides for name in spec.sides}
+    """Start the sides; return the cases, the sides and a line for each one that is left out."""
+    names = {name for spec in wanted if spec.table is not None for name in spec.sides}
     sides, notes = started(stack, server.endpoint_url, names, quick=quick)
     cases = []
     for spec in wanted:
-        if spec.shape is None:
+        if spec.table is None:
             cases.append(startup_case(spec, server.endpoint_url, tables["flat"]))
             continue
         case, left_out = ready_case(spec, sides, server, tables)
@@ -86,9 +85,9 @@ def _ready(
         if LIBRARY in case.samplers:
             cases.append(case)
         else:
-            notes.append(f"{spec.name} is left out: {LIBRARY} has nothing to measure there.")
-    for side in sides:
-        side.settle()
+            notes.append(f"{spec.name} is left out: {LIBRARY} cannot run it.")
+    for remote in sides:
+        remote.settle()
     return cases, sides, notes
 
 
@@ -109,15 +108,15 @@ def _print_lines(lines: Iterator[str] | Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Client CPU of this library, boto3 with Pydantic and others on the same pages.",
+        description="Measures the processor time of this library, boto3 with Pydantic and others.",
     )
     parser.add_argument(
         "names",
         nargs="*",
-        help="scan-flat, an operation such as scan, a shape such as flat, import, memory; or all",
+        help="a case (scan-flat), operation (scan) or table (flat), import, memory; default: all",
     )
-    parser.add_argument("--repeats", type=int, help="rounds")
-    parser.add_argument("--seconds", type=float, help="begin no further round after this")
+    parser.add_argument("--repeats", type=int, help="number of rounds")
+    parser.add_argument("--seconds", type=float, help="start no round that would end later")
     parser.add_argument("--quick", action="store_true", help="small pages, few rounds")
     return parser
 

@@ -1,6 +1,6 @@
-"""What questions about a long history of runs cost: ``python -m benchmarks.history``.
+"""Read units and time of queries on a long history of runs: ``python -m benchmarks.history``.
 
-The history is loaded by plain boto3 from one real run as the template.
+The history consists of copies of one real run, which boto3 writes to the table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HOURS_APART = 0.02
 LIVE = 5
 NOW = datetime.now(timezone.utc)
 
-# Each question and the most read units it may cost, as the documentation states them.
+# Each query with the most read units it may consume, as stated in the documentation.
 QUESTIONS: dict[str, tuple[Callable[[PipelineRunLogsRepository], Any], float]] = {
     "latest run": (lambda runs: runs.latest("p-7"), 0.5),
     "last success": (lambda runs: runs.last_success("p-7"), 0.5),
@@ -54,9 +54,9 @@ _PER_REQUEST = 25
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load the history and print what each question costs."""
+    """Load the history and print the read units and the time of each query."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
-    parser.add_argument("--runs", type=int, default=100_000, help="how many (100,000)")
+    parser.add_argument("--runs", type=int, default=100_000, help="number of runs (100,000)")
     wanted = parser.parse_args(arguments)
     with LocalDynamoDB() as local:
         create_tables(local.config)
@@ -84,13 +84,14 @@ def load_history(
 ) -> list[Run]:
     """Store runs of 500 pipelines, each a little older than the one before; every tenth failed.
 
-    Returns those that are still going on, to be finished.
-
     Args:
-        config: Where.
-        now: When the newest began.
-        numbers: Which.
-        live: How many runs are still going on besides.
+        config: The tables.
+        now: The start of run number 0, the newest.
+        numbers: The numbers of the runs.
+        live: The number of runs to start in addition.
+
+    Returns:
+        The runs that were started; the caller finishes them.
     """
     template = _template(config)
     client, table = client_for(config), config.table_name("pipeline_run_logs")
@@ -109,7 +110,7 @@ def load_history(
 
 
 def _template(config: DynamoDBConfig) -> dict[str, Any]:
-    """Return the item of a real run that ended, with a stage and metrics."""
+    """Return the item of a real run with a stage, after its end."""
     _pipeline(config, "template")
     with RunTracker(config).run("template") as run:
         with run.stage("load") as stage:

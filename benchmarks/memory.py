@@ -1,6 +1,6 @@
-"""How much a process grows that scans many items one after the other and keeps none.
+"""Memory of a process that scans many items and keeps none.
 
-It runs as a process of its own, ``python -m benchmarks.memory``; `growth` starts it.
+`growth` starts the process, ``python -m benchmarks.memory``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.processes import ROOT, environment
 from benchmarks.recordings import ENDLESS
-from benchmarks.workers import ROOT, environment
 
 TARGET_BYTES, TARGET_ITEMS = 150_000_000, 1_000_000
 _STATUS = Path("/proc/self/status")
@@ -23,13 +23,13 @@ _LOOK_AT_CLOCK = 1000
 
 @dataclass(frozen=True)
 class Growth:
-    """What a scan did to its process.
+    """Resident memory of a process before and during a scan.
 
     Attributes:
-        items: Read.
-        before: Resident bytes before the client is made.
-        peak: Most resident bytes.
-        seconds: It took.
+        items: The number of items read.
+        before: Bytes before the client is made.
+        peak: The most bytes.
+        seconds: The time the scan took.
     """
 
     items: int
@@ -39,12 +39,12 @@ class Growth:
 
     @property
     def grown(self) -> int:
-        """Bytes at most over those before."""
+        """The most bytes in addition to those before."""
         return max(0, self.peak - self.before)
 
 
 def growth(endpoint_url: str, seconds: float) -> Growth:
-    """Scan the endless table, or as much as the time allows, in a new process."""
+    """Scan the endless table in a new process and stop after the given time."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", endpoint_url, str(seconds)],
         cwd=ROOT,
@@ -60,9 +60,7 @@ def growth(endpoint_url: str, seconds: float) -> Growth:
 def _scan(endpoint_url: str, seconds: float) -> Growth:
     from benchmarks.models import FlatOrder
     from benchmarks.records import PARTITION_KEY, SORT_KEY
-    from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.models import Table
-    from dynamodb_wrapper.repositories import BaseDynamoRepository
+    from dynamodb_wrapper import BaseDynamoRepository, DynamoDBConfig, Table
 
     table = Table(ENDLESS, FlatOrder, partition_key=PARTITION_KEY, sort_key=SORT_KEY)
     config = DynamoDBConfig.for_local_development(endpoint_url)
@@ -76,7 +74,7 @@ def _scan(endpoint_url: str, seconds: float) -> Growth:
 
 
 def _memory(name: str) -> int:
-    if not _STATUS.exists():  # no Linux: the peak stands for the present, in bytes on macOS
+    if not _STATUS.exists():  # not Linux: the peak, in bytes on macOS, is the only figure
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024

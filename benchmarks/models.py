@@ -1,4 +1,4 @@
-"""The Pydantic models of the two tables, as boto3's user and this library's share them."""
+"""The Pydantic models of the tables, used with boto3 and with this library."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MODELS: dict[str, type[Order]] = {"flat": FlatOrder, "nested": NestedOrder}
 
 
 def exact(value: Any) -> Any:
-    """Return what tells a model from every other, types and fields that were set included."""
+    """Return the value as JSON that keeps all types, and the fields that were set in models."""
     if isinstance(value, BaseModel):
         fields = {name: exact(inner) for name, inner in value.__dict__.items()}
         return [type(value).__name__, sorted(value.model_fields_set), fields]

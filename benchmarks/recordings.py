@@ -1,11 +1,14 @@
-"""The pages the replay server answers with.
+"""The responses of the replay server.
 
-They are made with boto3's own serializer, so that they owe nothing to the code under test.
+They are made with boto3's serializer, so that they do not depend on the code that is measured.
+Every item, and every map in it, has its own order of attributes, as in the responses of the engine
+dynoxide. In tables with `one_order` all items have the order of the model.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,8 +23,8 @@ _WRITTEN_BY_A_BATCH = 25
 
 
 def recordings(table: Records) -> Iterator[Recording]:
-    """Yield the response to every request of all sides, with and without capacity."""
-    items = [stored(item) for item in table.items]
+    """Yield the response to every request of the sides, with and without consumed capacity."""
+    items = _stored(table, table.items)
     for operation, place, response, units in _responses(table, items):
         for measured in (False, True):
             capacity: Any = {"TableName": table.table, "CapacityUnits": units}
@@ -31,8 +34,8 @@ def recordings(table: Records) -> Iterator[Recording]:
 
 
 def endless(table: Records, pages: int) -> Iterator[Recording]:
-    """Yield a table of that many pages, each the first page of the table again."""
-    items = [stored(item) for item in table.items[: table.page]]
+    """Yield a table with that many pages, each a repetition of the first page of `table`."""
+    items = _stored(table, table.items[: table.page])
     page = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
     more = {**page, "LastEvaluatedKey": page_key(PARTITION_KEY, SORT_KEY, FIRST_PAGE)}
     last = place_of(page_key(PARTITION_KEY, SORT_KEY, pages - 2))
@@ -41,17 +44,38 @@ def endless(table: Records, pages: int) -> Iterator[Recording]:
         yield Recording("Scan", ENDLESS, _json(page), last, measured)
 
 
-def stored(item: Record) -> dict[str, Any]:
-    """Return the item as the service returns it, with every value under its type."""
-    moment = item["placed_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    serializer = TypeSerializer()
-    values = {**item, "placed_at": moment}
-    return {name: serializer.serialize(value) for name, value in values.items()}
-
-
 def item_bytes(table: Records) -> int:
-    """Return the mean size of an item on the wire, as JSON."""
-    return sum(len(_json(stored(item))) for item in table.first) // len(table.first)
+    """Return the mean size of an item as JSON."""
+    return sum(len(_json(item)) for item in _stored(table, table.first)) // len(table.first)
+
+
+def _stored(table: Records, items: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the items as DynamoDB returns them, with every value under its type."""
+    serializer = TypeSerializer()
+    found = []
+    for item in items:
+        text = item["placed_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        values = {**item, "placed_at": text}
+        typed = {name: serializer.serialize(value) for name, value in values.items()}
+        # the key is the seed, so an item has the same order in all responses of all runs
+        draw = random.Random(f"{item[PARTITION_KEY]} {item[SORT_KEY]}")
+        found.append(typed if table.one_order else _shuffled(typed, draw))
+    return found
+
+
+def _shuffled(attributes: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+    """Return the attributes in a random order, and those of every map in them."""
+    names = list(attributes)
+    draw.shuffle(names)
+    return {name: _shuffled_value(attributes[name], draw) for name in names}
+
+
+def _shuffled_value(typed: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+    if "M" in typed:
+        return {"M": _shuffled(typed["M"], draw)}
+    if "L" in typed:
+        return {"L": [_shuffled_value(inner, draw) for inner in typed["L"]]}
+    return typed
 
 
 def _responses(

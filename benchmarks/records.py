@@ -1,12 +1,12 @@
 """The items that are read and written, as plain values drawn from a fixed seed.
 
-Standard library only: every side makes its own objects of them, in a process of its own.
+It imports the standard library only, because the process of every side imports it.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ PARTITION_KEY, SORT_KEY = "customer_id", "order_id"
 
 _SEED = 2013
 _PARTITION = 100
-# A page holds what the service puts on one, 1 MB of items by its own count; quick runs less.
+# A page has as many items as DynamoDB puts on one (1 MB by its count); in quick runs fewer.
 _PAGE = {"flat": 3500, "nested": 800}
 _QUICK_PAGE = {"flat": 150, "nested": 50}
 _WORDS = (
@@ -29,28 +29,31 @@ _WORDS = (
 
 @dataclass(frozen=True)
 class Records:
-    """One table of one shape.
+    """The items of one table.
 
     Attributes:
         shape: ``flat`` (ten attributes) or ``nested`` (a list of maps and two maps).
-        items: Every item of the table, in pages of a scan.
-        partition: How many of them, from the first, a query and a batch get find.
+        items: All items of the table, in the order of a scan.
+        partition: A query and a batch get find this many of them, from the first.
         page: Items on a full page of a scan.
+        one_order: Whether all items on a page have the same order of attributes; if not, every
+            item has its own.
     """
 
     shape: str
     items: list[Record]
     partition: int
     page: int
+    one_order: bool = False
 
     @property
     def table(self) -> str:
         """Full name of the table."""
-        return f"{self.shape}_orders"
+        return f"{self.shape}_orders{'_one_order' if self.one_order else ''}"
 
     @property
     def first(self) -> list[Record]:
-        """What a query and a batch get find."""
+        """The items that a query and a batch get find."""
         return self.items[: self.partition]
 
     @property
@@ -60,18 +63,21 @@ class Records:
 
 
 def records(*, quick: bool = False) -> dict[str, Records]:
-    """Return the flat and the nested table by shape; a scan has a full page and a short one."""
+    """Return the tables ``flat``, ``nested`` and ``flat-one-order``.
+
+    A scan reads one full page and a short one. ``flat-one-order`` has the items of ``flat``.
+    """
     draw = random.Random(_SEED)
     found = {}
     for shape, make in (("flat", _flat), ("nested", _nested)):
         page = (_QUICK_PAGE if quick else _PAGE)[shape]
         items = [make(draw, number) for number in range(page + max(page // 8, _PARTITION))]
         found[shape] = Records(shape, items, _PARTITION, page)
-    return found
+    return {**found, "flat-one-order": replace(found["flat"], one_order=True)}
 
 
 def with_floats(value: Any) -> Any:
-    """Return the value with every Decimal in it as a float, for libraries that know no other."""
+    """Return the value with every Decimal in it as a float, for libraries without Decimal."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, dict):
@@ -82,7 +88,7 @@ def with_floats(value: Any) -> Any:
 
 
 def moment(text: str) -> datetime:
-    """Return the moment a date of the pages means."""
+    """Return the text of a date as a datetime."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
@@ -137,7 +143,7 @@ def _line(draw: random.Random) -> Record:
 
 
 def _money(draw: random.Random) -> Decimal:
-    # a quotient has no trailing zeros, and neither has a number DynamoDB returns
+    # a quotient has no trailing zeros, like the numbers that DynamoDB returns
     return Decimal(draw.randrange(100, 100_000)) / 100
 
 

@@ -1,8 +1,8 @@
 """A server in another process that answers DynamoDB requests from memory.
 
-An emulator spends most of a scan in the server; this one only finds bytes that were prepared
-ahead, so that the client is what is measured. It speaks enough HTTP/1.1 for botocore: keep-alive,
-`Content-Length`, the checksum header. It runs from the standard library alone, as a script.
+An emulator needs most of the time of a scan for itself; this server only looks up bytes that were
+made beforehand, so that the client is measured. It speaks enough HTTP/1.1 for botocore: keep-alive,
+`Content-Length`, the checksum header. It runs as a script with the standard library only.
 """
 
 from __future__ import annotations
@@ -43,17 +43,18 @@ Place = tuple[str, str, str, bool]
 class Recording:
     """A response and the requests it answers.
 
-    Several recordings for the same requests answer in turn; the last one stays.
+    Several recordings for the same requests answer one after the other; the last one is repeated.
 
     Attributes:
         operation: ``GetItem``, ``Scan`` …
         table: Full name of the table.
         body: The response, as JSON.
-        place: What `place_of` makes of the key or start key a request must carry.
+        place: The key or start key of the request, in the form of `place_of`.
         measured: Whether the request asks for its consumed capacity.
-        crc32: Sent instead of the checksum of the body, to see what a client does.
-        repeated: Answers the first request and every one whose start key is a `page_key` no other
-            recording answers; the page key in the body is then that of the following page.
+        crc32: Sent instead of the checksum of the body, for tests of clients.
+        repeated: Whether it answers the first request and every request whose start key is a
+            `page_key` without another recording. The page key in the body is then replaced by that
+            of the next page.
     """
 
     operation: str
@@ -66,22 +67,22 @@ class Recording:
 
 
 def page_key(partition_key: str, sort_key: str, number: int) -> dict[str, Any]:
-    """Return the key a repeated page ends with, its number counted from `FIRST_PAGE`."""
+    """Return the last key of a repeated page; the first page has the number `FIRST_PAGE`."""
     return {partition_key: {"S": "pages"}, sort_key: {"S": f"page-{number:08d}"}}
 
 
 def place_of(key: Any) -> str:
-    """Return a key, or start key, in the form recordings are found by."""
+    """Return a key or start key as text that does not depend on the order of its attributes."""
     return json.dumps(key, sort_keys=True) if key else ""
 
 
 class ReplayServer:
-    """Starts the server, and ends it on leaving the context.
+    """The process of the server; it ends when the context is left.
 
-    The process also ends by itself when this one does, because its standard input closes.
+    It also ends when this process does, because its standard input closes.
 
     Args:
-        recordings: What it answers; anything else is a ResourceNotFoundException.
+        recordings: The responses; other requests get a ResourceNotFoundException.
     """
 
     def __init__(self, recordings: Iterable[Recording]) -> None:
@@ -110,7 +111,7 @@ class ReplayServer:
 
     @contextmanager
     def writes(self) -> Iterator[list[dict[str, Any]]]:
-        """Give a list that on leaving has the items, as sent, of every put made meanwhile."""
+        """Yield a list that has, when the context is left, the items of all puts made in it."""
         items: list[dict[str, Any]] = []
         self._ask(_KEEP_WRITES)
         try:
@@ -153,8 +154,26 @@ class ReplayServer:
             process.wait()
 
 
+def read_pages(endpoint_url: str, table: str) -> list[bytes]:
+    """Return the body of every response of a scan, read without any client."""
+    connection = HTTPConnection(endpoint_url[len("http://") :], timeout=10)
+    pages: list[bytes] = []
+    request: dict[str, Any] = {"TableName": table}
+    while True:
+        connection.request("POST", "/", json.dumps(request), {"X-Amz-Target": f"{_PREFIX}Scan"})
+        response = connection.getresponse()
+        pages.append(response.read())
+        if response.status != 200:
+            raise RuntimeError(f"The server answered {pages[-1]!r}.")
+        start = json.loads(pages[-1]).get("LastEvaluatedKey")
+        if start is None:
+            connection.close()
+            return pages
+        request["ExclusiveStartKey"] = start
+
+
 class _Responses:
-    """Responses as the bytes that are sent, found by what a request asks for."""
+    """The bytes of the responses, by operation, table, key and whether capacity is wanted."""
 
     def __init__(self, recordings: Iterable[Recording]) -> None:
         self._lock = threading.Lock()
@@ -225,7 +244,7 @@ class _Connection(socketserver.StreamRequestHandler):
             while self._answer():
                 pass
         except ConnectionError:
-            pass  # the client is gone; it may be
+            pass  # the client closed the connection, which it may do at any time
 
     def _answer(self) -> bool:
         if not self.rfile.readline():
@@ -237,7 +256,7 @@ class _Connection(socketserver.StreamRequestHandler):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
         body = self.rfile.read(int(headers.get("content-length", "0")))
-        # one write, or the delayed acknowledgement of the first part costs 40 ms
+        # in one write: with two, the delayed acknowledgement of the first costs 40 ms
         self.wfile.write(self.server.responses.to(headers.get("x-amz-target", ""), body))
         return True
 
@@ -251,7 +270,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def _serve() -> None:
-    """Read recordings, print the port and serve until standard input closes."""
+    """Read the recordings, print the port and serve until standard input closes."""
     recordings = [Recording(**values) for values in json.loads(sys.stdin.buffer.readline())]
     with _Server(_Responses(recordings)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The tables that are printed."""
+"""The text that is printed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from benchmarks.known import LIBRARY, SIDES
+from benchmarks.cases import LIBRARY, SIDES
 from benchmarks.memory import TARGET_BYTES, TARGET_ITEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from benchmarks.cases import Case
+    from benchmarks.measure import Case
     from benchmarks.memory import Growth
 
-_ROW = "{:<17} {:<8} {:<17} {:>19} {:>7} {:>15}   {:<13} {}"
+_ROW = "{:<20} {:<8} {:<17} {:>19} {:>7} {:>15}   {:<13} {}"
 _MEGABYTE = 1_000_000
 
 
 def machine() -> Iterator[str]:
-    """Yield what ran where."""
+    """Yield the versions and the machine."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     yield f"{python}; {os.cpu_count()} cores, {platform.machine()}"
     packages = [package for side in SIDES for package in side.packages]
@@ -31,8 +31,8 @@ def machine() -> Iterator[str]:
 def table(cases: Sequence[Case]) -> Iterator[str]:
     """Yield a row for each side of each case."""
     yield "Processor time of the client in µs: least - most of the rounds."
-    yield f"Ratio: least of theirs / least of {LIBRARY}; above 1, {LIBRARY} needs less."
-    yield "Beside it, the least and the most of the ratios within a round."
+    yield f"Ratio: least time of the side / least time of {LIBRARY}; above 1, {LIBRARY} is faster."
+    yield "Within a round: the least and the greatest ratio of one round."
     yield ""
     header = ("benchmark", "per", "side", "time", "ratio", "within a round", "target", "")
     yield _ROW.format(*header).rstrip()
@@ -41,9 +41,9 @@ def table(cases: Sequence[Case]) -> Iterator[str]:
 
 
 def ways(name: str, counts: dict[str, int]) -> str:
-    """Return how many items a side has decoded which way."""
+    """Return the line with the number of items decoded by each decoder."""
     shown = ", ".join(f"{count:,} {way}" for way, count in counts.items())
-    return f"Items decoded by {name}, by way: {shown}."
+    return f"Items decoded by {name}: {shown}."
 
 
 def memory(growth: Growth) -> str:
@@ -59,13 +59,13 @@ def memory(growth: Growth) -> str:
 
 
 def rounds(done: int, wanted: int, seconds: float) -> str:
-    """Return how much was measured."""
-    cut = f" of {wanted}; the time was used up" if done < wanted else ""
+    """Return the line with the number of rounds and the time they took."""
+    cut = f" of {wanted}; no time was left for more" if done < wanted else ""
     return f"{done} rounds{cut}; {seconds:.0f} s"
 
 
 def missed(cases: Iterable[Case]) -> list[str]:
-    """Return what did not reach its target, such as ``get-flat (boto3 + Pydantic)``."""
+    """Return the targets that were not reached, such as ``get-flat (boto3 + Pydantic)``."""
     return [
         f"{case.spec.name} ({other})"
         for case in cases

@@ -1,8 +1,9 @@
-"""What starting costs: each sample is a fresh process that measures itself."""
+"""Processor time of a process that has just started; each sample is a new process."""
 
 from __future__ import annotations
 
 import atexit
+import inspect
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cases import Case, Sampler, Spec
-from benchmarks.known import LIBRARY
-from benchmarks.workers import ROOT, environment
+from benchmarks.cases import LIBRARY, Spec
+from benchmarks.measure import Case, Sampler
+from benchmarks.models import FlatOrder
+from benchmarks.processes import ROOT, environment
 
 if TYPE_CHECKING:
     from benchmarks.records import Records
@@ -24,70 +26,78 @@ begun = time.process_time()
 {code}
 print(time.process_time() - begun, {result}, sep="|")
 """
-_REPOSITORY = """
+_MODEL = f"""
 from datetime import datetime
 from decimal import Decimal
 from pydantic import BaseModel
-from dynamodb_wrapper import BaseDynamoRepository, DynamoDBConfig, Table
 
-class FlatOrder(BaseModel):
-    customer_id: str
-    order_id: str
-    placed_at: datetime
-    status: str
-    email: str
-    city: str
-    quantity: int
-    total: Decimal
-    paid: bool
-    note: str
+{inspect.getsource(FlatOrder)}
+"""
+_LIBRARY = """
+from dynamodb_wrapper import BaseDynamoRepository, DynamoDBConfig, Table
 
 table = Table("{table}", FlatOrder, partition_key="customer_id", sort_key="order_id")
 config = DynamoDBConfig.for_local_development("{url}")
-read = BaseDynamoRepository(config, table).get({key}).order_id
+order = BaseDynamoRepository(config, table).get({key})
 """
+# A client with boto3's deserializer starts sooner than a resource, which does the same.
 _BOTO3 = """
 import boto3
+from boto3.dynamodb.types import TypeDeserializer
+
 client = boto3.client("dynamodb", endpoint_url="{url}")
 key = dict(zip(("customer_id", "order_id"), ({{"S": text}} for text in {key})))
-read = client.get_item(TableName="{table}", Key=key)["Item"]["order_id"]["S"]
+item = client.get_item(TableName="{table}", Key=key)["Item"]
+read = TypeDeserializer().deserialize
+order = FlatOrder.model_validate({{name: read(value) for name, value in item.items()}})
 """
 
 
 def startup_case(spec: Spec, endpoint_url: str, table: Records) -> Case:
-    """Return the case of importing, or of the first request: without ``~/.aws`` or with it."""
+    """Return the case of the import or of the first request.
+
+    For the first request both sides declare the same Pydantic model, read one item and validate
+    it; `first-request-aws` has a file ``~/.aws/config``, `first-request` does not.
+    """
     home = _home(with_settings=spec.name.endswith("-aws"))
     if spec.name == "import":
         loaded = f"[name for name in {NOT_LOADED} if name in sys.modules]"
         ours = fresh_process("import dynamodb_wrapper", loaded, "[]", home)
         theirs = fresh_process("import pydantic", "[]", "[]", home)
     else:
-        key = table.keys[0]
-        values = {"url": endpoint_url, "table": table.table, "key": key}
-        ours = fresh_process(_REPOSITORY.format(**values), "read", key[1], home)
-        theirs = fresh_process(_BOTO3.format(**values), "read", key[1], home)
+        values = {"url": endpoint_url, "table": table.table, "key": table.keys[0]}
+        read, expected = "order.model_dump_json()", FlatOrder(**table.items[0]).model_dump_json()
+        ours = fresh_process(_MODEL + _LIBRARY.format(**values), read, expected, home)
+        theirs = fresh_process(_MODEL + _BOTO3.format(**values), read, expected, home)
     other = next(name for name in spec.sides if name != LIBRARY)
     return Case(spec, 1, {LIBRARY: ours, other: theirs})
 
 
-def _home(*, with_settings: bool) -> Path:
-    """Return a folder that is a user's home, until this process ends."""
-    home = Path(tempfile.mkdtemp(prefix="benchmarks-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    if with_settings:
-        (home / ".aws").mkdir()
-        (home / ".aws" / "config").write_text("[default]\nregion = us-east-1\n")
-    return home
-
-
 def fresh_process(code: str, result: str, expected: str, home: Path) -> Sampler:
-    """Return what runs the code in new processes, which must each print what is expected."""
+    """Return a sampler that runs the code in new processes.
+
+    Args:
+        code: Its processor time is measured.
+        result: An expression that is evaluated after the code.
+        expected: The result as text; any other result raises an AssertionError.
+        home: The home directory of the processes.
+    """
     program = _TIMED.format(code=code, result=result)
 
     def seconds(times: int) -> float:
         return sum(_run(program, expected, home) for _ in range(times))
 
     return seconds
+
+
+def _home(*, with_settings: bool) -> Path:
+    """Return a new home directory; it is removed when this process ends."""
+    home = Path(tempfile.mkdtemp(prefix="benchmarks-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    if with_settings:
+        (home / ".aws").mkdir()
+        (home / ".aws" / "config").write_text("[default]\nregion = us-east-1\n")
+    return home
 
 
 def _run(program: str, expected: str, home: Path) -> float:
@@ -101,8 +111,8 @@ def _run(program: str, expected: str, home: Path) -> float:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"A fresh process failed:\n{done.stderr}")
+        raise RuntimeError(f"A new process failed:\n{done.stderr}")
     seconds, _, found = done.stdout.strip().partition("|")
     if found != expected:
-        raise AssertionError(f"A fresh process gave {found!r} instead of {expected!r}.")
+        raise AssertionError(f"A new process printed {found!r} instead of {expected!r}.")
     return float(seconds)

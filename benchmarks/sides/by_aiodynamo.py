@@ -1,6 +1,6 @@
-"""aiodynamo: it has no models, so items are plain dictionaries, with floats and dates as text.
+"""aiodynamo: items are plain dictionaries with floats and dates as text, for it has no models.
 
-With aiohttp, the quicker of the two HTTP clients its documentation offers.
+It uses aiohttp, the faster of the two HTTP clients in its documentation.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ByAiodynamo:
 
 
 async def _session() -> ClientSession:
-    return ClientSession()  # inside its loop
+    return ClientSession()  # in a coroutine, because it needs a running loop
 
 
 def _key(key: KeyPair) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""boto3's resource, whose TypeDeserializer makes plain values, and `model_validate`."""
+"""boto3's resource, which returns plain values, and `model_validate` of Pydantic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.records import PARTITION_KEY, SORT_KEY, KeyPair, Records
 
 
 class ByBoto3:
-    """What one writes by hand."""
+    """Code that a user of boto3 and Pydantic writes."""
 
     exact = staticmethod(models.exact)
 
@@ -39,7 +39,7 @@ class ByBoto3:
     def get_many(self, keys: Sequence[KeyPair]) -> list[models.Order]:
         request = {self._name: {"Keys": [_key(key) for key in keys]}}
         found = self._resource.batch_get_item(RequestItems=request)["Responses"][self._name]
-        # as they came: by hand, nobody restores the order of the keys without need
+        # in the order of the response; this library restores the order of the keys
         return [self._model.model_validate(item) for item in found]
 
     def put_many(self, orders: Sequence[models.Order]) -> None:

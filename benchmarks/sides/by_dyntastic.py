@@ -1,4 +1,4 @@
-"""dyntastic: Pydantic models that know their table, over boto3's resource."""
+"""dyntastic: a Pydantic model for each table, on boto3's resource."""
 
 from __future__ import annotations
 

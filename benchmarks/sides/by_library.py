@@ -7,9 +7,7 @@ from typing import Any
 
 from benchmarks import models
 from benchmarks.records import PARTITION_KEY, SORT_KEY, KeyPair, Records
-from dynamodb_wrapper.config import DynamoDBConfig
-from dynamodb_wrapper.models import Table
-from dynamodb_wrapper.repositories import BaseDynamoRepository
+from dynamodb_wrapper import BaseDynamoRepository, DynamoDBConfig, Table
 from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.decoder import ItemReader
 from dynamodb_wrapper.serialization.json_body import Reply
@@ -18,7 +16,7 @@ Orders = list[models.Order]
 
 
 class ByLibrary:
-    """A repository with the settings it has by itself."""
+    """A repository with default settings."""
 
     exact = staticmethod(models.exact)
 
@@ -32,18 +30,16 @@ class ByLibrary:
         self._model = model
         self._records = records
         self._reader: ItemReader[models.Order] = ItemReader(Codec(table, model))
-        if hasattr(self._repository.scan(), "to_arrow"):
-            self.arrow = self._arrow
 
     def decode(self, body: bytes) -> Orders:
         return self._reader.page(Reply(body)).models
 
     def ways(self) -> dict[str, int]:
-        """Return how many items were decoded which way."""
+        """Return the number of items decoded by the compiled and by the generic decoder."""
         counts = [self._repository.decoded, self._reader.counts]
         return {
             "compiled": sum(count.compiled for count in counts),
-            "walked": sum(count.walked for count in counts),
+            "generic": sum(count.walked for count in counts),
         }
 
     def orders(self) -> Orders:
@@ -67,9 +63,8 @@ class ByLibrary:
     def scan(self) -> Orders:
         return list(self._repository.scan())
 
-    def _arrow(self) -> Any:
-        found: Any = self._repository.scan()
-        return found.to_arrow()
+    def arrow(self) -> Any:
+        return self._repository.scan().to_arrow()
 
     def plain(self, found: models.Order) -> dict[str, Any]:
         return found.model_dump()

@@ -1,4 +1,4 @@
-"""orjson alone, on pages already in memory: the least that reading JSON into Python takes."""
+"""orjson on pages in memory: the least time in which JSON is read into Python objects."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
-from benchmarks.pages import read_pages
 from benchmarks.records import Record, Records, moment
+from benchmarks.replay_server import read_pages
 
 
 class ByOrjson:
-    """`orjson.loads` and nothing else; no request, no values made of the typed ones."""
+    """`orjson.loads` without a request; the values keep their DynamoDB types."""
 
     def __init__(self, endpoint_url: str, records: Records) -> None:
         self._pages = read_pages(endpoint_url, records.table)

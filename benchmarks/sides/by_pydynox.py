@@ -1,6 +1,6 @@
-"""pydynox: a model class per table. Numbers are floats, and what is nested stays untyped.
+"""pydynox: a model class for each table, with float numbers and untyped nested values.
 
-Its exact `DecimalAttribute` takes a little more; the quicker `NumberAttribute` is measured.
+`NumberAttribute` is measured because the exact `DecimalAttribute` is a little slower.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class FlatOrder(Model):
     note = StringAttribute()
 
 
+class FlatOrderInOneOrder(FlatOrder):
+    model_config = ModelConfig(table="flat_orders_one_order")
+
+
 class NestedOrder(Model):
     model_config = ModelConfig(table="nested_orders")
 
@@ -47,16 +51,20 @@ class NestedOrder(Model):
     labels = MapAttribute()
 
 
-_MODELS: dict[str, type[Model]] = {"flat": FlatOrder, "nested": NestedOrder}
+_MODELS: dict[str, type[Model]] = {
+    "flat_orders": FlatOrder,
+    "flat_orders_one_order": FlatOrderInOneOrder,
+    "nested_orders": NestedOrder,
+}
 
 
 class ByPydynox:
-    """The synchronous methods; the asynchronous ones take more processor time."""
+    """The synchronous methods; the asynchronous ones need more processor time."""
 
     def __init__(self, endpoint_url: str, records: Records) -> None:
         self._client = DynamoDBClient(region="us-east-1", endpoint_url=endpoint_url)
         set_default_client(self._client)
-        self._model = _MODELS[records.shape]
+        self._model = _MODELS[records.table]
         self._records = records
 
     def orders(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""PynamoDB: a model class per table, with typed maps in typed lists. Numbers are floats."""
+"""PynamoDB: a model class for each table, with typed maps in typed lists and float numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.records import KeyPair, Records, with_floats
 
 
 class IsoDateTimeAttribute(Attribute[datetime]):
-    """A moment as ISO text; its own UTCDateTimeAttribute reads no other form than +0000."""
+    """A datetime as ISO text; PynamoDB's UTCDateTimeAttribute reads only the offset +0000."""
 
     attr_type = "S"
 

@@ -1,23 +1,24 @@
-"""The benchmarks compare like with like; no timing decides a test."""
+"""Tests that all sides of a benchmark do the same work; no timing decides a test."""
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack
 from importlib import metadata
+from importlib.util import find_spec
 
 import pytest
 
-from benchmarks.cases import SPECS, specs
-from benchmarks.known import BOTO3, LIBRARY, SIDES
+from benchmarks.cases import BOTO3, LIBRARY, ORJSON, SIDES, SPECS, specs
 from benchmarks.measure import compare, expected_items, measure, read, ready_case
 from benchmarks.memory import growth
-from benchmarks.operations import loosened
+from benchmarks.processes import RemoteSide, SideFailedError, environment, started
 from benchmarks.recordings import ENDLESS, endless, item_bytes, recordings
 from benchmarks.records import records
-from benchmarks.replay_server import ReplayServer
+from benchmarks.replay_server import ReplayServer, read_pages
 from benchmarks.startup import fresh_process, startup_case
-from benchmarks.workers import RemoteSide, SideFailedError, environment, started
+from benchmarks.worker import loosened
 
 TABLES = records(quick=True)
 (GET,) = specs(["get-flat"])
@@ -31,41 +32,41 @@ def server():
 
 @pytest.fixture(scope="module")
 def side_of(server):
-    """Return the side of a library, in one process for all tests."""
+    """Return the process of a side, the same one in all tests."""
     begun = {}
 
-    def of(known):
-        if known.name not in begun:
-            begun[known.name] = stack.enter_context(
-                RemoteSide(known, server.endpoint_url, quick=True)
+    def of(side):
+        if side.name not in begun:
+            begun[side.name] = stack.enter_context(
+                RemoteSide(side, server.endpoint_url, quick=True)
             )
-            begun[known.name].begin()
-        return begun[known.name]
+            begun[side.name].begin()
+        return begun[side.name]
 
     with ExitStack() as stack:
         yield of
 
 
-def installed(known):
+def installed(side):
     try:
-        return all(metadata.version(package) for package in known.packages)
+        return all(metadata.version(package) for package in side.packages)
     except metadata.PackageNotFoundError:
         return False
 
 
-INSTALLED = [known for known in SIDES if known.required or installed(known)]
+INSTALLED = [side for side in SIDES if side.required or installed(side)]
 each_required_side = pytest.mark.parametrize(
-    "known", [known for known in SIDES if known.required], ids=lambda known: known.module
+    "side", [side for side in SIDES if side.required], ids=lambda side: side.module
 )
-BOTH_HAVE = {"get", "put", "batch-get", "batch-put", "query", "scan"}
 each_installed_side_and_case = pytest.mark.parametrize(
-    ("known", "spec"),
+    ("side", "spec"),
     [
-        pytest.param(known, spec, id=f"{known.module}-{spec.name}")
-        for known in INSTALLED
+        pytest.param(side, spec, id=f"{side.module}-{spec.name}")
+        for side in INSTALLED
         for spec in SPECS
-        if known.name in spec.sides
-        and (spec.operation in BOTH_HAVE or known.name == "orjson.loads")
+        if spec.table is not None
+        and side.name in spec.sides
+        and (spec.operation != "arrow" or side.name == ORJSON or find_spec("pyarrow"))
     ],
 )
 
@@ -74,14 +75,14 @@ each_installed_side_and_case = pytest.mark.parametrize(
 
 
 @each_installed_side_and_case
-def test_a_side_reads_or_sends_the_orders(side_of, server, known, spec):
-    expected = expected_items(spec, TABLES[spec.shape])
-    assert read(spec, side_of(known), server)["items"] == expected
+def test_a_side_reads_or_sends_the_orders(side_of, server, side, spec):
+    expected = expected_items(spec, TABLES[spec.table])
+    assert read(spec, side_of(side), server)["items"] == expected
 
 
 @each_required_side
-def test_models_are_compared_with_their_types(side_of, known):
-    (name, fields_set, values) = side_of(known).read("query-flat")["exact"][0]
+def test_models_are_compared_with_their_types(side_of, side):
+    (name, fields_set, values) = side_of(side).read("query-flat")["exact"][0]
     order = TABLES["flat"].items[0]
     assert name == "FlatOrder"
     assert fields_set == sorted(order)
@@ -102,14 +103,43 @@ def test_items_have_the_sizes_they_are_said_to_have():
     assert 2200 < item_bytes(TABLES["nested"]) < 2500
 
 
-# ---- what reads something else is refused --------------------------------------------------------
+def items_of_scan(endpoint_url, table):
+    pages = read_pages(endpoint_url, TABLES[table].table)
+    return [item for page in pages for item in json.loads(page)["Items"]]
+
+
+def test_every_item_has_its_own_order_of_attributes(server):
+    items = items_of_scan(server.endpoint_url, "flat")
+    assert len({tuple(item) for item in items}) > 0.95 * len(items)
+    assert len({tuple(item) for item in items_of_scan(server.endpoint_url, "nested")}) > 100
+
+
+def test_every_map_in_an_item_has_its_own_order_of_attributes(server):
+    items = items_of_scan(server.endpoint_url, "nested")
+    assert len({tuple(item["address"]["M"]) for item in items}) == 24
+    lines = [tuple(line["M"]) for item in items for line in item["lines"]["L"]]
+    assert len(set(lines)) > 500
+
+
+def test_the_second_flat_table_has_the_same_items_in_one_order(server):
+    items = items_of_scan(server.endpoint_url, "flat-one-order")
+    assert {tuple(item) for item in items} == {tuple(TABLES["flat"].items[0])}
+    assert items == items_of_scan(server.endpoint_url, "flat")
+
+
+def test_recordings_are_the_same_every_time():
+    table = TABLES["nested"]
+    assert list(recordings(table)) == list(recordings(table))
+
+
+# ---- sides that read other items are refused -----------------------------------------------------
 
 
 class FakeSide:
-    """A side whose reads are given."""
+    """A side that returns a given result."""
 
-    def __init__(self, known, found):
-        self.known = known
+    def __init__(self, side, found):
+        self.side = side
         self.cases = [GET.name]
         self._found = found
 
@@ -141,7 +171,7 @@ def test_models_other_than_boto3_with_pydantic_are_refused():
 
 def test_an_item_with_another_value_is_refused():
     other = {"items": [{**RIGHT["items"][0], "total": 1.0}], "exact": None}
-    with pytest.raises(AssertionError, match="get-flat: pydynox has another item"):
+    with pytest.raises(AssertionError, match="get-flat: pydynox has the item"):
         ready(FakeSide(PEER_SIDE, other))
 
 
@@ -154,7 +184,7 @@ def test_another_library_that_fails_is_left_out_and_named():
     failing = FakeSide(PEER_SIDE, SideFailedError("pydynox: TypeError: no"))
     case, notes = ready(FakeSide(LIBRARY_SIDE, RIGHT), FakeSide(BOTO3_SIDE, RIGHT), failing)
     assert "pydynox" not in case.samplers
-    assert notes == ["get-flat leaves a side out: pydynox: TypeError: no"]
+    assert notes == ["get-flat is measured without one side: pydynox: TypeError: no"]
 
 
 def test_a_failure_of_the_library_ends_the_run():
@@ -180,14 +210,14 @@ def test_a_library_that_is_not_installed_is_left_out_saying_how_to_get_it(
     ]
 
 
-def test_an_error_in_the_process_of_a_side_is_told_and_survived(side_of):
+def test_the_process_of_a_side_reports_an_error_and_goes_on(side_of):
     side = side_of(LIBRARY_SIDE)
     with pytest.raises(SideFailedError, match="dynamodb-wrapper: KeyError: 'guess'"):
         side.read("guess")
     assert len(side.read("get-flat")["items"]) == 1
 
 
-def test_a_side_tells_processor_time(side_of):
+def test_a_side_measures_processor_time(side_of):
     side = side_of(LIBRARY_SIDE)
     side.settle()
     assert 0 < side.seconds("get-flat", 2) < 60
@@ -199,14 +229,14 @@ def test_credentials_of_the_user_do_not_reach_the_measured_processes(monkeypatch
     assert "mine" not in environment().values()
 
 
-def test_starting_is_measured_in_processes_that_answer_right(server):
+def test_startup_is_measured_in_processes_with_the_right_result(server):
     for spec in specs(["import", "first-request", "first-request-aws"]):
         case = startup_case(spec, server.endpoint_url, TABLES["flat"])
         measure([case], repeats=1, sample_seconds=0, deadline=0)
         assert list(case.samples) == list(spec.sides)
 
 
-def test_a_fresh_process_with_another_answer_is_refused(tmp_path):
+def test_a_new_process_with_another_result_is_refused(tmp_path):
     with pytest.raises(AssertionError, match="'4' instead of '5'"):
         fresh_process("four = 2 + 2", "four", "5", tmp_path)(1)
 

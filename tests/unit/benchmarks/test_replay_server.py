@@ -1,4 +1,4 @@
-"""The replay server is one a client must take seriously."""
+"""Tests of the replay server with real clients."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from botocore.config import Config
 from botocore.exceptions import ChecksumError
 
 from benchmarks.models import MODELS
-from benchmarks.pages import read_pages
 from benchmarks.recordings import ENDLESS, endless, recordings
 from benchmarks.records import records
-from benchmarks.replay_server import Recording, ReplayServer, place_of
+from benchmarks.replay_server import Recording, ReplayServer, place_of, read_pages
 from benchmarks.sides.by_boto3 import ByBoto3
 from benchmarks.sides.by_library import ByLibrary
 
@@ -65,7 +64,7 @@ def test_consumed_capacity_is_reported_only_when_asked_for(endpoint_url):
         assert json.load(response)["ConsumedCapacity"]["TableName"] == "flat_orders"
 
 
-def test_what_is_not_recorded_is_refused(endpoint_url):
+def test_a_request_without_a_recording_is_refused(endpoint_url):
     with pytest.raises(HTTPError) as refused:
         ask(endpoint_url, "Scan", {"TableName": "another"})
     assert refused.value.code == 400
@@ -73,20 +72,20 @@ def test_what_is_not_recorded_is_refused(endpoint_url):
 
 
 @pytest.mark.parametrize("side", [ByBoto3, ByLibrary])
-@pytest.mark.parametrize("shape", TABLES)
-def test_a_page_with_a_wrong_checksum_is_read_again(shape, side):
-    table = TABLES[shape]
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_with_a_wrong_checksum_is_read_again(name, side):
+    table = TABLES[name]
     order, other = table.items[0], table.items[1]
     right = [r for r in recordings(table) if r.place == place_of_order(order)]
     wrong = {r.measured: r for r in recordings(table) if r.place == place_of_order(other)}
     damaged = [replace(r, body=wrong[r.measured].body, crc32=1) for r in right]
     with ReplayServer([*damaged, *right]) as server:
         found = side(server.endpoint_url, table).get(table.keys[0])
-    assert found == MODELS[shape](**order)
+    assert found == MODELS[table.shape](**order)
 
 
 def get_damaged(retries):
-    """Return what a client gets whose every answer has a wrong checksum."""
+    """Return the response that a client gets when every checksum is wrong."""
     here = place_of_order(TABLES["flat"].items[0])
     damaged = [replace(r, crc32=1) for r in recordings(TABLES["flat"]) if r.place == here]
     with ReplayServer(damaged) as server:
@@ -103,7 +102,7 @@ def test_botocore_compares_the_checksum():
         get_damaged({"mode": "legacy", "total_max_attempts": 1})
 
 
-def test_botocore_asks_again_as_long_as_the_checksum_is_wrong():
+def test_botocore_retries_while_the_checksum_is_wrong():
     response = get_damaged({"mode": "standard", "total_max_attempts": 3})
     assert response["ResponseMetadata"]["RetryAttempts"] == 2
 
@@ -133,7 +132,7 @@ def test_the_server_ends_with_its_context():
         ask(endpoint_url, "Scan", {"TableName": "t"})
 
 
-def test_what_is_written_is_kept_only_while_it_is_asked_for(server):
+def test_written_items_are_kept_only_inside_writes(server):
     item = {"customer_id": {"S": "a"}, "order_id": {"S": "b"}}
     batch = {"flat_orders": [{"PutRequest": {"Item": item}}, {"PutRequest": {"Item": item}}]}
     ask(server.endpoint_url, "PutItem", {"TableName": "flat_orders", "Item": item}).close()
@@ -143,7 +142,7 @@ def test_what_is_written_is_kept_only_while_it_is_asked_for(server):
     assert written == [item] * 3
 
 
-def test_a_repeated_page_comes_so_often_each_time_with_another_start_key():
+def test_a_repeated_page_has_another_start_key_each_time():
     with ReplayServer(endless(TABLES["flat"], pages=3)) as server:
         pages = [json.loads(page) for page in read_pages(server.endpoint_url, ENDLESS)]
     assert [len(page["Items"]) for page in pages] == [TABLES["flat"].page] * 3

@@ -1,4 +1,4 @@
-"""The other end of the processes that measure: starting, asking and ending them."""
+"""Starts the processes of the sides, sends them requests and ends them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.known import SIDES, Known
+from benchmarks.cases import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ _ENVIRONMENT = {
 
 
 class SideFailedError(Exception):
-    """A side could not do what it was asked."""
+    """A side failed to answer a request."""
 
 
 class SideMissingError(Exception):
@@ -41,9 +41,10 @@ class SideMissingError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment all measured processes run in.
+    """Return the environment of all measured processes.
 
-    Modules are compiled once, as an installed library's are: this one's come from the sources.
+    Bytecode files are written, because an installed library has them and this one is imported
+    from its sources.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -51,19 +52,19 @@ def environment() -> dict[str, str]:
 
 
 class RemoteSide:
-    """A side in a process of its own; on leaving the context the process ends.
+    """The process of one side; it ends when the context is left.
 
     Args:
-        known: Which side.
-        endpoint_url: Where the replay server is.
-        quick: Whether it serves the short pages.
+        side: The side.
+        endpoint_url: The address of the replay server.
+        quick: Whether the server has the short pages.
     """
 
-    def __init__(self, known: Known, endpoint_url: str, *, quick: bool) -> None:
-        self.known = known
+    def __init__(self, side: Side, endpoint_url: str, *, quick: bool) -> None:
+        self.side = side
         size = "quick" if quick else "whole"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", known.module, endpoint_url, size],
+            [sys.executable, "-m", "benchmarks.worker", side.module, endpoint_url, size],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
@@ -95,26 +96,26 @@ class RemoteSide:
 
         Raises:
             SideMissingError: Its library is not installed.
-            SideFailedError: It could not be made.
+            SideFailedError: It raised an error or ended.
         """
         self.cases = self._reply()
 
     def read(self, case: str) -> dict[str, Any]:
-        """Return the items a run of the case reads, and what tells them from all others."""
+        """Run the case once; return the items it read, and the models with all their types."""
         found: dict[str, Any] = self._ask({"do": "read", "case": case})
         return found
 
     def seconds(self, case: str, times: int) -> float:
-        """Return the processor time of so many runs of the case."""
+        """Return the processor time in seconds of that many runs of the case."""
         return float(self._ask({"do": "seconds", "case": case, "times": times}))
 
     def ways(self) -> dict[str, int]:
-        """Return how many items the side has decoded which way; empty where it does not count."""
+        """Return the number of items decoded by each decoder; empty if the side counts none."""
         found: dict[str, int] = self._ask({"do": "ways"})
         return found
 
     def settle(self) -> None:
-        """Tell that what exists now stays."""
+        """Exclude the objects that exist now from later garbage collections."""
         self._ask({"do": "settle"})
 
     def _ask(self, request: dict[str, Any]) -> Any:
@@ -125,45 +126,45 @@ class RemoteSide:
 
     def _reply(self) -> Any:
         assert self._process.stdout is not None
-        patience = threading.Timer(_REPLY_SECONDS, self._process.kill)
-        patience.start()
+        timeout = threading.Timer(_REPLY_SECONDS, self._process.kill)
+        timeout.start()
         line = self._process.stdout.readline()
-        patience.cancel()
+        timeout.cancel()
         if not line:
-            raise SideFailedError(f"{self.known.name}: its process ended without an answer.")
+            raise SideFailedError(f"{self.side.name}: its process ended without an answer.")
         message = json.loads(line)
         if "missing" in message:
             raise SideMissingError(message["missing"])
         if "error" in message:
-            raise SideFailedError(f"{self.known.name}: {message['error']}")
+            raise SideFailedError(f"{self.side.name}: {message['error']}")
         return message["reply"]
 
 
 def started(
     stack: ExitStack, endpoint_url: str, names: Iterable[str], *, quick: bool
 ) -> tuple[list[RemoteSide], list[str]]:
-    """Start the sides of these names.
+    """Start the sides with these names.
 
     Returns:
-        The sides that are ready, and a line for each that had to be left out.
+        The sides that are ready, and one line for each side that is missing or failed.
     """
-    wanted = [known for known in SIDES if known.name in set(names)]
-    begun = [stack.enter_context(RemoteSide(k, endpoint_url, quick=quick)) for k in wanted]
+    wanted = [side for side in SIDES if side.name in set(names)]
+    begun = [stack.enter_context(RemoteSide(s, endpoint_url, quick=quick)) for s in wanted]
     ready, notes = [], []
-    for side in begun:
+    for remote in begun:
         try:
-            side.begin()
+            remote.begin()
         except (SideMissingError, SideFailedError) as error:
-            if side.known.required:
+            if remote.side.required:
                 raise
-            notes.append(_left_out(side.known, error))
+            notes.append(_left_out(remote.side, error))
         else:
-            ready.append(side)
+            ready.append(remote)
     return ready, notes
 
 
-def _left_out(known: Known, error: Exception) -> str:
+def _left_out(side: Side, error: Exception) -> str:
     if isinstance(error, SideMissingError):
         how = "pip install 'dynamodb-wrapper[bench]'"
-        return f"{known.name} is left out: {error}. Install it with {how}."
-    return f"{known.name} is left out: {error}"
+        return f"{side.name} is left out: {error}. Install it with {how}."
+    return f"{side.name} is left out: {error}"
