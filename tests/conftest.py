@@ -19,7 +19,7 @@ from dynamodb_wrapper.exceptions import LocalEngineError
 from dynamodb_wrapper.local import LocalDynamoDB
 from dynamodb_wrapper.local.engines import find_engine
 from dynamodb_wrapper.local.java import java_problem
-from tests.support.delta import NoDeltaError, fetch_delta
+from tests.support.delta_jars import NoDeltaError, fetch_delta
 from tests.support.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
 
 if TYPE_CHECKING:

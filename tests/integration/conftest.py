@@ -13,7 +13,7 @@ from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.support.engines import isolated
 from tests.support.misbehaving import Authority, MisbehavingServer
 from tests.support.processes import Drivers
-from tests.support.samples import ORDERS, TASKS, Order, Task, orders_of, own_client
+from tests.support.sample_models import ORDERS, TASKS, Order, Task, orders_of, own_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

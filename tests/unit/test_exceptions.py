@@ -30,7 +30,7 @@ from dynamodb_wrapper.exceptions import (
     ValidationError,
     VersionConflictError,
 )
-from tests.support.samples import Order
+from tests.support.sample_models import Order
 
 CONTEXT = {
     "table_name": "dev_orders",

@@ -34,7 +34,7 @@ from dynamodb_wrapper.models import (
     UtcDatetime,
 )
 from dynamodb_wrapper.serialization.codec import Codec
-from tests.support.samples import ORDERS, TASKS, Order, open_list
+from tests.support.sample_models import ORDERS, TASKS, Order, open_list
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 

@@ -20,9 +20,9 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import PipelineConfig
 from dynamodb_wrapper.repositories import BaseDynamoRepository, PipelineConfigRepository
-from tests.support.columns import WIDE, Wide, a_wide, plain
+from tests.support.column_models import WIDE, Wide, a_wide, plain
 from tests.support.engines import recorded_operations, small_pages
-from tests.support.samples import (
+from tests.support.sample_models import (
     NEW_YEAR,
     TASKS,
     Address,

@@ -37,7 +37,7 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from tests.support.engines import isolated
-from tests.support.samples import Address, own_client
+from tests.support.sample_models import Address, own_client
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig

@@ -20,10 +20,10 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.repositories import BaseDynamoRepository
 from tests.support import misbehaving, transports
-from tests.support.injected import error_response, refused_with, unprocessed
+from tests.support.client_faults import error_response, refused_with, unprocessed
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import eventually
-from tests.support.samples import Order, client_of, numbered, orders_of
+from tests.support.sample_models import Order, client_of, numbered, orders_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,9 +22,9 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import GlobalIndex, PipelineConfig, Table, TableConfig
 from dynamodb_wrapper.repositories import BaseDynamoRepository, PipelineConfigRepository
+from tests.support.client_faults import refused_with
 from tests.support.engines import isolated, recorded_operations
-from tests.support.injected import refused_with
-from tests.support.samples import ORDERS, Order, client_of, orders_of, own_client
+from tests.support.sample_models import ORDERS, Order, client_of, orders_of, own_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

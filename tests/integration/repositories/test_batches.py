@@ -15,9 +15,14 @@ from dynamodb_wrapper.exceptions import (
     ValidationError,
 )
 from dynamodb_wrapper.repositories import BaseDynamoRepository
+from tests.support.client_faults import (
+    always_refused_with,
+    error_response,
+    refused_with,
+    unprocessed,
+)
 from tests.support.engines import recorded_operations
-from tests.support.injected import always_refused_with, error_response, refused_with, unprocessed
-from tests.support.samples import Order, client_of, numbered, orders_of
+from tests.support.sample_models import Order, client_of, numbered, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig

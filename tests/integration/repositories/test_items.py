@@ -20,9 +20,9 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository
+from tests.support.client_faults import lost_reply
 from tests.support.engines import Capability, Engine, recorded_operations
-from tests.support.injected import lost_reply
-from tests.support.samples import (
+from tests.support.sample_models import (
     NEW_YEAR,
     ORDERS,
     Address,

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from dynamodb_wrapper.exceptions import IndexNotFoundError, ValidationError
 from dynamodb_wrapper.models import GlobalIndex, Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
+from tests.support.client_faults import sent_requests
 from tests.support.engines import recorded_operations, small_pages
-from tests.support.injected import sent_requests
-from tests.support.samples import (
+from tests.support.sample_models import (
     NEW_YEAR,
     ORDERS,
     Order,

@@ -20,6 +20,7 @@ from dynamodb_wrapper.repositories import (
     TableConfigRepository,
     create_tables,
 )
+from tests.support.client_faults import error_response, refused_with
 from tests.support.engines import (
     Capability,
     ScanRefusedError,
@@ -28,8 +29,7 @@ from tests.support.engines import (
     refuse_scan,
     small_pages,
 )
-from tests.support.injected import error_response, refused_with
-from tests.support.samples import client_of, methods_of, own_client, use_every_common_method
+from tests.support.sample_models import client_of, methods_of, own_client, use_every_common_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

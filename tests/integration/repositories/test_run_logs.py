@@ -39,7 +39,7 @@ from dynamodb_wrapper.repositories import (
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import ScanRefusedError, recorded_operations, refuse_scan, small_pages
 from tests.support.runs import abandoned
-from tests.support.samples import methods_of, use_every_common_method
+from tests.support.sample_models import methods_of, use_every_common_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

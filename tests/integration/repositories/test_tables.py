@@ -17,7 +17,7 @@ from dynamodb_wrapper.models import (
 )
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.support.engines import Capability, Engine, recorded_operations
-from tests.support.samples import ORDERS, TASKS, Order, OrderTotal, Task, client_of
+from tests.support.sample_models import ORDERS, TASKS, Order, OrderTotal, Task, client_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig

@@ -9,15 +9,15 @@ from boto3.dynamodb.conditions import Attr
 
 from dynamodb_wrapper.exceptions import ThrottledError, TransactionCanceledError, ValidationError
 from dynamodb_wrapper.repositories import BaseDynamoRepository
-from tests.support.engines import Capability, Engine, recorded_operations
-from tests.support.injected import (
+from tests.support.client_faults import (
     always_refused_with,
     error_response,
     lost_reply,
     refused_with,
     sent_requests,
 )
-from tests.support.samples import NEW_YEAR, Order, Task, client_of, orders_of
+from tests.support.engines import Capability, Engine, recorded_operations
+from tests.support.sample_models import NEW_YEAR, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig

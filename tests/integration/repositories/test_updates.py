@@ -22,9 +22,9 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository
+from tests.support.client_faults import lost_reply
 from tests.support.engines import Capability, recorded_operations
-from tests.support.injected import lost_reply
-from tests.support.samples import NEW_YEAR, Address, Line, Order, Task, client_of, orders_of
+from tests.support.sample_models import NEW_YEAR, Address, Line, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig

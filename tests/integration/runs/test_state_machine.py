@@ -1,7 +1,7 @@
 """Drivers that start, beat, pause, die, take over and come back, in every order Hypothesis finds.
 
 The rules call the public API; the invariant is read with plain boto3 after each (see
-`tests.support.invariants`). Clocks are controlled, and those of different machines differ. While a
+`tests.support.run_invariants`). Clocks are controlled, and those of different machines differ. While a
 transaction is on its way somebody else may act, the driver may be killed, the reply may be lost.
 
 The search is the same every time. ``RUN_MACHINE_EXAMPLES=2000`` makes it a random one of as many
@@ -54,7 +54,7 @@ from dynamodb_wrapper.repositories import PipelineConfigRepository, create_table
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import Capability
-from tests.support.invariants import LIVE, Invariants, Told, plain_client
+from tests.support.run_invariants import LIVE, Invariants, Told, plain_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.decoder import ItemReader
 from dynamodb_wrapper.serialization.json_body import Reply, read_body
-from tests.support.columns import body_of
+from tests.support.column_models import body_of
 
 pa = pytest.importorskip("pyarrow")
 from dynamodb_wrapper.arrow.kernels import IrregularError, decimals  # noqa: E402 - needs pyarrow

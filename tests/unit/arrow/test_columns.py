@@ -20,7 +20,7 @@ from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.decoder import ItemReader
 from dynamodb_wrapper.serialization.json_body import Reply, read_body
-from tests.support.columns import (
+from tests.support.column_models import (
     LOOSE_CODEC,
     OPTIONAL,
     WIDE_CODEC,

@@ -26,8 +26,8 @@ from dynamodb_wrapper.exceptions import (
     TransactionCanceledError,
     ValidationError,
 )
-from tests.support.injected import REQUEST_ID, always_refused_with, raised_instead
-from tests.support.samples import Order, client_of, orders_of
+from tests.support.client_faults import REQUEST_ID, always_refused_with, raised_instead
+from tests.support.sample_models import Order, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.repositories import BaseDynamoRepository

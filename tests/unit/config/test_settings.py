@@ -21,8 +21,8 @@ from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.config.settings import VARIABLES
 from dynamodb_wrapper.exceptions import ConfigurationError, ConnectionError
 from dynamodb_wrapper.repositories import BaseDynamoRepository
-from tests.support.injected import error_response, refused_with
-from tests.support.samples import ORDERS, own_client
+from tests.support.client_faults import error_response, refused_with
+from tests.support.sample_models import ORDERS, own_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

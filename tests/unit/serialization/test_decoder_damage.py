@@ -26,8 +26,8 @@ from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.decoder import ItemReader, stored_batch, stored_items
 from dynamodb_wrapper.serialization.json_body import Reply
 from tests.support import faults
-from tests.support.both_ways import body_of
-from tests.support.samples import ORDERS, Order
+from tests.support.decoder_comparison import body_of
+from tests.support.sample_models import ORDERS, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -27,7 +27,7 @@ from pydantic import (
 
 from dynamodb_wrapper.serialization.decoder import ItemReader
 from dynamodb_wrapper.serialization.json_body import Reply
-from tests.support.both_ways import (
+from tests.support.decoder_comparison import (
     KEY,
     assert_compiled,
     assert_equal,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, UtcDatetime
-from tests.support.both_ways import KEY, assert_equal, ways
+from tests.support.decoder_comparison import KEY, assert_equal, ways
 
 Stored = st.SearchStrategy[Any]
 

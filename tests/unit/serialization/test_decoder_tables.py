@@ -27,7 +27,7 @@ from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.decoder import ItemReader, stored_batch, stored_items
 from dynamodb_wrapper.serialization.json_body import Reply
 from dynamodb_wrapper.serialization.values import identity
-from tests.support.both_ways import (
+from tests.support.decoder_comparison import (
     KEY,
     assert_compiled,
     assert_equal,

@@ -15,7 +15,7 @@ from dynamodb_wrapper.exceptions import IncompatibleItemError
 from dynamodb_wrapper.models import EpochSeconds
 from dynamodb_wrapper.serialization.decoder import ItemReader
 from dynamodb_wrapper.serialization.json_body import Reply
-from tests.support.both_ways import body_of, codec_of, table_of
+from tests.support.decoder_comparison import body_of, codec_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

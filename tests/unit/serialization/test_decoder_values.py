@@ -36,7 +36,7 @@ from pydantic import (
 from typing_extensions import TypeAliasType, TypedDict
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, JsonDict, UtcDatetime
-from tests.support.both_ways import KEY, assert_compiled, assert_equal, holder, name_of
+from tests.support.decoder_comparison import KEY, assert_compiled, assert_equal, holder, name_of
 
 JsonValue = getattr(pydantic, "JsonValue", Any)  # since pydantic 2.5
 

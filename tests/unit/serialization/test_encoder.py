@@ -32,7 +32,7 @@ from pydantic_core import core_schema
 from dynamodb_wrapper.models import EpochSeconds, IsoDatetime, UtcDatetime
 from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.encoder import writer
-from tests.support.both_ways import Outcome, codec_of, holder, name_of, outcome
+from tests.support.decoder_comparison import Outcome, codec_of, holder, name_of, outcome
 
 MOMENT = datetime(2026, 1, 1, 10, 0, 0, 5, tzinfo=timezone.utc)
 LATER = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=30)))

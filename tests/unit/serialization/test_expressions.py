@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dynamodb_wrapper.aws.paging import make_token, read_token
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.serialization.expressions import Expressions, Update, check_changes
-from tests.support.samples import NEW_YEAR, ORDERS, Order
+from tests.support.sample_models import NEW_YEAR, ORDERS, Order
 
 keys = st.dictionaries(
     st.text(min_size=1, max_size=5),
