@@ -1,4 +1,4 @@
-"""Fixtures of all tests: engines, configs, a Spark session; nothing of the user's settings."""
+"""Fixtures of all tests: engines, configs, a Spark session; the user's settings are removed."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _MARKERS = {"engine": {"engine", "local_engine"}, "spark": {"spark_installation"
 _OWN_SETTINGS = ("AWS_", "DYNAMODB_")
 _NOT_TESTED = "NOT TESTED: "
 _JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For Spark and engines that live so short that compiling well costs more than it brings."""
+"""For Spark and engines that end before optimised compilation pays."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Forget the user's settings, so that no test depends on them or reaches a real account."""
+    """Remove the user's settings, so that no test depends on them or reaches a real account."""
     state = tempfile.TemporaryDirectory(prefix="dynamodb-wrapper-tests-")
     config.add_cleanup(state.cleanup)
     os.environ["XDG_STATE_HOME"] = state.name  # spooled outcomes stay out of the user's home
@@ -57,19 +57,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look at tests and libraries, which live as long as the session, for the last time."""
+    """Exclude tests and libraries, which live as long as the session, from collection."""
     _settle_garbage()
 
 
 def _settle_garbage() -> None:
-    """Collect garbage, and put what is left where no later collection looks."""
+    """Collect garbage and exclude the remaining objects from later collections."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
-    """Say loudly, once per reason and after everything else, what could not be tested here."""
+    """Print at the end, once per reason, which tests could not run here."""
     yield
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())]
     for reason, count in Counter(reasons).items():
@@ -79,13 +79,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
 
 
 def _not_tested(reason: str) -> NoReturn:
-    """Skip the test and say so at the end of the run."""
+    """Skip the test and list the reason at the end of the run."""
     pytest.skip(_NOT_TESTED + " ".join(reason.split()))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _close_connections() -> Iterator[None]:
-    """Every test has tables, hence clients, of its own: thousands of connections otherwise."""
+    """Close the clients: every test has its own tables and client, hence connections."""
     yield
     close_clients()
     _settle_garbage()
@@ -93,7 +93,7 @@ def _close_connections() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _moto_forgets(_running: dict[str, LocalDynamoDB]) -> Iterator[None]:
-    """moto 5.1.0 copies every table there is for each transaction: seconds, with a thousand."""
+    """Reset moto: 5.1.0 copies every table for each transaction, which takes seconds with many."""
     yield
     if "moto" in _running:
         reset = f"{_running['moto'].config.endpoint_url}/moto-api/reset"
@@ -102,7 +102,7 @@ def _moto_forgets(_running: dict[str, LocalDynamoDB]) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _running() -> Iterator[dict[str, LocalDynamoDB]]:
-    """The engines that run; they end with the session."""
+    """The running engines; they stop with the session."""
     running: dict[str, LocalDynamoDB] = {}
     yield running
     for local in running.values():
@@ -111,7 +111,7 @@ def _running() -> Iterator[dict[str, LocalDynamoDB]]:
 
 @pytest.fixture(scope="session")
 def _running_engine(_running: dict[str, LocalDynamoDB]) -> Callable[[str], Engine]:
-    """Start each engine when it is first wanted."""
+    """Start each engine at its first use."""
 
     def running_engine(name: str) -> Engine:
         if name not in _running:
@@ -133,7 +133,7 @@ def engine(request: pytest.FixtureRequest, _running_engine: Callable[[str], Engi
 
 @pytest.fixture
 def config(engine: Engine) -> DynamoDBConfig:
-    """Config of each engine in turn, with tables of its own for every test."""
+    """Config of each engine in turn, with a table prefix for each test."""
     return isolated(engine.config)
 
 
@@ -145,7 +145,7 @@ def local_engine(_running_engine: Callable[[str], Engine]) -> Engine:
 
 @pytest.fixture
 def local_config(local_engine: Engine) -> DynamoDBConfig:
-    """Config of the embedded default engine, with tables of its own for every test."""
+    """Config of the embedded default engine, with a table prefix for each test."""
     return isolated(local_engine.config)
 
 
@@ -166,7 +166,7 @@ def mock_config() -> Iterator[DynamoDBConfig]:
 
 @pytest.fixture(scope="session")
 def spark_installation() -> None:
-    """PySpark and Java, without a session; skipped, with one loud line, where they are missing."""
+    """PySpark and Java without a session; skips the test if they are missing."""
     if importlib.util.find_spec("pyspark") is None:
         _not_tested("Spark needs pyspark: pip install 'dynamodb-wrapper[spark]'.")
     problem = java_problem()
@@ -185,7 +185,7 @@ def spark(spark_installation: None, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def delta_jars(spark_installation: None) -> list[Path]:
-    """Delta's jars for the PySpark that is installed; skipped, with one loud line, without them."""
+    """Delta's jars for the installed PySpark; skips the test without them."""
     try:
         return fetch_delta()
     except NoDeltaError as reason:

@@ -1,4 +1,4 @@
-"""Tables of the imaginary user on each engine, repositories whose client nobody shares, drivers."""
+"""The user's tables on each engine, repositories with separate clients, driver processes."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def tasks(user_config: DynamoDBConfig) -> BaseDynamoRepository[Task]:
 
 @pytest.fixture
 def customer() -> str:
-    """A partition no other test uses."""
+    """A unique partition key."""
     return uuid.uuid4().hex
 
 
 @pytest.fixture
 def drivers() -> Iterator[Drivers]:
-    """Starts processes that drive runs; none of them outlives the test."""
+    """Starts driver processes; they end with the test."""
     with Drivers() as drivers:
         yield drivers
 
 
 @pytest.fixture
 def only_own_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxies, and no handlers other tests have given all clients: moto, once it is imported."""
+    """Remove proxies and the handlers that an imported moto adds to all clients."""
     own = [entry for entry in botocore.handlers.BUILTIN_HANDLERS if "moto" not in repr(entry[1])]
     monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", own)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
@@ -72,7 +72,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(params=["http", "https"])
 def tls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SSLContext | None:
-    """What a server needs to be plain, and to be behind TLS with a private authority."""
+    """None for plain HTTP, then the context of a server behind TLS with a private authority."""
     if request.param == "http":
         return None
     authority = request.getfixturevalue("authority")
@@ -82,6 +82,6 @@ def tls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SSLC
 
 @pytest.fixture
 def server(tls: SSLContext | None) -> Iterator[MisbehavingServer]:
-    """An endpoint, plainly and behind TLS."""
+    """A misbehaving endpoint over HTTP, then over HTTPS."""
     with MisbehavingServer(tls) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Faults a real DynamoDB shows and local engines do not, injected by botocore's public events."""
+"""Errors, lost replies and unprocessed entries for the requests of one client."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def sent_requests(client: Any, operation: str) -> Iterator[list[Any]]:
 
 @contextmanager
 def unprocessed(client: Any, operation: str, accepted: Sequence[int]) -> Iterator[list[int]]:
-    """Let DynamoDB take only so many entries of each next batch; the rest comes back.
+    """Process only the given number of entries of each next batch; return the rest as unprocessed.
 
-    After the last number everything is taken. Yields the sizes of the batches that were asked for.
+    After the last number every batch is processed whole. Yields the sizes of the requested batches.
     """
     answers = {"BatchWriteItem": "UnprocessedItems", "BatchGetItem": "UnprocessedKeys"}
     limits = list(accepted)

@@ -1,4 +1,4 @@
-"""Models for what is read as columns, stored items of theirs, and pages of these."""
+"""Models read as Arrow columns, with strategies for their items and pages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Part(BaseModel):
 
 
 class Wide(BaseModel):
-    """Every type a column can be read of by Arrow alone."""
+    """A field of every type that Arrow reads without the model."""
 
     key: str
     text: str
@@ -138,7 +138,7 @@ OPTIONAL = [name for name, info in Wide.model_fields.items() if not info.is_requ
 
 
 def a_wide(**values: Any) -> Wide:
-    """Return one of the widest, with some values."""
+    """Return a `Wide` with the given values and defaults for the others."""
     found: dict[str, Any] = {
         "key": "k",
         "text": "t",
@@ -178,7 +178,7 @@ def a_wide(**values: Any) -> Wide:
 
 
 def body_of(items: list[Item], last_key: Optional[Item] = None) -> bytes:
-    """Return the reply that holds items, as DynamoDB writes it."""
+    """Return the body of a Query or Scan reply with these items."""
     page: dict[str, Any] = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
     if last_key is not None:
         page["LastEvaluatedKey"] = last_key
@@ -192,7 +192,7 @@ def _as_base64(value: bytes) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return what a column is to hold for a value of a model, as Arrow gives it back."""
+    """Return the Python value Arrow must return for a value of a model."""
     if isinstance(value, BaseModel):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, Enum):
@@ -205,7 +205,7 @@ def plain(value: Any) -> Any:
 
 
 class Loose(BaseModel):
-    """What only the models can read is read by them, beside what Arrow reads."""
+    """Fields that only the model can read, beside fields that Arrow reads."""
 
     key: str
     count: int = 0
@@ -249,4 +249,4 @@ attribute_values = st.recursive(
     ),
     max_leaves=5,
 )
-"""Values of any type, many of them almost what some annotation leads one to expect."""
+"""Attribute values of any type; many nearly match an annotation of the models."""

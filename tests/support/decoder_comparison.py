@@ -1,4 +1,4 @@
-"""Stored items read by the code made for a model and by the general walk, to be compared."""
+"""Compare the compiled decoder of a model with the generic one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = {"id": {"S": "x"}}
 
 
 def name_of(value: Any) -> str:
-    """Return what a value is called in the name of a test: the same in every run."""
+    """Return a name for a value in a test id that is the same in every run."""
     return re.sub(r"<function (\w+)[^>]*>", r"\1", str(value))[:80]
 
 
@@ -51,7 +51,7 @@ def codec_of(model: Any, table: Table[Any] | None = None) -> Codec[Any]:
 
 
 def described(value: Any) -> Any:
-    """Return what a value is, with the types of everything inside it, to be compared."""
+    """Return a form of a value that is equal only for equal values of equal types."""
     kind = type(value)
     if isinstance(value, BaseModel):
         hidden = [described(getattr(value, name, None)) for name in HIDDEN]
@@ -73,7 +73,7 @@ def described(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of reading: a model (None where the item had expired) or an error."""
+    """The result of a read: a model (None if the item has expired) or an error."""
 
     model: Any = None
     error: Any = None
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def outcome(read: Any) -> Outcome:
-    """Run, and return what came of it."""
+    """Call a function and return its result or its error."""
     try:
         return Outcome(read())
     except IncompatibleItemError as error:
@@ -96,12 +96,12 @@ def outcome(read: Any) -> Outcome:
 
 
 def walked(codec: Codec[Any], item: Any) -> Outcome:
-    """Return what the general walk makes of an item."""
+    """Return the outcome of the generic decoder."""
     return outcome(lambda: codec.decode(item))
 
 
 def compiled(reader: ItemReader[Any], item: Any, *, table_name: str = "t") -> dict[str, Outcome]:
-    """Return what the reader makes of an item, in every kind of reply."""
+    """Return the outcome of the reader for each kind of reply."""
 
     def page() -> Any:
         return next(iter(reader.page(Reply(body_of({"Items": [item]}))).models), None)
@@ -117,7 +117,7 @@ def compiled(reader: ItemReader[Any], item: Any, *, table_name: str = "t") -> di
 
 
 def assert_equal(model: Any, item: Any, table: Table[Any] | None = None) -> Outcome:
-    """Read an item both ways, refuse any difference, and return what came of it."""
+    """Read an item with both decoders, check that the outcomes are equal, and return it."""
     codec = codec_of(model, table)
     expected = walked(codec, item)
     for reply, found in compiled(ItemReader(codec), item).items():
@@ -126,14 +126,14 @@ def assert_equal(model: Any, item: Any, table: Table[Any] | None = None) -> Outc
 
 
 def ways(model: Any, item: Any, table: Table[Any] | None = None) -> tuple[int, int]:
-    """Return how many items of a page with this one were compiled and walked."""
+    """Return how many items of a one-item page each decoder read: compiled, generic."""
     reader = ItemReader(codec_of(model, table))
     outcome(lambda: reader.page(Reply(body_of({"Items": [item]}))))
     return reader.counts.compiled, reader.counts.walked
 
 
 def assert_compiled(model: Any, item: Any, table: Table[Any] | None = None) -> Any:
-    """Read an item both ways; return its model, which the code made for the model must read."""
+    """Read an item with both decoders; check that the compiled one did, and return the model."""
     found = assert_equal(model, item, table)
     assert found.error is None
     assert ways(model, item, table) == (1, 0)

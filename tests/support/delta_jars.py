@@ -39,11 +39,11 @@ _POM = """<project>
 
 
 class NoDeltaError(Exception):
-    """Why there are no jars."""
+    """The jars are missing; the message gives the reason."""
 
 
 def fetch_delta() -> list[Path]:
-    """Return the jars from the cache, downloading some 10 MB where they are not there yet.
+    """Return the jars from the cache; download some 10 MB if they are missing.
 
     Raises:
         NoDeltaError: There is no Delta for this PySpark, or Maven is missing or fails.

@@ -1,9 +1,8 @@
-"""What Delta does with the numbers of runs, told as one JSON object: scenario by scenario.
+"""Scenarios of runs that write to Delta tables; prints their results as one JSON object.
 
-Executed in a process of its own, since the Spark session that all tests share has no Delta, by
-``python -m tests.support.delta_scenarios SETTINGS``. In every scenario a zombie is the run of a
-driver that was taken for dead: a later run of its pipeline has taken over, and the driver goes on
-writing.
+Run as ``python -m tests.support.delta_scenarios SETTINGS``, because the Spark session that all
+tests share has no Delta. In every scenario a zombie is the run of a driver that was taken for dead:
+a later run of its pipeline has taken over, and the driver continues to write.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def a_session(jars: Iterable[str], folder: Path) -> Any:
 
 
 class Lab:
-    """Pipelines, their runs and Delta tables, none of which two scenarios share."""
+    """Pipelines, runs and Delta tables; each scenario uses different ones."""
 
     def __init__(self, config: DynamoDBConfig, spark: Any, folder: Path) -> None:
         self.config = config
@@ -88,7 +87,7 @@ class Lab:
         return pipeline_id
 
     def start(self, pipeline_id: str) -> Run:
-        """Start a run an hour later than the one before, so that it takes over from that."""
+        """Start a run an hour after the one before, so that it takes over from it."""
         ahead = timedelta(hours=next(self._hours))
         tracker = RunTracker(self.config, clock=lambda: utc_now() + ahead)
         return contextvars.Context().run(tracker.start, pipeline_id)
@@ -125,7 +124,7 @@ class Lab:
         return len(list(Path(path, "_delta_log").glob("*.json")))
 
     def refusal(self, act: Callable[[], Any]) -> list[str]:
-        """Return the kind and the message of our error that something raises."""
+        """Return class and message of the library error that a call raises."""
         try:
             act()
         except DynamoDBWrapperError as error:
@@ -240,14 +239,14 @@ class Gate:
             if self._reached.exists():
                 return
             waiting.wait(0.02)
-        raise TimeoutError("No task came to the gate.")
+        raise TimeoutError("No task reached the gate.")
 
     def open(self) -> None:
         self._open.touch()
 
 
 class SlowOnce:
-    """A session whose first empty DataFrame takes until the gate is opened to be empty."""
+    """A session whose first check for an empty DataFrame waits until the gate is opened."""
 
     def __init__(self, lab: Lab, gate: Gate) -> None:
         self._lab, self._gate = lab, gate
@@ -267,8 +266,8 @@ class SlowOnce:
         return self
 
     def limit(self, count: int) -> Any:
-        held = self._gate.held(self._lab.spark.sql("SELECT 'nobody' AS who"))
-        return held.where("who = 'somebody'").limit(count + 1)
+        held = self._gate.held(self._lab.spark.sql("SELECT 'a' AS name"))
+        return held.where("name = 'b'").limit(count + 1)
 
 
 # ---- legal runs ----------------------------------------------------------------------------------
@@ -339,7 +338,7 @@ def state_lost_and_restored(lab: Lab) -> Any:
 
 
 def lost_and_not_superseded(lab: Lab) -> Any:
-    """A driver that was taken for dead while nobody took over ends late, and its rows stay."""
+    """A driver that was taken for dead ends late without a successor, and its rows stay."""
     path, run = lab.a_table(), lab.start(lab.a_pipeline())
     later = RunTracker(lab.config, clock=lambda: utc_now() + timedelta(days=30))
     reaped = [lost.run_id for lost in later.reap()]
@@ -365,7 +364,7 @@ def options_in_another_order(lab: Lab) -> Any:
 
 
 def ways_to_write(lab: Lab) -> Any:
-    """Return for each way whether a zombie's write was skipped, once the table was fenced."""
+    """Return for each kind of write whether a zombie's write to a fenced table was skipped."""
     lab.spark.sql("CREATE TABLE ways (who STRING, day STRING) USING delta PARTITIONED BY (day)")
     path = str(Path(lab.spark.sql("DESCRIBE DETAIL ways").first().location.replace("file:", "")))
     zombie, successor = lab.a_takeover()
@@ -574,7 +573,7 @@ SCENARIOS = (
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Run the scenarios and tell what they came to."""
+    """Run the scenarios and print their results."""
     faulthandler.dump_traceback_later(GIVE_UP_SECONDS, exit=True)
     folder = Path(settings["folder"])
     config = DynamoDBConfig.for_local_development(**settings["dynamodb"])

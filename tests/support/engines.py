@@ -1,4 +1,4 @@
-"""The engines tests run on, what each can do, and ways to steer a client through public events."""
+"""The engines of the tests, their capabilities, and handlers that steer a boto3 client."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Capability(Enum):
-    """What DynamoDB does and not every engine does; test_engines.py proves each claim."""
+    """A behaviour of DynamoDB that some engines lack; test_engines.py proves each claim."""
 
-    ATOMIC_WRITES = "checks a condition and writes in one step, whatever comes at the same time"
+    ATOMIC_WRITES = "checks a condition and writes in one step, also under concurrent requests"
     BATCH_WRITE_LIMIT = "refuses more than 25 requests in one BatchWriteItem"
     DELETION_PROTECTION = "refuses to delete a protected table"
     EXACT_CAPACITY = "counts consumed capacity by the size of the items"
@@ -75,7 +75,7 @@ class Engine:
     Attributes:
         name: Name as LocalDynamoDB knows it; for messages, not for decisions.
         config: Config without a table prefix.
-        capabilities: What it can do.
+        capabilities: The behaviours of DynamoDB it has.
     """
 
     name: str
@@ -83,24 +83,24 @@ class Engine:
     capabilities: frozenset[Capability]
 
     def has(self, capability: Capability) -> bool:
-        """Whether the engine can do it."""
+        """Return whether the engine has a capability."""
         return capability in self.capabilities
 
     def require(self, *capabilities: Capability) -> None:
-        """Skip the test unless the engine can do all of it."""
+        """Skip the test unless the engine has all of these capabilities."""
         for capability in capabilities:
             if not self.has(capability):
                 pytest.skip(f"{self.name} lacks: {capability.value}")
 
 
 def isolated(config: DynamoDBConfig) -> DynamoDBConfig:
-    """Return the config with a table prefix nobody else has."""
+    """Return the config with a unique table prefix."""
     return config.model_copy(update={"table_prefix": f"t{uuid.uuid4().hex[:10]}"})
 
 
 @contextmanager
 def small_pages(client: Any, size: int = 2) -> Iterator[None]:
-    """Let every Query and Scan of the client evaluate at most `size` items per page."""
+    """Limit every Query and Scan of the client to `size` items per page."""
 
     def limit(params: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {**params, "Limit": min(size, params.get("Limit", size))}
@@ -116,7 +116,7 @@ class ScanRefusedError(AssertionError):
 
 @contextmanager
 def refuse_scan(client: Any) -> Iterator[None]:
-    """Let every Scan of the client raise `ScanRefusedError`."""
+    """Raise `ScanRefusedError` at every Scan of the client."""
 
     def refuse(params: dict[str, Any], **_: Any) -> None:
         raise ScanRefusedError(f"Scan of {params.get('TableName')}")
@@ -127,7 +127,7 @@ def refuse_scan(client: Any) -> Iterator[None]:
 
 @contextmanager
 def recorded_operations(client: Any) -> Iterator[list[str]]:
-    """Collect the names of the operations the client is asked for, in order."""
+    """Collect the names of the operations the client sends, in order."""
     names: list[str] = []
 
     def record(model: Any, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Faults between the client and DynamoDB, put in through botocore's public events."""
+"""Faults between client and DynamoDB for the requests of a run, a config or a thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NETWORK = URLLib3Session()
 
 
 class Body:
-    """The content of a made-up response."""
+    """The body of a simulated response."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -38,7 +38,7 @@ class Body:
 
 
 def passed(request: Any) -> None:
-    """Nothing happens: for counting."""
+    """Let the request through; for counting."""
 
 
 def reset(request: Any) -> Any:
@@ -52,7 +52,7 @@ def silence(request: Any) -> Any:
 
 
 def lost_reply(request: Any) -> Any:
-    """DynamoDB does what it was asked, and the reply is lost."""
+    """DynamoDB executes the request, and the reply is lost."""
     _NETWORK.send(request)
     raise ConnectionClosedError(endpoint_url=request.url)
 
@@ -105,11 +105,11 @@ ALL = {
 def injected(
     client: Any, fault: Fault, *operations: str, after: int = 0, times: int = 1_000_000
 ) -> Iterator[list[str]]:
-    """Put a fault into attempts of operations.
+    """Inject a fault into attempts of operations.
 
     Args:
         client: A boto3 client.
-        fault: What happens.
+        fault: The fault.
         operations: Names of AWS operations; none means all.
         after: Attempts that pass before.
         times: Attempts that meet the fault.
@@ -139,11 +139,11 @@ def injected(
 
 @contextmanager
 def outage(config: DynamoDBConfig, fault: Fault = reset, *operations: str) -> Iterator[list[str]]:
-    """Put a fault into every attempt of a config's runs, whichever client makes it.
+    """Inject a fault into every attempt of both clients of a config.
 
     Args:
         config: The config of the tracker.
-        fault: What happens.
+        fault: The fault.
         operations: Names of AWS operations; none means all.
 
     Yields:
@@ -178,7 +178,7 @@ class _Plan:
 
 
 class Troubles:
-    """Faults that only the requests of one thread meet, so that many can be tried at once.
+    """Faults for the requests of single threads, so that many can be tried at once.
 
     Args:
         clients: The boto3 clients whose attempts are counted together.
@@ -203,10 +203,10 @@ class Troubles:
     def here(
         self, fault: Fault, *, first: int = 1, times: float = float("inf")
     ) -> Iterator[list[str]]:
-        """Put a fault into attempts of this thread.
+        """Inject a fault into attempts of this thread.
 
         Args:
-            fault: What happens.
+            fault: The fault.
             first: Number of the first attempt that meets it.
             times: Attempts that meet it.
 

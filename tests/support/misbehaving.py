@@ -1,4 +1,4 @@
-"""An endpoint on 127.0.0.1 that does what it is told, mostly what it should not."""
+"""An HTTP endpoint on 127.0.0.1 that breaks the protocol on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOUND = json.dumps({"Item": ITEM}).encode()
 
 @dataclass
 class Request:
-    """What arrived, and the connection it came by."""
+    """A request that arrived, and its connection."""
 
     connection: socket.socket
     number: int
@@ -39,17 +39,17 @@ class Request:
         self.connection.sendall(b"".join(parts))
 
     def reset(self) -> None:
-        """Break the connection: the client gets a reset, not an end."""
+        """Close the connection with a TCP reset."""
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 Behaviour = Callable[[Request], bool]
-"""Answers a request; says whether the connection stays open."""
+"""Answers a request and returns whether the connection stays open."""
 
 
 class MisbehavingServer:
-    """Answers each request by the next behaviour, then by the last one for ever.
+    """Answers each request with the next behaviour, and with the last one from then on.
 
     Args:
         tls: Certificates, for https.
@@ -96,7 +96,7 @@ class MisbehavingServer:
         return f"http{'s' if self._tls else ''}://{self._host}:{self.port}"
 
     def does(self, *script: Behaviour) -> None:
-        """Behave like this from the next request on; forget what was."""
+        """Set the behaviours from the next request on and clear the recorded requests."""
         with self._lock:
             self._script = list(script)
             self.requests.clear()
@@ -302,7 +302,7 @@ def no_http(request: Request) -> bool:
 
 
 def seconds_of(moment: time.struct_time) -> float:
-    """Return a moment of UTC in seconds."""
+    """Return a UTC time in seconds since the epoch."""
     return calendar.timegm(moment)
 
 

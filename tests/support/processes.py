@@ -1,8 +1,8 @@
-"""Drivers of runs: processes of their own, which a test talks to, stops and kills.
+"""Driver processes: a test starts them, exchanges messages with them, and kills them.
 
-A program is a function of a module, called with a config, a pipe to the test, and what else it is
-given. A *forked* one is quick to start; it comes from a server that has imported everything and
-used nothing. A *launched* one has an interpreter of its own, with all that happens at its exit.
+A program is a function of a module, called with a config, a pipe to the test, and keyword
+arguments. A *forked* one starts quickly, from a server that has imported the library and used
+nothing of it. A *launched* one runs in a new interpreter, including what happens at its exit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Program = Callable[..., None]
 
 LIMIT_SECONDS = 120.0
-"""How long a test waits before it says that something hangs; far more than anything takes."""
+"""A test fails after waiting this long; far more than any step takes."""
 
 _ROOT = Path(__file__).parents[2]
 _SERVER: Any = multiprocessing.get_context("forkserver")
@@ -42,14 +42,14 @@ _SERVER.set_forkserver_preload(
 
 
 def eventually(condition: Callable[[], Any]) -> Any:
-    """Return what a condition says once it holds."""
+    """Wait until a condition returns a true value, and return it."""
     end = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
         time.sleep(0.02)
-    raise AssertionError(f"It did not come about within {LIMIT_SECONDS:g} s.")
+    raise AssertionError(f"The condition did not hold within {LIMIT_SECONDS:g} s.")
 
 
 class Driver:
@@ -58,7 +58,7 @@ class Driver:
     Args:
         pid: The process.
         pipe: This end.
-        wait: Waits so many seconds for its end and returns the exit code, None while it goes on.
+        wait: Waits up to so many seconds for the exit code; None while the process runs.
     """
 
     def __init__(self, pid: int, pipe: Connection, wait: Callable[[float], int | None]) -> None:
@@ -67,13 +67,13 @@ class Driver:
         self._wait = wait
 
     def hear(self) -> Any:
-        """Return what the process says next."""
+        """Return the next message of the process."""
         if not self._pipe.poll(LIMIT_SECONDS):
-            raise AssertionError(f"Process {self.pid} says nothing.")
+            raise AssertionError(f"Process {self.pid} sent no message.")
         return self._pipe.recv()
 
     def tell(self, what: Any) -> None:
-        """Say something to the process."""
+        """Send a message to the process."""
         self._pipe.send(what)
 
     def signal(self, number: int) -> None:
@@ -86,14 +86,14 @@ class Driver:
         assert self.exit_code() == -signal.SIGKILL
 
     def exit_code(self) -> int:
-        """Wait for its end and return its exit code; minus the signal that killed it."""
+        """Wait for the exit code; negative for the signal that killed the process."""
         code = self._wait(LIMIT_SECONDS)
         if code is None:
             raise AssertionError(f"Process {self.pid} does not end.")
         return code
 
     def clear_away(self) -> None:
-        """Kill it if it is still there."""
+        """Kill the process if it still runs."""
         if self._wait(0) is None:
             with suppress(ProcessLookupError):
                 self.signal(signal.SIGKILL)
@@ -102,7 +102,7 @@ class Driver:
 
 
 class Drivers:
-    """Starts drivers, and clears away what is left of them."""
+    """Starts driver processes and kills those that are left."""
 
     def __init__(self) -> None:
         self._started: list[Driver] = []
@@ -122,7 +122,7 @@ class Drivers:
         return self._noted(Driver(process.pid, here, wait))
 
     def launch(self, program: Program, config: DynamoDBConfig, **given: Any) -> Driver:
-        """Start a program in an interpreter of its own."""
+        """Start a program in a new interpreter."""
         here, there = multiprocessing.Pipe()
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.processes", str(there.fileno())],
@@ -154,7 +154,7 @@ class Drivers:
 
 
 def settings_of(config: DynamoDBConfig) -> dict[str, Any]:
-    """Return what another process needs to reach the same tables; pickles leave credentials out."""
+    """Return the settings another process needs for the same tables, without credentials."""
     return {"endpoint_url": config.endpoint_url, "table_prefix": config.table_prefix}
 
 

@@ -1,14 +1,14 @@
-"""The invariant of run control, read with plain boto3: none of our code takes part.
+"""The invariants of run control, checked with plain boto3 and without the library.
 
-The numbers in the messages are those of the five statements:
+The messages begin with the number of the invariant:
 
 1. At most one holder per exclusive pipeline; the holder's run is live; every live run of an
    exclusive pipeline is its holder.
 2. A terminal run holds no lock and has an end time; its watermarks were committed if and only if it
-   is a success that nobody superseded, and no operator set them meanwhile.
+   is a success without a successor, and no operator set them meanwhile.
 3. The fence of an exclusive pipeline never decreases and no two runs share one.
 4. A body that succeeded is never stored as failed, cancelled or timed out.
-5. What the library told its caller is stored, is stored.
+5. A result that the library reported as stored is stored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _READ = (
 
 
 def plain_client(config: DynamoDBConfig) -> Any:
-    """Return a client of boto3 that nothing of ours has touched."""
+    """Return a boto3 client the library has not configured."""
     assert config.aws_access_key_id is not None
     assert config.aws_secret_access_key is not None
     return boto3.client(
@@ -65,19 +65,19 @@ def items_of(client: Any, table_name: str, attributes: Sequence[str]) -> Iterato
 
 @dataclass
 class Told:
-    """What callers of the library know, to be compared with what is stored.
+    """The results that callers of the library received, to be compared with the stored ones.
 
     Attributes:
         read: Values of watermarks that a run was given, by run id and name.
         advanced: Values it asked to be committed.
         succeeded: Runs whose body succeeded.
-        beaten: Leases that beats since the last check were said to have renewed; None for a beat
-            that was told its run has ended.
-        leases: Until when each run was last told to be left alone.
-        finished: Runs whose own driver was told that their success is stored.
-        ended: Runs whose end the library said it had stored, and how they ended.
+        beaten: Leases renewed by the beats since the last check; None for a beat whose run had
+            ended.
+        leases: The latest end of lease that each run received.
+        finished: Runs whose driver received the confirmation of their success.
+        ended: Runs whose end was reported as stored, with their status.
         by_hand: Runs whose status an operator set.
-        again: Runs that were asked for although their run key may have succeeded.
+        again: Runs started with `rerun`, although their run key may have succeeded.
         resets: How often an operator set each watermark, by pipeline and name.
         resets_seen: How often that had been when a run read it.
     """
@@ -96,13 +96,13 @@ class Told:
 
 
 class Invariants:
-    """Looks at the whole run table after every step, and remembers what it has seen.
+    """Checks the whole run table after every step and compares it with the steps before.
 
     Args:
         client: A client of boto3.
         table_name: The run table.
         exclusive: Ids of the exclusive pipelines.
-        told: What callers know.
+        told: The results that callers received.
     """
 
     def __init__(self, client: Any, table_name: str, exclusive: frozenset[str], told: Told) -> None:
@@ -119,7 +119,7 @@ class Invariants:
         self.states: dict[str, Item] = {}
 
     def check(self) -> None:
-        """Read the table and compare it with the five statements, and with what was before."""
+        """Read the table and check the five invariants."""
         found: dict[str, list[Item]] = {kind: [] for kind in _KINDS}
         for item in items_of(self._client, self._table_name, _READ):
             found[item["kind"]].append(item)

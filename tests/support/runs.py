@@ -1,4 +1,4 @@
-"""Runs as tests make them and look at them: drivers that are gone, what is stored."""
+"""Tables and pipelines for run tests, abandoned runs, and stored items."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ QUICK: dict[str, Any] = {
     "lease_duration": timedelta(seconds=3),
     "lease_grace": timedelta(seconds=1),
 }
-"""Settings of a pipeline whose dead runs are noticed soon."""
+"""Settings of a pipeline whose dead runs are found after four seconds."""
 
 
 def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
-    """Start a run whose driver stops giving signs of life, in a context of its own."""
+    """Start a run, in a separate context, and stop its heartbeat."""
     run = contextvars.Context().run(RunTracker(config).start, pipeline_id)
     run.heartbeat.stop()
     return run
@@ -35,7 +35,7 @@ def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
 
 @lru_cache
 def plain_client(config: DynamoDBConfig) -> Any:
-    """Return a client the library has no part in."""
+    """Return a boto3 client the library has not configured."""
     return boto3.client(
         "dynamodb",
         endpoint_url=config.endpoint_url,
@@ -56,17 +56,17 @@ def run_table_items(config: DynamoDBConfig) -> dict[str, dict[str, Any]]:
 
 
 def later(**ahead: float) -> Callable[[], datetime]:
-    """Return a clock that is ahead of time, such as ``later(hours=1)``."""
+    """Return a clock that is ahead, such as ``later(hours=1)``."""
     return lambda: utc_now() + timedelta(**ahead)
 
 
 def stored(config: DynamoDBConfig, run_id: str) -> PipelineRunLog:
-    """Return a run as it is stored now."""
+    """Return the stored record of a run, read consistently."""
     return PipelineRunLogsRepository(config).get_or_raise(run_id, consistent=True)
 
 
 def item(config: DynamoDBConfig, key: str) -> dict[str, Any]:
-    """Return an item of the run table as plain boto3 reads it; empty where there is none."""
+    """Return an item of the run table as plain boto3 reads it; empty if it does not exist."""
     response = client_for(config).get_item(
         TableName=config.table_name("pipeline_run_logs"),
         Key={"run_id": {"S": key}},

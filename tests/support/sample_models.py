@@ -1,4 +1,4 @@
-"""Models and tables of an imaginary user, which the tests of the core share."""
+"""Models, tables and repositories of an imaginary user: orders and tasks."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ TASKS = Table(
 
 
 def own_client(config: DynamoDBConfig, **settings: Any) -> DynamoDBConfig:
-    """Return the config with a client of its own, for tests that interfere with it."""
+    """Return a config with a separate client, for tests that interfere with the client."""
     return config.model_copy(update={"actor": f"test-{uuid.uuid4().hex}", **settings})
 
 
 def orders_of(config: DynamoDBConfig, **settings: Any) -> BaseDynamoRepository[Order]:
-    """Return a repository of orders whose client nobody else uses."""
+    """Return a repository of orders with a separate client."""
     return BaseDynamoRepository(own_client(config, **settings), ORDERS)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of both transports share."""
+"""Repositories on each transport, and errors in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def orders(url: str, transport: str, **settings: Any) -> BaseDynamoRepository[Or
 
 
 def told(error: DynamoDBWrapperError) -> dict[str, Any]:
-    """Return everything an error says, but what no two requests have in common."""
+    """Return the content of an error without the parts that differ in every request."""
     response = getattr(error.__cause__, "response", None) or {}
     metadata = response.get("ResponseMetadata", {})
     return {

@@ -1,8 +1,9 @@
 """Drivers that start, beat, pause, die, take over and come back, in every order Hypothesis finds.
 
-The rules call the public API; the invariant is read with plain boto3 after each (see
-`tests.support.run_invariants`). Clocks are controlled, and those of different machines differ. While a
-transaction is on its way somebody else may act, the driver may be killed, the reply may be lost.
+The rules call the public API; the invariants are checked with plain boto3 after each (see
+`tests.support.run_invariants`). Clocks are controlled, and those of different machines differ.
+Between the request and the reply of a transaction another driver may act, the driver may be
+killed, the reply may be lost.
 
 The search is the same every time. ``RUN_MACHINE_EXAMPLES=2000`` makes it a random one of as many
 examples instead.
