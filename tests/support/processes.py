@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -50,6 +51,13 @@ def eventually(condition: Callable[[], Any]) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError(f"The condition did not hold within {LIMIT_SECONDS:g} s.")
+
+
+def in_a_thread(work: Callable[[], Any]) -> None:
+    """Call a function in another thread and wait for it."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 class Driver:

@@ -17,13 +17,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from boto3.dynamodb.types import TypeDeserializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dynamodb_wrapper.config import DynamoDBConfig
 
 Item = dict[str, Any]
 LIVE = ("pending", "running")
@@ -34,19 +32,6 @@ _READ = (
     "watermark_conflict holder last_run_id last_status success_run_id first_success_at name value "
     "prev moved_by"
 ).split()
-
-
-def plain_client(config: DynamoDBConfig) -> Any:
-    """Return a boto3 client the library has not configured."""
-    assert config.aws_access_key_id is not None
-    assert config.aws_secret_access_key is not None
-    return boto3.client(
-        "dynamodb",
-        endpoint_url=config.endpoint_url,
-        region_name=config.region_name,
-        aws_access_key_id=config.aws_access_key_id.get_secret_value(),
-        aws_secret_access_key=config.aws_secret_access_key.get_secret_value(),
-    )
 
 
 def items_of(client: Any, table_name: str, attributes: Sequence[str]) -> Iterator[Item]:

@@ -11,8 +11,12 @@ import boto3
 from boto3.dynamodb.types import TypeDeserializer
 
 from dynamodb_wrapper.aws.client import client_for
-from dynamodb_wrapper.models import PipelineRunLog, utc_now
-from dynamodb_wrapper.repositories import PipelineRunLogsRepository
+from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, utc_now
+from dynamodb_wrapper.repositories import (
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    create_tables,
+)
 from dynamodb_wrapper.runs import Run, RunTracker
 
 if TYPE_CHECKING:
@@ -25,10 +29,43 @@ QUICK: dict[str, Any] = {
 }
 """Settings of a pipeline whose dead runs are found after four seconds."""
 
+STEADY: dict[str, Any] = {
+    "heartbeat_interval": timedelta(hours=1),
+    "lease_duration": timedelta(hours=4),
+}
+"""Settings of a pipeline whose heartbeat never falls into a test."""
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = utc_now()
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **length: float) -> None:
+        self.now += timedelta(**length)
+
+
+def with_pipelines(config: DynamoDBConfig, *pipelines: PipelineConfig) -> DynamoDBConfig:
+    """Create the control tables, store pipelines, and return the config."""
+    create_tables(config)
+    repository = PipelineConfigRepository(config)
+    for pipeline in pipelines:
+        repository.create(pipeline)
+    return config
+
+
+def outside_of_runs(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in a context without a current run."""
+    return contextvars.Context().run(lambda: function(*args, **kwargs))
+
 
 def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
     """Start a run, in a separate context, and stop its heartbeat."""
-    run = contextvars.Context().run(RunTracker(config).start, pipeline_id)
+    run: Run = outside_of_runs(RunTracker(config).start, pipeline_id)
     run.heartbeat.stop()
     return run
 
@@ -63,6 +100,11 @@ def later(**ahead: float) -> Callable[[], datetime]:
 def stored(config: DynamoDBConfig, run_id: str) -> PipelineRunLog:
     """Return the stored record of a run, read consistently."""
     return PipelineRunLogsRepository(config).get_or_raise(run_id, consistent=True)
+
+
+def record_of(tracker: RunTracker, run: Run) -> PipelineRunLog:
+    """Return the stored record of a run of a tracker, read consistently."""
+    return tracker.runs.get_or_raise(run.run_id, consistent=True)
 
 
 def item(config: DynamoDBConfig, key: str) -> dict[str, Any]:

@@ -32,13 +32,11 @@ from dynamodb_wrapper.models import (
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.repositories import (
     BaseDynamoRepository,
-    PipelineConfigRepository,
     PipelineRunLogsRepository,
-    create_tables,
 )
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import ScanRefusedError, recorded_operations, refuse_scan, small_pages
-from tests.support.runs import abandoned
+from tests.support.runs import abandoned, with_pipelines
 from tests.support.sample_models import methods_of, use_every_common_method
 
 if TYPE_CHECKING:
@@ -53,18 +51,14 @@ PAST = NOW - timedelta(days=400)
 @pytest.fixture
 def runs(config: DynamoDBConfig) -> Iterator[PipelineRunLogsRepository]:
     """The runs of a fresh store; a Scan is refused throughout."""
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="p"))
+    with_pipelines(config, PipelineConfig(pipeline_id="p"))
     with refuse_scan(client_for(config)):
         yield PipelineRunLogsRepository(config)
 
 
 @pytest.fixture
 def local_runs(local_config: DynamoDBConfig) -> PipelineRunLogsRepository:
-    create_tables(local_config)
-    PipelineConfigRepository(local_config).create(PipelineConfig(pipeline_id="p"))
-    return PipelineRunLogsRepository(local_config)
+    return PipelineRunLogsRepository(with_pipelines(local_config, PipelineConfig(pipeline_id="p")))
 
 
 def record(number: int, **fields: Any) -> PipelineRunLog:

@@ -11,7 +11,7 @@ import pytest
 
 from dynamodb_wrapper.exceptions import AlreadySucceededError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 
 if TYPE_CHECKING:
@@ -22,17 +22,15 @@ WORKERS, FAILURES = 4, 20
 
 
 @pytest.fixture
-def tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(local_config)
-    PipelineConfigRepository(local_config).create(
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
         PipelineConfig(
             pipeline_id="daily",
             max_concurrent_runs=None,
             partition_grain="day",
             schedule_timezone="Europe/Berlin",
-        )
-    )
-    return local_config
+        ),
+    ]
 
 
 def run_days(config: DynamoDBConfig, days: list[str], failing: set[str]) -> None:
@@ -60,14 +58,16 @@ def share_out(config: DynamoDBConfig, days: list[str], failing: set[str]) -> Non
 
 
 @pytest.mark.slow
-def test_a_year_is_covered_by_running_again_only_what_failed(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
+def test_a_year_is_covered_by_running_again_only_what_failed(local_tables: DynamoDBConfig) -> None:
+    tracker = RunTracker(local_tables)
     days = [partition.key for partition in tracker.coverage("daily", SINCE, UNTIL).missing]
     assert len(days) == 365
     failing = set(random.Random(2025).sample(days, FAILURES))
 
     # Credentials do not survive pickling, so that the workers get the local engine's anew.
-    local = tables.model_copy(update={"aws_access_key_id": None, "aws_secret_access_key": None})
+    local = local_tables.model_copy(
+        update={"aws_access_key_id": None, "aws_secret_access_key": None}
+    )
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", "local")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "local")
@@ -93,8 +93,8 @@ def test_a_year_is_covered_by_running_again_only_what_failed(tables: DynamoDBCon
         assert tracker.runs.get_or_raise(before).run_key == run.run_key
 
 
-def test_the_days_on_which_clocks_change_have_23_and_25_hours(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
+def test_the_days_on_which_clocks_change_have_23_and_25_hours(local_tables: DynamoDBConfig) -> None:
+    tracker = RunTracker(local_tables)
     lengths = {}
     for day in ("2025-03-29", "2025-03-30", "2025-10-26"):
         with tracker.run("daily", run_key=day) as run:
@@ -111,16 +111,18 @@ def test_the_days_on_which_clocks_change_have_23_and_25_hours(tables: DynamoDBCo
 
 
 def test_a_moment_stands_for_the_day_it_lies_in_by_the_pipelines_clock(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
 ) -> None:
     late_evening_in_utc = datetime(2025, 6, 30, 23, 30, tzinfo=timezone.utc)
-    with RunTracker(tables).run("daily", run_key=late_evening_in_utc) as run:
+    with RunTracker(local_tables).run("daily", run_key=late_evening_in_utc) as run:
         assert run.record.run_key == "2025-07-01"
 
 
-def test_only_what_is_missing_is_what_was_never_tried_or_failed(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
-    run_days(tables, ["2025-01-01", "2025-01-02"], {"2025-01-02"})
+def test_only_what_is_missing_is_what_was_never_tried_or_failed(
+    local_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(local_tables)
+    run_days(local_tables, ["2025-01-01", "2025-01-02"], {"2025-01-02"})
     running = tracker.start("daily", run_key="2025-01-03")
     coverage = tracker.coverage("daily", date(2025, 1, 1), date(2025, 1, 5))
     keys = {
@@ -138,9 +140,9 @@ def test_only_what_is_missing_is_what_was_never_tried_or_failed(tables: DynamoDB
         tracker.start("daily", run_key="2025-01-01")
 
 
-def test_a_rerun_that_fails_does_not_uncover_its_day(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
-    run_days(tables, ["2025-01-01"], set())
+def test_a_rerun_that_fails_does_not_uncover_its_day(local_tables: DynamoDBConfig) -> None:
+    tracker = RunTracker(local_tables)
+    run_days(local_tables, ["2025-01-01"], set())
     with pytest.raises(ValueError, match="again"):
         with tracker.run("daily", run_key="2025-01-01", options=RunOptions(rerun=True)):
             raise ValueError("again")
@@ -149,19 +151,21 @@ def test_a_rerun_that_fails_does_not_uncover_its_day(tables: DynamoDBConfig) -> 
     assert (state.attempts, state.last_status) == (2, "failed")
 
 
-def test_coverage_costs_a_read_unit_per_partition(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
-    run_days(tables, ["2025-01-01", "2025-01-02"], set())
+def test_coverage_costs_a_read_unit_per_partition(local_tables: DynamoDBConfig) -> None:
+    tracker = RunTracker(local_tables)
+    run_days(local_tables, ["2025-01-01", "2025-01-02"], set())
     with tracker.runs.consumed() as used:
         tracker.coverage("daily", SINCE, UNTIL)
     assert used.read_units <= 365
     assert used.write_units == 0
 
 
-def test_a_range_or_a_pipeline_that_has_no_partitions_is_refused(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
+def test_a_range_or_a_pipeline_that_has_no_partitions_is_refused(
+    local_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(local_tables)
     with pytest.raises(ValidationError, match="2026-01-01"):
         tracker.coverage("daily", UNTIL, SINCE)
-    PipelineConfigRepository(tables).create(PipelineConfig(pipeline_id="free"))
+    PipelineConfigRepository(local_tables).create(PipelineConfig(pipeline_id="free"))
     with pytest.raises(ValidationError, match="partition_grain"):
         tracker.coverage("free", SINCE, UNTIL)

@@ -7,7 +7,6 @@ import copy
 import os
 import pickle
 import threading
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -21,41 +20,15 @@ from dynamodb_wrapper.exceptions import (
     NoActiveRunError,
     ValidationError,
 )
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.runs import Run, RunTracker, find_current_run
 from tests.support.engines import recorded_operations
-from tests.support.runs import state, stored
+from tests.support.processes import in_a_thread
+from tests.support.runs import STEADY, record_of, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
     from tests.support.processes import Drivers
-
-
-@pytest.fixture
-def tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """An exclusive pipeline whose heart beats rarely, and one without a limit of runs."""
-    create_tables(local_config)
-    pipelines = PipelineConfigRepository(local_config)
-    slow = {"heartbeat_interval": timedelta(hours=1), "lease_duration": timedelta(hours=4)}
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", **slow))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **slow))
-    return local_config
-
-
-@pytest.fixture
-def tracker(tables: DynamoDBConfig) -> RunTracker:
-    return RunTracker(tables)
-
-
-def record_of(tracker: RunTracker, run: Run) -> PipelineRunLog:
-    return tracker.runs.get_or_raise(run.run_id, consistent=True)
-
-
-def in_a_thread(work: Callable[[], Any]) -> None:
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
 
 
 WRITES: dict[str, Callable[[Run], Any]] = {
@@ -73,6 +46,14 @@ WRITES: dict[str, Callable[[Run], Any]] = {
 
 
 # ---- after the end -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive", **STEADY),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **STEADY),
+    ]
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -112,10 +93,10 @@ def test_a_block_whose_run_has_ended_goes_on_and_is_told_so(tracker: RunTracker)
 
 
 def test_the_lease_of_an_ended_run_holds_no_more_and_is_not_renewed(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
 ) -> None:
-    client = client_for(tables)
-    run = RunTracker(tables, client=client).start("exclusive")
+    client = client_for(local_tables)
+    run = RunTracker(local_tables, client=client).start("exclusive")
     assert run.lease_ok()
     run.finish()
     with recorded_operations(client) as operations:
@@ -276,8 +257,10 @@ def fork_while_recording(config: DynamoDBConfig, pipe: Any) -> None:
         thread.join()
 
 
-def test_a_forked_child_has_no_part_in_the_run(tables: DynamoDBConfig, drivers: Drivers) -> None:
-    driver = drivers.fork(fork_while_recording, tables)
+def test_a_forked_child_has_no_part_in_the_run(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(fork_while_recording, local_tables)
     run_id, pid = driver.hear()
     lease_ok, beat, lease, read, writes = driver.hear()
     assert (lease_ok, beat) == (False, False)
@@ -287,7 +270,7 @@ def test_a_forked_child_has_no_part_in_the_run(tables: DynamoDBConfig, drivers: 
         assert f"Run {run_id} of pipeline 'exclusive' belongs to process {pid}" in told
         assert "no part in the run" in told
     assert driver.exit_code() == 0
-    record = stored(tables, run_id)
+    record = stored(local_tables, run_id)
     assert record.metrics == {"parent": 1}
     assert (record.status, record.stages, record.watermarks) == (RunStatus.SUCCESS, {}, {})
 
@@ -307,12 +290,12 @@ def fork_inside_a_stage(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def test_a_stage_left_by_a_forked_child_is_still_the_parents(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(fork_inside_a_stage, tables)
+    driver = drivers.fork(fork_inside_a_stage, local_tables)
     assert driver.hear() == "the exception of the child"
     run_id = driver.hear()
-    assert stored(tables, run_id).stages["s"].status == "success"
+    assert stored(local_tables, run_id).stages["s"].status == "success"
 
 
 # ---- what cannot leave the process ---------------------------------------------------------------
@@ -320,11 +303,11 @@ def test_a_stage_left_by_a_forked_child_is_still_the_parents(
 
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy], ids=["pickled", "copied"])
 def test_what_belongs_to_a_process_says_what_to_pass_instead(
-    tables: DynamoDBConfig, copied: Callable[[Any], Any]
+    local_tables: DynamoDBConfig, copied: Callable[[Any], Any]
 ) -> None:
     secret = "hunter2-hunter2-hunter2"
-    config = tables.model_copy(update={"aws_secret_access_key": SecretStr(secret)})
-    tracker = RunTracker(config, client=client_for(tables))
+    config = local_tables.model_copy(update={"aws_secret_access_key": SecretStr(secret)})
+    tracker = RunTracker(config, client=client_for(local_tables))
     context = tracker.run("exclusive", parameters={"password": secret})
     with context as run:
         stage = run.stage("s")
@@ -339,4 +322,4 @@ def test_what_belongs_to_a_process_says_what_to_pass_instead(
                 copied(thing)
             assert instead in str(refusal.value)
             assert secret not in str(refusal.value)
-    assert state(tables, "exclusive")["last_status"] == {"S": "success"}
+    assert state(local_tables, "exclusive")["last_status"] == {"S": "success"}

@@ -10,11 +10,9 @@ import pytest
 
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import AlreadyRunningError
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, StageInfo
+from dynamodb_wrapper.models import PipelineRunLog, RunStatus, StageInfo
 from dynamodb_wrapper.repositories import (
-    PipelineConfigRepository,
     PipelineRunLogsRepository,
-    create_tables,
 )
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability
@@ -26,25 +24,6 @@ if TYPE_CHECKING:
     from tests.support.processes import Drivers
 
 PROCESSES = 50
-
-
-@pytest.fixture
-def exclusive(engine: Engine, config: DynamoDBConfig) -> DynamoDBConfig:
-    """An exclusive pipeline on each engine that can hold a lock."""
-    engine.require(Capability.ATOMIC_WRITES)
-    return with_pipeline(config)
-
-
-@pytest.fixture
-def local_exclusive(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """The same on the embedded engine only."""
-    return with_pipeline(local_config)
-
-
-def with_pipeline(config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(config)
-    PipelineConfigRepository(config).create(PipelineConfig(pipeline_id="exclusive"))
-    return config
 
 
 def start_and_wait(config: DynamoDBConfig, pipe: Any) -> None:
@@ -95,23 +74,23 @@ def runs_of(config: DynamoDBConfig) -> dict[str, PipelineRunLog]:
 
 
 def test_of_fifty_processes_released_together_one_enters_and_the_others_name_it(
-    local_exclusive: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    winner = assert_one_entered(answers_of_racers(local_exclusive, drivers))
-    runs = runs_of(local_exclusive)
+    winner = assert_one_entered(answers_of_racers(local_tables, drivers))
+    runs = runs_of(local_tables)
     assert {run_id: run.status for run_id, run in runs.items()} == {winner: RunStatus.SUCCESS}
-    assert "holder" not in state(local_exclusive, "exclusive")
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 @pytest.mark.slow
 def test_of_fifty_processes_one_takes_over_a_dead_run_and_the_others_name_it(
-    exclusive: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(start_and_wait, exclusive)
+    driver = drivers.fork(start_and_wait, locking_tables)
     dead = driver.hear()
     driver.kill()
-    winner = assert_one_entered(answers_of_racers(exclusive, drivers, hours=1))
-    runs = runs_of(exclusive)
+    winner = assert_one_entered(answers_of_racers(locking_tables, drivers, hours=1))
+    runs = runs_of(locking_tables)
     assert {run_id: run.status for run_id, run in runs.items()} == {
         dead.run_id: RunStatus.LOST,
         winner: RunStatus.SUCCESS,
@@ -119,15 +98,13 @@ def test_of_fifty_processes_one_takes_over_a_dead_run_and_the_others_name_it(
     assert runs[dead.run_id].superseded_by == winner
     assert dead.fence is not None
     assert (runs[winner].fence or 0) > dead.fence
-    assert state(exclusive, "exclusive")["fence"] == {"N": str(runs[winner].fence)}
+    assert state(locking_tables, "exclusive")["fence"] == {"N": str(runs[winner].fence)}
 
 
 @pytest.fixture
-def running(config: DynamoDBConfig) -> Any:
-    """A run of a fresh pipeline on each engine."""
-    create_tables(config)
-    PipelineConfigRepository(config).create(PipelineConfig(pipeline_id="exclusive"))
-    with RunTracker(config).run("exclusive") as run:
+def running(tables: DynamoDBConfig) -> Any:
+    """A run on each engine in turn."""
+    with RunTracker(tables).run("exclusive") as run:
         yield run.run_id
 
 

@@ -19,53 +19,26 @@ from dynamodb_wrapper.exceptions import (
     RunFinishError,
     ValidationError,
 )
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, StageInfo
+from dynamodb_wrapper.models import PipelineConfig, RunStatus, StageInfo
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
     PipelineRunLogsRepository,
-    create_tables,
 )
 from dynamodb_wrapper.runs import RunOptions, RunTracker, current_run
 from tests.support.engines import recorded_operations
-from tests.support.runs import abandoned
+from tests.support.runs import abandoned, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
 
 
 @pytest.fixture
-def tables(config: DynamoDBConfig) -> DynamoDBConfig:
-    """The three tables with an exclusive, an unlimited and an inactive pipeline."""
-    return with_pipelines(config)
-
-
-@pytest.fixture
-def local_tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """The same on the embedded engine only."""
-    return with_pipelines(local_config)
-
-
-def with_pipelines(config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", retention_days=7))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None))
-    pipelines.create(PipelineConfig(pipeline_id="inactive", is_active=False))
-    return config
-
-
-def stored(config: DynamoDBConfig, run_id: str) -> PipelineRunLog:
-    return PipelineRunLogsRepository(config).get_or_raise(run_id, consistent=True)
-
-
-def state(config: DynamoDBConfig, pipeline_id: str) -> dict[str, Any]:
-    """The STATE item as plain boto3 reads it."""
-    response = client_for(config).get_item(
-        TableName=config.table_name("pipeline_run_logs"),
-        Key={"run_id": {"S": f"#pipeline#{pipeline_id}"}},
-        ConsistentRead=True,
-    )
-    return dict(response.get("Item", {}))
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive", retention_days=7),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None),
+        PipelineConfig(pipeline_id="inactive", is_active=False),
+    ]
 
 
 def run_that_raises(config: DynamoDBConfig, error: BaseException) -> tuple[str, BaseException]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,11 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories import (
-    PipelineConfigRepository,
     PipelineRunLogsRepository,
-    create_tables,
 )
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability
-from tests.support.runs import abandoned, later
+from tests.support.runs import STEADY, abandoned, later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +31,22 @@ START, TAKEOVER, FINISH, REAP, RUN_KEY, WATERMARK = 8, 8, 10, 10, 2, 2
 START_UNLIMITED, FURTHER_KB = 7, 2
 # The most a call may cost for a run of up to 4 KB.
 STAGE_OR_METRIC, BEAT, LOG_CHUNK, LARGE_FINISH = 4, 4, 10, 18
+
+
+@pytest.fixture
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive", **STEADY),
+        PipelineConfig(pipeline_id="e", **STEADY),
+        PipelineConfig(pipeline_id="u", max_concurrent_runs=None, **STEADY),
+    ]
+
+
+@pytest.fixture
+def charging_tables(local_engine: Engine, local_tables: DynamoDBConfig) -> DynamoDBConfig:
+    """An engine that charges an index entry once; DynamoDB Local doubles it in transactions."""
+    local_engine.require(Capability.TRANSACTION_CAPACITY, Capability.EXACT_CAPACITY)
+    return local_tables
 
 
 class Bill:
@@ -66,23 +79,10 @@ class Bill:
         return self.write_units - before[0], self.read_units - before[1]
 
 
-@pytest.fixture
-def tables(local_engine: Engine, local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """An engine that charges an index entry once; DynamoDB Local doubles it in transactions."""
-    local_engine.require(Capability.TRANSACTION_CAPACITY, Capability.EXACT_CAPACITY)
-    create_tables(local_config)
-    pipelines = PipelineConfigRepository(local_config)
-    slow = {"heartbeat_interval": timedelta(hours=1), "lease_duration": timedelta(hours=4)}
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", **slow))
-    pipelines.create(PipelineConfig(pipeline_id="e", **slow))
-    pipelines.create(PipelineConfig(pipeline_id="u", max_concurrent_runs=None, **slow))
-    return local_config
-
-
 def test_a_run_of_ten_stages_and_twenty_metrics_costs_what_the_table_says(
-    tables: DynamoDBConfig,
+    charging_tables: DynamoDBConfig,
 ) -> None:
-    bill, tracker = Bill(tables), RunTracker(tables)
+    bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     with tracker.run("exclusive") as run:
         assert bill.write_units <= START, bill.requests
         for number in range(10):
@@ -95,8 +95,8 @@ def test_a_run_of_ten_stages_and_twenty_metrics_costs_what_the_table_says(
     assert bill.write_units - inside <= LARGE_FINISH, bill.requests
 
 
-def test_each_call_costs_what_the_table_says(tables: DynamoDBConfig) -> None:
-    bill, tracker = Bill(tables), RunTracker(tables)
+def test_each_call_costs_what_the_table_says(charging_tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     run = tracker.start("exclusive")
     assert bill.write_units <= START + FURTHER_KB
     assert bill.of(run.beat) <= BEAT
@@ -110,8 +110,8 @@ def test_each_call_costs_what_the_table_says(tables: DynamoDBConfig) -> None:
     assert bill.of(run.finish) <= LARGE_FINISH + 2 * WATERMARK
 
 
-def test_a_beat_is_not_charged_for_the_indexes(tables: DynamoDBConfig) -> None:
-    bill, tracker = Bill(tables), RunTracker(tables)
+def test_a_beat_is_not_charged_for_the_indexes(charging_tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     with tracker.run("exclusive") as run:
         assert bill.of(run.beat) == 1, "a run of less than 1 KB"
 
@@ -121,8 +121,10 @@ def about(found: tuple[float, float], write_units: float, read_units: float) -> 
     return found[0] - write_units in (0, FURTHER_KB) and found[1] == read_units
 
 
-def test_start_and_end_of_a_small_run_cost_what_the_page_says(tables: DynamoDBConfig) -> None:
-    bill, tracker = Bill(tables), RunTracker(tables)
+def test_start_and_end_of_a_small_run_cost_what_the_page_says(
+    charging_tables: DynamoDBConfig,
+) -> None:
+    bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     tracker.start("u").finish()  # the first of a table has less to read
     runs: list[Run] = []
 
@@ -141,25 +143,25 @@ def test_start_and_end_of_a_small_run_cost_what_the_page_says(tables: DynamoDBCo
     assert about(bill.both(runs[-1].finish), FINISH + RUN_KEY, 1)
 
 
-def test_dead_runs_cost_what_the_page_says(tables: DynamoDBConfig) -> None:
-    bill, tracker = Bill(tables), RunTracker(tables)
-    future = RunTracker(tables, clock=later(hours=5))
+def test_dead_runs_cost_what_the_page_says(charging_tables: DynamoDBConfig) -> None:
+    bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
+    future = RunTracker(charging_tables, clock=later(hours=5))
     runs: list[Run] = []
-    abandoned(tables, "e")
+    abandoned(charging_tables, "e")
     assert about(bill.both(lambda: runs.append(future.start("e"))), START + TAKEOVER, 3)
     runs[-1].finish()
     contextvars.Context().run(lambda: runs.append(tracker.start("e", run_key="monday")))
     taken = bill.both(lambda: runs.append(future.start("e", run_key="tuesday")))
     assert about(taken, START + RUN_KEY + TAKEOVER + RUN_KEY, 5)
     runs[-1].finish()
-    abandoned(tables, "e")
+    abandoned(charging_tables, "e")
     assert bill.of(future.reap) in (REAP, REAP + FURTHER_KB)
-    abandoned(tables, "e")
+    abandoned(charging_tables, "e")
     assert about(bill.both(lambda: tracker.release("e", reason="dead")), REAP, 3)
 
 
-def test_a_repository_counts_the_same(tables: DynamoDBConfig) -> None:
-    runs = PipelineRunLogsRepository(tables)
+def test_a_repository_counts_the_same(charging_tables: DynamoDBConfig) -> None:
+    runs = PipelineRunLogsRepository(charging_tables)
     run = PipelineRunLog(pipeline_id="e", writer="w")
     with runs.consumed() as start:
         begun, _ = runs.start_run(run, exclusive=True)

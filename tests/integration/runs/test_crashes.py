@@ -21,14 +21,12 @@ import pytest
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import RunFinishError
 from dynamodb_wrapper.models import PipelineConfig
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import RunTracker
-from tests.support.engines import Capability, isolated
-from tests.support.runs import later
+from tests.support.engines import isolated
+from tests.support.runs import later, with_pipelines
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
-    from tests.support.engines import Engine
     from tests.support.processes import Drivers
 
 MOMENTS = {"before": "before-send.dynamodb", "after": "response-received.dynamodb"}
@@ -180,22 +178,16 @@ def succeeded(run: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def counter(engine: Engine, config: DynamoDBConfig) -> DynamoDBConfig:
-    """A pipeline that counts, on each engine that keeps transactions whole."""
-    engine.require(Capability.ATOMIC_WRITES)
-    return with_pipeline(config)
+def pipeline_configs() -> list[PipelineConfig]:
+    return [PipelineConfig(pipeline_id="counter")]
 
 
 @pytest.fixture
-def two_counters(local_config: DynamoDBConfig) -> list[DynamoDBConfig]:
-    """Two of them on the embedded engine, in tables of their own."""
-    return [with_pipeline(isolated(local_config)) for _ in range(2)]
-
-
-def with_pipeline(config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(config)
-    PipelineConfigRepository(config).create(PipelineConfig(pipeline_id="counter"))
-    return config
+def two_counters(
+    local_config: DynamoDBConfig, pipeline_configs: list[PipelineConfig]
+) -> list[DynamoDBConfig]:
+    """Two configs on the embedded engine with different tables."""
+    return [with_pipelines(isolated(local_config), *pipeline_configs) for _ in range(2)]
 
 
 def crash(config: DynamoDBConfig, drivers: Drivers, crashes: int) -> tuple[int, Ledger]:
@@ -231,7 +223,7 @@ def test_five_hundred_killed_drivers_count_exactly(
 
 
 def test_killed_drivers_count_exactly_on_each_engine(
-    counter: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    _, ledger = crash(counter, drivers, 50)
+    _, ledger = crash(locking_tables, drivers, 50)
     ledger.check_history()

@@ -13,8 +13,8 @@ import pytest
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError, LeaseLostError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, utc_now
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import Run, RunTracker
+from tests.support.runs import with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,24 +81,6 @@ class Table:
 @pytest.fixture
 def table() -> Table:
     return Table()
-
-
-@pytest.fixture
-def tables(config: DynamoDBConfig) -> DynamoDBConfig:
-    return with_pipelines(config)
-
-
-@pytest.fixture
-def local_tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    return with_pipelines(local_config)
-
-
-def with_pipelines(config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="exclusive"))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None))
-    return config
 
 
 Start = Callable[..., Run]
@@ -200,10 +182,10 @@ class TestLegalRuns:
         assert fences == sorted(set(fences))
 
     def test_of_two_deployments_write_as_two_applications(
-        self, local_tables: DynamoDBConfig, start: Start
+        self, local_tables: DynamoDBConfig, start: Start, pipeline_configs: list[PipelineConfig]
     ) -> None:
         other = local_tables.model_copy(update={"table_prefix": f"{local_tables.table_prefix}x"})
-        runs = [start(local_tables), start(with_pipelines(other))]
+        runs = [start(local_tables), start(with_pipelines(other, *pipeline_configs))]
         assert len({run.delta_txn_options()["txnAppId"] for run in runs}) == 2
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from dynamodb_wrapper.exceptions import ConfigurationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 
 if TYPE_CHECKING:
@@ -24,19 +23,13 @@ SKIP = RunOptions(on_conflict="skip")
 
 
 @pytest.fixture
-def tracker(local_config: DynamoDBConfig) -> RunTracker:
-    create_tables(local_config)
-    pipelines = PipelineConfigRepository(local_config)
-    pipelines.create(PipelineConfig(pipeline_id="p"))
-    pipelines.create(
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="p"),
         PipelineConfig(
-            pipeline_id="daily",
-            max_concurrent_runs=None,
-            partition_grain="day",
-            retention_days=7,
-        )
-    )
-    return RunTracker(local_config)
+            pipeline_id="daily", max_concurrent_runs=None, partition_grain="day", retention_days=7
+        ),
+    ]
 
 
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:

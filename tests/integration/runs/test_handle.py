@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 import threading
-import time
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -28,77 +26,36 @@ from dynamodb_wrapper.exceptions import (
     RunTimedOutError,
     ValidationError,
 )
-from dynamodb_wrapper.models import DataQualityResult, PipelineRunLog, StageStatus
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.models import DataQualityResult, StageStatus
+from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.runs.logs import LogCapture
 from tests.support import faults
-from tests.support.runs import abandoned
+from tests.support.processes import eventually
+from tests.support.runs import STEADY, Clock, abandoned, outside_of_runs, record_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
     from dynamodb_wrapper.runs import Run
 
 
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(timezone.utc)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **length: float) -> None:
-        self.now += timedelta(**length)
-
-
 @pytest.fixture
-def tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(local_config)
-    pipelines = PipelineConfigRepository(local_config)
-    slow = {"heartbeat_interval": timedelta(hours=1), "lease_duration": timedelta(hours=4)}
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", **slow))
-    pipelines.create(
-        PipelineConfig(pipeline_id="limited", max_runtime=timedelta(minutes=5), **slow)
-    )
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **slow))
-    quick = {
-        "heartbeat_interval": timedelta(seconds=0.2),
-        "lease_duration": timedelta(seconds=30),
-    }
-    pipelines.create(PipelineConfig(pipeline_id="quick", **quick))
-    pipelines.create(
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive", **STEADY),
+        PipelineConfig(pipeline_id="limited", max_runtime=timedelta(minutes=5), **STEADY),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **STEADY),
+        PipelineConfig(
+            pipeline_id="quick",
+            heartbeat_interval=timedelta(seconds=0.2),
+            lease_duration=timedelta(seconds=30),
+        ),
         PipelineConfig(
             pipeline_id="daily",
             partition_grain="day",
             schedule_timezone="Europe/Berlin",
             max_concurrent_runs=None,
-        )
-    )
-    return local_config
-
-
-@pytest.fixture
-def tracker(tables: DynamoDBConfig) -> RunTracker:
-    return RunTracker(tables)
-
-
-def stored(tracker: RunTracker, run: Run) -> PipelineRunLog:
-    found = tracker.runs.get_by_run_id(run.run_id, consistent=True)
-    assert found is not None
-    return found
-
-
-def eventually(condition: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.02)
-
-
-def elsewhere(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function as code that is inside of no run."""
-    return contextvars.Context().run(lambda: function(*args, **kwargs))
+        ),
+    ]
 
 
 class TestStages:
@@ -107,12 +64,12 @@ class TestStages:
             with run.stage("extract") as stage:
                 stage.rows(read=10, failed=1)
                 stage.metric("seconds", 1.5)
-                during = stored(tracker, run)
+                during = record_of(tracker, run)
             with run.stage("load") as stage:
                 stage.rows(written=9)
         assert during.stages["extract"].status is StageStatus.RUNNING
         assert during.current_stage == "extract"
-        stages = stored(tracker, run).stages
+        stages = record_of(tracker, run).stages
         assert [stages[name].seq for name in ("extract", "load")] == [1, 2]
         assert stages["extract"].records_read == 10
         assert stages["extract"].records_failed == 1
@@ -132,7 +89,7 @@ class TestStages:
             with run.stage("outer"), run.stage("inner"):
                 raise boom
         assert caught.value is boom
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.stages["inner"].status is StageStatus.FAILED
         assert record.stages["outer"].status is StageStatus.FAILED
         assert record.stages["inner"].error == "KeyError: 'boom'"
@@ -145,14 +102,14 @@ class TestStages:
         with tracker.run("exclusive") as run:
             with pytest.raises(KeyError), run.stage("optional"):
                 raise KeyError
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.status is RunStatus.SUCCESS
         assert record.stages["optional"].status is StageStatus.FAILED
 
     def test_a_stage_can_be_skipped(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run, run.stage("optional") as stage:
             stage.skip()
-        assert stored(tracker, run).stages["optional"].status is StageStatus.SKIPPED
+        assert record_of(tracker, run).stages["optional"].status is StageStatus.SKIPPED
 
     def test_threads_record_side_by_side_and_nothing_is_lost(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
@@ -167,7 +124,7 @@ class TestStages:
                 thread.start()
             for thread in threads:
                 thread.join()
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert {name: s.records_read for name, s in record.stages.items()} == {
             f"part-{n}": n for n in range(20)
         }
@@ -193,7 +150,7 @@ class TestFigures:
             run.inputs("raw.orders")
             run.inputs("raw.customers", "raw.orders")
             run.output("silver.orders", rows=4, bytes=1024)
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.metrics == {"rate": Decimal("0.25"), "rows": 3, "source": "api"}
         assert (record.records_read, record.records_written, record.records_failed) == (5, 4, 1)
         assert record.data_quality["not-null"].column == "id"
@@ -214,7 +171,7 @@ class TestFigures:
         with tracker.run("exclusive") as run, run.stage("s") as stage:
             run.log_metrics({"mean": float("nan"), "most": Decimal("Infinity")})
             stage.metric("mean", float("nan"))
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.metrics == {"mean": "nan", "most": "Infinity"}
         assert record.stages["s"].metrics == {"mean": "nan"}
 
@@ -224,7 +181,7 @@ class TestFigures:
     ) -> None:
         with tracker.run("exclusive") as run, pytest.raises(ValidationError, match="m"):
             run.log_metric("m", value)
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
 
     def test_a_misspelled_detail_of_a_check_is_refused(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run, pytest.raises(ValidationError, match="failed_row"):
@@ -270,7 +227,7 @@ class TestWatermarks:
         with tracker.run("exclusive") as run:
             run.advance_watermark("position", 2)
             run.skip("no new files")
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.status is RunStatus.SKIPPED
         assert record.status_detail == "no new files"
         assert tracker.watermark("exclusive", "position", default=0) == 0
@@ -302,7 +259,7 @@ class TestWatermarks:
             assert run.watermark("position", 0) == 0
             run.advance_watermark("position", 10)
             tracker.reset_watermark("exclusive", "position", 3)
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.status is RunStatus.SUCCESS
         assert record.watermark_conflict
         assert record.watermarks == {}
@@ -343,7 +300,7 @@ class TestRunKeys:
     ) -> None:
         with tracker.run("daily", run_key=date(2026, 3, 29)) as run:
             pass
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.run_key == "2026-03-29"
         assert record.partition_start == datetime(2026, 3, 28, 23, tzinfo=timezone.utc)
         assert record.partition_end == datetime(2026, 3, 29, 22, tzinfo=timezone.utc)
@@ -355,7 +312,7 @@ class TestRunKeys:
             raise RuntimeError
         with tracker.run("daily", run_key="2026-03-29") as second:
             pass
-        record = stored(tracker, second)
+        record = record_of(tracker, second)
         assert (record.attempt, record.previous_run_id) == (2, first.run_id)
 
     def test_a_rerun_that_fails_does_not_uncover_the_key(self, tracker: RunTracker) -> None:
@@ -372,8 +329,8 @@ class TestRunKeys:
     def test_a_run_key_at_work_is_refused_to_others(self, tracker: RunTracker) -> None:
         with tracker.run("daily", run_key="2026-03-29") as run:
             with pytest.raises(AlreadyRunningError) as refusal:
-                elsewhere(tracker.start, "daily", run_key="2026-03-29")
-            elsewhere(tracker.start, "daily", run_key="2026-03-30").finish()
+                outside_of_runs(tracker.start, "daily", run_key="2026-03-29")
+            outside_of_runs(tracker.start, "daily", run_key="2026-03-30").finish()
         assert refusal.value.holder == run.run_id
 
     def test_a_key_that_is_none_of_the_grain_is_refused_with_an_example(
@@ -400,7 +357,7 @@ class TestStopping:
             tracker.cancel(run.run_id, by="ops")
             eventually(lambda: run.record.cancel_requested_at is not None)
             run.raise_if_cancelled()
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert (record.status, record.status_reason) == (RunStatus.CANCELLED, "user_cancel")
         assert record.cancel_requested_by == "ops"
 
@@ -410,13 +367,13 @@ class TestStopping:
             assert run.beat()
             with run.stage("next"):
                 pytest.fail("the stage was entered")
-        assert stored(tracker, run).status is RunStatus.CANCELLED
+        assert record_of(tracker, run).status is RunStatus.CANCELLED
 
     def test_a_body_that_succeeds_all_the_same_has_succeeded(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             tracker.cancel(run.run_id, by="ops")
             run.beat()
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
 
     def test_only_live_runs_can_be_cancelled(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
@@ -432,35 +389,37 @@ class TestStopping:
                 tracker.cancel(child.run_id, by="ops")
                 child.beat()
                 child.raise_if_cancelled()
-        assert stored(tracker, child).status is RunStatus.CANCELLED
-        assert stored(tracker, parent).status is RunStatus.FAILED
-        assert stored(tracker, child).root_run_id == parent.run_id
+        assert record_of(tracker, child).status is RunStatus.CANCELLED
+        assert record_of(tracker, parent).status is RunStatus.FAILED
+        assert record_of(tracker, child).root_run_id == parent.run_id
 
-    def test_a_run_past_its_deadline_stops_where_it_asks(self, tables: DynamoDBConfig) -> None:
+    def test_a_run_past_its_deadline_stops_where_it_asks(
+        self, local_tables: DynamoDBConfig
+    ) -> None:
         clock = Clock()
-        tracker = RunTracker(tables, clock=clock)
+        tracker = RunTracker(local_tables, clock=clock)
         with pytest.raises(RunTimedOutError), tracker.run("limited") as run:
             run.check_lease()
             clock.advance(minutes=6)
             run.check_lease()
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert (record.status, record.status_reason) == (RunStatus.TIMED_OUT, "max_runtime")
         assert record.deadline is not None
 
     def test_a_run_past_its_deadline_that_succeeds_has_succeeded(
-        self, tables: DynamoDBConfig
+        self, local_tables: DynamoDBConfig
     ) -> None:
         clock = Clock()
-        tracker = RunTracker(tables, clock=clock)
+        tracker = RunTracker(local_tables, clock=clock)
         with tracker.run("limited") as run:
             clock.advance(minutes=6)
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
 
     def test_a_lease_that_ran_out_is_noticed_without_asking_anybody(
-        self, tables: DynamoDBConfig
+        self, local_tables: DynamoDBConfig
     ) -> None:
         clock = Clock()
-        tracker = RunTracker(tables, clock=clock)
+        tracker = RunTracker(local_tables, clock=clock)
         with tracker.run("exclusive") as run:
             assert run.lease_ok()
             clock.advance(hours=5)
@@ -469,71 +428,75 @@ class TestStopping:
                 run.check_lease()
             assert run.beat()
             run.check_lease()
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
 
 
 class TestBeats:
-    def test_the_first_beat_makes_a_short_lease_the_whole(self, tables: DynamoDBConfig) -> None:
+    def test_the_first_beat_makes_a_short_lease_the_whole(
+        self, local_tables: DynamoDBConfig
+    ) -> None:
         clock = Clock()
-        tracker = RunTracker(tables, clock=clock)
+        tracker = RunTracker(local_tables, clock=clock)
         with tracker.run("exclusive") as run:
-            first = stored(tracker, run)
+            first = record_of(tracker, run)
             assert first.lease_until == first.heartbeat_at + timedelta(seconds=90)
             clock.advance(seconds=30)
             run.beat()
-            second = stored(tracker, run)
+            second = record_of(tracker, run)
             assert second.heartbeat_at == clock.now
             assert second.lease_until == clock.now + timedelta(hours=4)
-        assert stored(tracker, run).lease_until is None
+        assert record_of(tracker, run).lease_until is None
 
     def test_a_beat_does_not_raise_the_version_of_the_run(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
-            before = stored(tracker, run).row_version
+            before = record_of(tracker, run).row_version
             run.beat()
-            assert stored(tracker, run).row_version == before
+            assert record_of(tracker, run).row_version == before
 
     def test_the_thread_beats_by_itself_and_ends_with_the_run(self, tracker: RunTracker) -> None:
         with tracker.run("quick") as run:
-            start = stored(tracker, run).heartbeat_at
-            eventually(lambda: stored(tracker, run).heartbeat_at > start)
+            start = record_of(tracker, run).heartbeat_at
+            eventually(lambda: record_of(tracker, run).heartbeat_at > start)
             name = f"dynamodb-wrapper-heartbeat-{run.run_id}"
             assert name in {thread.name for thread in threading.enumerate()}
         eventually(lambda: name not in {thread.name for thread in threading.enumerate()})
 
     def test_what_could_not_be_stored_goes_with_the_next_beat(
-        self, tables: DynamoDBConfig, caplog: pytest.LogCaptureFixture
+        self, local_tables: DynamoDBConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
-        tracker = RunTracker(tables)
-        client = client_for(tables.impatient())
+        tracker = RunTracker(local_tables)
+        client = client_for(local_tables.impatient())
         with tracker.run("quick") as run:
             with faults.injected(client, faults.reset, "UpdateItem"):
                 run.log_metric("a", 1)
                 run.log_metric("b", 2)
-            eventually(lambda: stored(tracker, run).metrics == {"a": 1, "b": 2})
+            eventually(lambda: record_of(tracker, run).metrics == {"a": 1, "b": 2})
         assert caplog.text.count("could not be stored; they are kept") == 1
 
-    def test_what_never_could_be_stored_goes_with_the_end(self, tables: DynamoDBConfig) -> None:
-        tracker = RunTracker(tables)
-        client = client_for(tables.impatient())
+    def test_what_never_could_be_stored_goes_with_the_end(
+        self, local_tables: DynamoDBConfig
+    ) -> None:
+        tracker = RunTracker(local_tables)
+        client = client_for(local_tables.impatient())
         with tracker.run("exclusive") as run:
             with faults.injected(client, faults.reset, "UpdateItem"), run.stage("s") as stage:
                 stage.rows(read=3)
                 run.log_metric("a", 1)
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.metrics == {"a": 1}
         assert record.stages["s"].records_read == 3
 
-    def test_a_lease_at_risk_is_told_once(self, tables: DynamoDBConfig) -> None:
+    def test_a_lease_at_risk_is_told_once(self, local_tables: DynamoDBConfig) -> None:
         told: list[str] = []
-        PipelineConfigRepository(tables).create(
+        PipelineConfigRepository(local_tables).create(
             PipelineConfig(
                 pipeline_id="brief",
                 heartbeat_interval=timedelta(seconds=0.2),
                 lease_duration=timedelta(seconds=1.5),
             )
         )
-        tracker = RunTracker(tables, hooks=[lambda event: told.append(event.kind)])
-        client = client_for(tables.impatient())
+        tracker = RunTracker(local_tables, hooks=[lambda event: told.append(event.kind)])
+        client = client_for(local_tables.impatient())
         with tracker.run("brief") as run:
             with faults.injected(client, faults.reset, "UpdateItem"):
                 eventually(lambda: not run.lease_ok())
@@ -542,7 +505,7 @@ class TestBeats:
                     run.check_lease()
             eventually(run.lease_ok)
         assert told.count("lease_at_risk") == 1
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
 
     def test_a_run_that_was_released_learns_it_from_the_beat(self, tracker: RunTracker) -> None:
         with pytest.raises(RunFinishError, match="lost"), tracker.run("exclusive") as run:
@@ -552,7 +515,7 @@ class TestBeats:
             with pytest.raises(LeaseLostError, match="ended by others"):
                 run.check_lease()
             run.log_metric("late", 1)
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert (record.status, record.status_reason) == (RunStatus.LOST, "released")
         assert record.late_outcome == "success"
         assert "late" not in record.metrics
@@ -569,13 +532,13 @@ class TestLogs:
         assert len(lines) == 3
         assert "WARNING my.pipeline: slow source, password=***" in lines[0]
         assert lines[2] == "    line two"
-        assert stored(tracker, run).logs.lines == 2
+        assert record_of(tracker, run).logs.lines == 2
 
     def test_lines_beyond_the_limit_are_counted(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             for number in range(600):
                 logging.getLogger("my").warning("line %d", number)
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert (record.logs.lines, record.logs.dropped) == (500, 100)
         assert len(tracker.runs.get_log_lines(run.run_id)) == 500
 
@@ -600,7 +563,7 @@ class TestLogs:
                     log.warning("%s", Line())
             finally:
                 logging.getLogger().handlers = before
-        logs = stored(tracker, run).logs
+        logs = record_of(tracker, run).logs
         assert logs.lines + logs.dropped == 600
         assert logs.lines in (kept - 1, kept)
         assert len(formatted) <= kept + 1
@@ -617,7 +580,7 @@ class TestLogs:
         ]
 
     def test_a_line_that_comes_while_others_are_stored_is_counted_once(
-        self, tracker: RunTracker, tables: DynamoDBConfig
+        self, tracker: RunTracker, local_tables: DynamoDBConfig
     ) -> None:
         log = logging.getLogger("my")
 
@@ -626,17 +589,17 @@ class TestLogs:
 
         with tracker.run("exclusive") as run:
             log.warning("first")
-            client = client_for(tables.impatient())
+            client = client_for(local_tables.impatient())
             with faults.injected(client, meanwhile, "PutItem", times=1):
                 run.store_logs()
-            assert stored(tracker, run).logs.lines == 1
-        assert stored(tracker, run).logs.lines == 2
+            assert record_of(tracker, run).logs.lines == 1
+        assert record_of(tracker, run).logs.lines == 2
 
     def test_large_lines_are_stored_in_several_chunks(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             for number in range(50):
                 logging.getLogger("my").warning("%04d%s", number, "x" * 3500)
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.logs.chunks > 1
         lines = tracker.runs.get_log_lines(run.run_id)
         assert [line.partition("my: ")[2][:4] for line in lines] == [f"{n:04d}" for n in range(50)]
@@ -678,7 +641,7 @@ class TestLogs:
             causes.append(error)
         with pytest.raises(RuntimeError), tracker.run("exclusive") as run:
             raise causes[0]
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.error is not None
         assert record.error.chunks == 1
         whole = tracker.runs.get_stack_trace(run.run_id)
@@ -691,7 +654,7 @@ class TestLogs:
         def fails(text: str, kind: type[Exception] = ValueError) -> str:
             with pytest.raises(kind), tracker.run("exclusive") as run:
                 raise kind(text)
-            error = stored(tracker, run).error
+            error = record_of(tracker, run).error
             assert error is not None
             assert error.fingerprint is not None
             return error.fingerprint
@@ -701,9 +664,9 @@ class TestLogs:
 
 
 class TestHooks:
-    def test_hooks_are_told_in_order(self, tables: DynamoDBConfig) -> None:
+    def test_hooks_are_told_in_order(self, local_tables: DynamoDBConfig) -> None:
         events: list[RunEvent] = []
-        tracker = RunTracker(tables, hooks=[events.append])
+        tracker = RunTracker(local_tables, hooks=[events.append])
         with tracker.run("exclusive") as run:
             assert [event.kind for event in events] == ["started"]
         with pytest.raises(RuntimeError), tracker.run("exclusive"):
@@ -719,24 +682,26 @@ class TestHooks:
         assert events[1].stored
 
     def test_a_hook_can_never_break_a_run(
-        self, tables: DynamoDBConfig, caplog: pytest.LogCaptureFixture
+        self, local_tables: DynamoDBConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
         def bad(_event: RunEvent) -> None:
             raise SystemExit(3)
 
         seen: list[str] = []
-        tracker = RunTracker(tables, hooks=[bad, lambda event: seen.append(event.kind)])
+        tracker = RunTracker(local_tables, hooks=[bad, lambda event: seen.append(event.kind)])
         with tracker.run("exclusive") as run:
             pass
         assert seen == ["started", "finished"]
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
         assert "A hook failed" in caplog.text
 
-    def test_the_one_who_takes_over_tells_that_a_run_is_lost(self, tables: DynamoDBConfig) -> None:
+    def test_the_one_who_takes_over_tells_that_a_run_is_lost(
+        self, local_tables: DynamoDBConfig
+    ) -> None:
         events: list[RunEvent] = []
         clock = Clock()
-        dead = abandoned(tables, "exclusive")
-        tracker = RunTracker(tables, hooks=[events.append], clock=clock)
+        dead = abandoned(local_tables, "exclusive")
+        tracker = RunTracker(local_tables, hooks=[events.append], clock=clock)
         clock.advance(hours=5)
         with tracker.run("exclusive"):
             pass
@@ -790,7 +755,7 @@ class TestForms:
             called.append(1)
             return "done"
 
-        held = elsewhere(tracker.start, "exclusive")
+        held = outside_of_runs(tracker.start, "exclusive")
         assert job() is None
         held.finish()
         assert called == []
@@ -818,14 +783,14 @@ class TestForms:
         run.log_metric("cells", 2)
         run.finish()
         run.finish()
-        assert stored(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
         with pytest.raises(InvalidTransitionError, match=r"success.*failed"):
             run.fail(ValueError("too late"))
 
     def test_a_notebook_can_store_a_failure(self, tracker: RunTracker) -> None:
         run = tracker.start("exclusive")
         run.fail(ValueError("bad data"))
-        record = stored(tracker, run)
+        record = record_of(tracker, run)
         assert record.status is RunStatus.FAILED
         assert record.error is not None
         assert record.error.message == "bad data"
@@ -836,18 +801,18 @@ class TestForms:
         with pytest.raises(KeyError), tracker.run("exclusive") as other:
             other.finish()
             raise KeyError
-        assert stored(tracker, run).status is RunStatus.SUCCESS
-        assert stored(tracker, other).status is RunStatus.SUCCESS
+        assert record_of(tracker, run).status is RunStatus.SUCCESS
+        assert record_of(tracker, other).status is RunStatus.SUCCESS
 
     def test_waiting_begins_once_the_holder_has_ended(self, tracker: RunTracker) -> None:
-        held = elsewhere(tracker.start, "exclusive")
+        held = outside_of_runs(tracker.start, "exclusive")
         threading.Timer(1.0, held.finish).start()
         with tracker.run("exclusive", options=RunOptions(on_conflict="wait", wait_seconds=60)):
             pass
         assert tracker.runs.pipeline_state("exclusive").holder is None
 
     def test_waiting_ends_with_the_name_of_the_holder(self, tracker: RunTracker) -> None:
-        held = elsewhere(tracker.start, "exclusive")
+        held = outside_of_runs(tracker.start, "exclusive")
         brief = RunOptions(on_conflict="wait", wait_seconds=0.5)
         with pytest.raises(AlreadyRunningError) as refusal:
             tracker.start("exclusive", options=brief)

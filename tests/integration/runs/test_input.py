@@ -11,37 +11,14 @@ import pytest
 from dynamodb_wrapper.exceptions import ItemNotFoundError, ValidationError
 from dynamodb_wrapper.models import Partition, PipelineConfig, RunStatus, partition_of
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import RunOptions, RunTracker
-from tests.support.engines import isolated
 from tests.support.runs import item, run_table_items, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
     from dynamodb_wrapper.runs import Run
-    from tests.support.engines import Engine
 
 NO_NAMES: list[Any] = ["\ud800", "", 5, None, ("a",), "x" * 1025, "é" * 513]
-
-
-@pytest.fixture(scope="module")
-def tables(local_engine: Engine) -> DynamoDBConfig:
-    config = isolated(local_engine.config)
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="exclusive"))
-    unlimited: dict[str, Any] = {"max_concurrent_runs": None}
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", **unlimited))
-    day: dict[str, Any] = {**unlimited, "partition_grain": "day"}
-    pipelines.create(PipelineConfig(pipeline_id="daily", **day))
-    zone = "America/New_York"
-    pipelines.create(PipelineConfig(pipeline_id="new-york", schedule_timezone=zone, **day))
-    return config
-
-
-@pytest.fixture(scope="module")
-def tracker(tables: DynamoDBConfig) -> RunTracker:
-    return RunTracker(tables)
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -56,6 +33,21 @@ NAMED: dict[str, Callable[[Run, Any], object]] = {
     "watermark": lambda run, name: run.advance_watermark(name, 1),
     "watermark that is read": lambda run, name: run.watermark(name),
 }
+
+
+@pytest.fixture
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive"),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None),
+        PipelineConfig(pipeline_id="daily", max_concurrent_runs=None, partition_grain="day"),
+        PipelineConfig(
+            pipeline_id="new-york",
+            max_concurrent_runs=None,
+            partition_grain="day",
+            schedule_timezone="America/New_York",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("record", NAMED.values(), ids=NAMED)
@@ -238,13 +230,13 @@ def test_a_figure_that_came_to_nothing_does_not_fail_the_job(tracker: RunTracker
 
 
 def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
-    tracker: RunTracker, tables: DynamoDBConfig
+    tracker: RunTracker, local_tables: DynamoDBConfig
 ) -> None:
     with tracker.run("exclusive", run_key="monday") as run:
         run.log_metric("rows", 1)
-        beside = [key for key in run_table_items(tables) if "#" in key]
+        beside = [key for key in run_table_items(local_tables) if "#" in key]
         assert {"#pipeline#exclusive", "#slot#exclusive#monday"} <= set(beside)
-        before = {key: item(tables, key) for key in beside}
+        before = {key: item(local_tables, key) for key in beside}
         for key in beside:
             assert tracker.runs.get(key) is None
             assert tracker.runs.get_many([key]) == [None]
@@ -259,4 +251,4 @@ def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
             ):
                 with pytest.raises(ItemNotFoundError):
                     call()
-        assert {key: item(tables, key) for key in beside} == before
+        assert {key: item(local_tables, key) for key in beside} == before

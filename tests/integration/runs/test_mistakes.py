@@ -4,57 +4,44 @@ from __future__ import annotations
 
 import gc
 import threading
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import AlreadyRunningError, ValidationError
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, utc_now
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
-from dynamodb_wrapper.runs import Run, RunEvent, RunTracker
-from tests.support.runs import abandoned, state, stored
+from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
+from dynamodb_wrapper.runs import RunEvent, RunTracker
+from tests.support.runs import STEADY, abandoned, record_of, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
 
 
-@pytest.fixture
-def tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """An exclusive pipeline whose heart beats rarely, and one without a limit of runs."""
-    create_tables(local_config)
-    pipelines = PipelineConfigRepository(local_config)
-    slow = {"heartbeat_interval": timedelta(hours=1), "lease_duration": timedelta(hours=4)}
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", **slow))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **slow))
-    return local_config
-
-
-@pytest.fixture
-def tracker(tables: DynamoDBConfig) -> RunTracker:
-    return RunTracker(tables)
-
-
-def record_of(tracker: RunTracker, run: Run) -> PipelineRunLog:
-    return tracker.runs.get_or_raise(run.run_id, consistent=True)
-
-
 # ---- reasons and errors --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive", **STEADY),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **STEADY),
+    ]
 
 
 @pytest.mark.parametrize("reason", [FileNotFoundError("none"), None, 3], ids=repr)
 def test_a_reason_to_skip_that_is_no_text_is_refused_and_the_run_ends_as_failed(
-    tables: DynamoDBConfig, reason: Any
+    local_tables: DynamoDBConfig, reason: Any
 ) -> None:
     refused = pytest.raises(ValidationError, match=rf"{type(reason).__name__}.*run\.skip\(str")
-    with refused as refusal, RunTracker(tables).run("exclusive") as run:
+    with refused as refusal, RunTracker(local_tables).run("exclusive") as run:
         run.skip(reason)
-    record = stored(tables, run.run_id)
+    record = stored(local_tables, run.run_id)
     assert record.status is RunStatus.FAILED
     assert record.error is not None
     assert record.error.message == str(refusal.value)
-    assert "holder" not in state(tables, "exclusive")
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 @pytest.mark.parametrize(
@@ -94,28 +81,33 @@ class BrokenClock:
 
 
 def test_a_clock_that_breaks_keeps_no_success_from_being_stored(
-    tables: DynamoDBConfig, caplog: pytest.LogCaptureFixture
+    local_tables: DynamoDBConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = BrokenClock()
-    with RunTracker(tables, clock=clock).run("exclusive") as run:
+    with RunTracker(local_tables, clock=clock).run("exclusive") as run:
         run.advance_watermark("position", 7)
         clock.is_broken = True
-    record = stored(tables, run.run_id)
+    record = stored(local_tables, run.run_id)
     assert (record.status, record.end_time is not None) == (RunStatus.SUCCESS, True)
-    assert RunTracker(tables).watermark("exclusive", "position") == 7
-    assert "holder" not in state(tables, "exclusive")
+    assert RunTracker(local_tables).watermark("exclusive", "position") == 7
+    assert "holder" not in state(local_tables, "exclusive")
     assert "the clock is broken" in caplog.text
 
 
-def test_a_clock_that_breaks_keeps_no_failure_from_being_stored(tables: DynamoDBConfig) -> None:
+def test_a_clock_that_breaks_keeps_no_failure_from_being_stored(
+    local_tables: DynamoDBConfig,
+) -> None:
     clock, error = BrokenClock(), KeyError("mine")
-    with pytest.raises(KeyError) as caught, RunTracker(tables, clock=clock).run("exclusive") as run:
+    with (
+        pytest.raises(KeyError) as caught,
+        RunTracker(local_tables, clock=clock).run("exclusive") as run,
+    ):
         clock.is_broken = True
         raise error
     assert caught.value is error
-    record = stored(tables, run.run_id)
+    record = stored(local_tables, run.run_id)
     assert (record.status, record.error_type) == (RunStatus.FAILED, "KeyError")
-    assert "holder" not in state(tables, "exclusive")
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 class Unreadable(str):
@@ -134,13 +126,13 @@ class Unreadable(str):
 
 
 def test_a_reason_to_skip_that_cannot_be_read_keeps_no_run_from_ending(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
 ) -> None:
-    with RunTracker(tables).run("exclusive") as run:
+    with RunTracker(local_tables).run("exclusive") as run:
         run.skip(Unreadable("none"))
-    record = stored(tables, run.run_id)
+    record = stored(local_tables, run.run_id)
     assert (record.status, record.status_reason) == (RunStatus.SKIPPED, "nothing_to_do")
-    assert "holder" not in state(tables, "exclusive")
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 # ---- the stage an exception came out of ----------------------------------------------------------
@@ -186,42 +178,44 @@ def test_an_exception_is_named_by_its_stage_however_many_were_caught_meanwhile(
 # ---- blocks --------------------------------------------------------------------------------------
 
 
-def test_a_block_cannot_be_entered_twice_at_once(tables: DynamoDBConfig) -> None:
-    block = RunTracker(tables).run("unlimited")
+def test_a_block_cannot_be_entered_twice_at_once(local_tables: DynamoDBConfig) -> None:
+    block = RunTracker(local_tables).run("unlimited")
     with block as run:
         with pytest.raises(ValidationError, match="entered and not left"), block:
             pytest.fail("the block was entered twice")
-        assert stored(tables, run.run_id).status is RunStatus.RUNNING
-    assert stored(tables, run.run_id).status is RunStatus.SUCCESS
-    assert state(tables, "unlimited")["next_seq"] == {"N": "1"}
+        assert stored(local_tables, run.run_id).status is RunStatus.RUNNING
+    assert stored(local_tables, run.run_id).status is RunStatus.SUCCESS
+    assert state(local_tables, "unlimited")["next_seq"] == {"N": "1"}
 
 
-def test_a_block_can_be_entered_again_once_it_was_left(tables: DynamoDBConfig) -> None:
-    block = RunTracker(tables).run("exclusive")
+def test_a_block_can_be_entered_again_once_it_was_left(local_tables: DynamoDBConfig) -> None:
+    block = RunTracker(local_tables).run("exclusive")
     with pytest.raises(KeyError), block as first:
         raise KeyError
     with block as second:
         pass
-    assert [stored(tables, run.run_id).status for run in (first, second)] == [
+    assert [stored(local_tables, run.run_id).status for run in (first, second)] == [
         RunStatus.FAILED,
         RunStatus.SUCCESS,
     ]
 
 
-def test_a_block_that_could_not_begin_can_be_entered_later(tables: DynamoDBConfig) -> None:
-    held, block = abandoned(tables, "exclusive"), RunTracker(tables).run("exclusive")
+def test_a_block_that_could_not_begin_can_be_entered_later(local_tables: DynamoDBConfig) -> None:
+    held, block = abandoned(local_tables, "exclusive"), RunTracker(local_tables).run("exclusive")
     with pytest.raises(AlreadyRunningError), block:
         pytest.fail("the body of a refused run was entered")
     held.finish()
     with block as run:
         pass
-    assert stored(tables, run.run_id).status is RunStatus.SUCCESS
+    assert stored(local_tables, run.run_id).status is RunStatus.SUCCESS
 
 
 # ---- hooks ---------------------------------------------------------------------------------------
 
 
-def test_a_hook_that_changes_what_it_is_told_changes_nothing_else(tables: DynamoDBConfig) -> None:
+def test_a_hook_that_changes_what_it_is_told_changes_nothing_else(
+    local_tables: DynamoDBConfig,
+) -> None:
     seen: list[Any] = []
 
     def tamper(event: RunEvent) -> None:
@@ -232,10 +226,10 @@ def test_a_hook_that_changes_what_it_is_told_changes_nothing_else(tables: Dynamo
     def look(event: RunEvent) -> None:
         seen.append((event.run.writer is not None, event.run.tags, event.run.status))
 
-    tracker = RunTracker(tables, hooks=[tamper, look])
+    tracker = RunTracker(local_tables, hooks=[tamper, look])
     with tracker.run("exclusive", tags={"team": "mine"}) as run:
         run.log_metric("m", 1)
-    record = stored(tables, run.run_id)
+    record = stored(local_tables, run.run_id)
     assert (record.status, record.metrics, record.tags) == (
         RunStatus.SUCCESS,
         {"m": 1},
@@ -272,15 +266,15 @@ def test_a_watermark_two_threads_move_never_goes_back(tracker: RunTracker) -> No
 
 
 def test_a_metric_whose_sending_is_interrupted_is_stored_with_the_end(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
 ) -> None:
     def press(**_: Any) -> None:
         client.meta.events.unregister("before-send.dynamodb.UpdateItem", press)
         raise KeyboardInterrupt
 
-    client = client_for(tables.impatient())  # the one parts are sent with
-    with pytest.raises(KeyboardInterrupt), RunTracker(tables).run("exclusive") as run:
+    client = client_for(local_tables.impatient())  # the one parts are sent with
+    with pytest.raises(KeyboardInterrupt), RunTracker(local_tables).run("exclusive") as run:
         client.meta.events.register("before-send.dynamodb.UpdateItem", press)
         run.log_metric("m", 1)
-    record = stored(tables, run.run_id)
+    record = stored(local_tables, run.run_id)
     assert (record.status, record.metrics) == (RunStatus.CANCELLED, {"m": 1})

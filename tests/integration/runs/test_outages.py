@@ -19,12 +19,13 @@ from botocore.exceptions import ConnectionClosedError
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import RunFinishError, RunStartError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
+from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.runs.__main__ import main
 from tests.support import faults
 from tests.support.engines import Capability, isolated
-from tests.support.runs import later, plain_client, run_table_items, stored
+from tests.support.processes import eventually
+from tests.support.runs import later, plain_client, run_table_items, stored, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,9 +71,7 @@ def hasty(shared: DynamoDBConfig) -> DynamoDBConfig:
 def prepared(config: DynamoDBConfig, directory: Path) -> DynamoDBConfig:
     settings = {"max_attempts": 2, "spool_directory": str(directory / "spool")}
     changed = config.model_copy(update=settings)
-    create_tables(changed)
-    PipelineConfigRepository(changed).put_many(PIPELINES)
-    return changed
+    return with_pipelines(changed, *PIPELINES)
 
 
 @contextmanager
@@ -114,14 +113,6 @@ def runs_of(config: DynamoDBConfig, pipeline_id: str) -> dict[str, str]:
         for key, item in run_table_items(config).items()
         if item["kind"] == "RUN" and item["pipeline_id"] == pipeline_id
     }
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait for what a thread of the library is about to do."""
-    deadline = time.monotonic() + 30
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
 
 
 # ---- on every engine -----------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, Sla
 from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
     PipelineRunLogsRepository,
-    create_tables,
 )
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability, refuse_scan
@@ -27,17 +26,15 @@ NOW = datetime.now(timezone.utc)
 
 
 @pytest.fixture
-def tables(engine: Engine, config: DynamoDBConfig) -> DynamoDBConfig:
-    engine.require(Capability.ATOMIC_WRITES)
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="kept", retention_days=30))
-    pipelines.create(PipelineConfig(pipeline_id="for-ever"))
-    return config
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="kept", retention_days=30),
+        PipelineConfig(pipeline_id="for-ever"),
+    ]
 
 
-def test_a_run_gets_its_expiry_when_it_ends_and_not_before(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
+def test_a_run_gets_its_expiry_when_it_ends_and_not_before(locking_tables: DynamoDBConfig) -> None:
+    tracker = RunTracker(locking_tables)
     with tracker.run("kept") as run:
         during = tracker.runs.get_or_raise(run.run_id, consistent=True)
     after = tracker.runs.get_or_raise(run.run_id, consistent=True)
@@ -49,20 +46,22 @@ def test_a_run_gets_its_expiry_when_it_ends_and_not_before(tables: DynamoDBConfi
     assert tracker.runs.get_or_raise(run.run_id, consistent=True).expires_at is None
 
 
-def test_what_is_kept_beside_a_run_does_not_outlive_it_for_long(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
+def test_what_is_kept_beside_a_run_does_not_outlive_it_for_long(
+    locking_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(locking_tables)
     with tracker.run("kept") as run:
         logging.getLogger("my").warning("a line")
-    chunk = client_for(tables).get_item(
-        TableName=tables.table_name("pipeline_run_logs"),
+    chunk = client_for(locking_tables).get_item(
+        TableName=locking_tables.table_name("pipeline_run_logs"),
         Key={"run_id": {"S": f"{run.run_id}#log#0001"}},
     )["Item"]
     days = (int(chunk["expires_at"]["N"]) - NOW.timestamp()) / 86_400
     assert 36 < days < 38
 
 
-def test_a_run_that_has_expired_is_gone_for_every_reader(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables, clock=lambda: NOW - timedelta(days=60))
+def test_a_run_that_has_expired_is_gone_for_every_reader(locking_tables: DynamoDBConfig) -> None:
+    tracker = RunTracker(locking_tables, clock=lambda: NOW - timedelta(days=60))
     with tracker.run("kept") as run:
         logging.getLogger("my").warning("a line")
     assert tracker.runs.get_by_run_id(run.run_id) is None
@@ -73,25 +72,25 @@ def test_a_run_that_has_expired_is_gone_for_every_reader(tables: DynamoDBConfig)
     assert state.last_run_id == run.run_id  # the state itself is kept for ever
 
 
-def test_the_table_is_made_with_ttl(engine: Engine, tables: DynamoDBConfig) -> None:
+def test_the_table_is_made_with_ttl(engine: Engine, locking_tables: DynamoDBConfig) -> None:
     engine.require(Capability.TIME_TO_LIVE)
-    described = client_for(tables).describe_time_to_live(
-        TableName=tables.table_name("pipeline_run_logs")
+    described = client_for(locking_tables).describe_time_to_live(
+        TableName=locking_tables.table_name("pipeline_run_logs")
     )["TimeToLiveDescription"]
     assert described["AttributeName"] == "expires_at"
     assert described["TimeToLiveStatus"] in ("ENABLED", "ENABLING")
 
 
 def test_statistics_tell_durations_success_and_what_missed_its_sla(
-    tables: DynamoDBConfig,
+    locking_tables: DynamoDBConfig,
 ) -> None:
-    PipelineConfigRepository(tables).create(
+    PipelineConfigRepository(locking_tables).create(
         PipelineConfig(
             pipeline_id="measured",
             sla=Sla(max_duration=timedelta(minutes=10), freshness=timedelta(hours=30)),
         )
     )
-    runs = PipelineRunLogsRepository(tables)
+    runs = PipelineRunLogsRepository(locking_tables)
     lengths = [60, 120, 180, 240, 900]
     for number, seconds in enumerate(lengths):
         start = NOW - timedelta(days=len(lengths) - number)
@@ -109,8 +108,8 @@ def test_statistics_tell_durations_success_and_what_missed_its_sla(
         runs.create_run_log(
             PipelineRunLog(pipeline_id="another", status="success", start_time=start)
         )
-    tracker = RunTracker(tables)
-    with refuse_scan(client_for(tables)):
+    tracker = RunTracker(locking_tables)
+    with refuse_scan(client_for(locking_tables)):
         found = tracker.statistics("measured", days=30)
     assert (found.runs, found.ended) == (5, 5)
     assert found.by_status == {"success": 4, "failed": 1}
@@ -123,8 +122,10 @@ def test_statistics_tell_durations_success_and_what_missed_its_sla(
     assert tracker.statistics("measured", days=2.5).runs == 2
 
 
-def test_statistics_of_an_unknown_pipeline_or_no_time_are_refused(tables: DynamoDBConfig) -> None:
-    tracker = RunTracker(tables)
+def test_statistics_of_an_unknown_pipeline_or_no_time_are_refused(
+    locking_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(locking_tables)
     with pytest.raises(ItemNotFoundError, match="nobody"):
         tracker.statistics("nobody")
     with pytest.raises(ValidationError, match="days"):

@@ -20,11 +20,10 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError, RunFinishError, ValidationError
 from dynamodb_wrapper.models import DataQualityResult, PipelineConfig
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 from tests.support import faults
-from tests.support.runs import run_table_items
+from tests.support.runs import run_table_items, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,11 +87,11 @@ def config(local_config: DynamoDBConfig, hidden: Secrets, tmp_path: Path) -> Dyn
         "AWS_SESSION_TOKEN": hidden.token,
     }
     config = DynamoDBConfig.from_env({name: str(value) for name, value in environment.items()})
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="p"))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None))
-    return config
+    return with_pipelines(
+        config,
+        PipelineConfig(pipeline_id="p"),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None),
+    )
 
 
 class Shown:

@@ -21,10 +21,9 @@ import pytest
 import dynamodb_wrapper.runs
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.models import PipelineConfig, RunStatus
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import Run, RunEvent, RunOptions, RunTracker, find_current_run
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
-from tests.support.processes import eventually
+from tests.support.processes import eventually, in_a_thread
 from tests.support.runs import state, stored
 
 if TYPE_CHECKING:
@@ -37,14 +36,12 @@ SLEEP_FOR_EVER = "java_method('java.lang.Thread', 'sleep', 600000L)"
 
 
 @pytest.fixture
-def tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """An exclusive pipeline, another one, and one for Spark."""
-    create_tables(local_config)
-    pipelines = PipelineConfigRepository(local_config)
-    pipelines.create(PipelineConfig(pipeline_id="exclusive"))
-    pipelines.create(PipelineConfig(pipeline_id="other"))
-    pipelines.create(PipelineConfig(pipeline_id="spark", spark_config=SPARK))
-    return local_config
+def pipeline_configs() -> list[PipelineConfig]:
+    return [
+        PipelineConfig(pipeline_id="exclusive"),
+        PipelineConfig(pipeline_id="other"),
+        PipelineConfig(pipeline_id="spark", spark_config=SPARK),
+    ]
 
 
 def end_of(config: DynamoDBConfig, run_id: str) -> tuple[str, str | None, int | None]:
@@ -84,7 +81,7 @@ def block_in_spark(config: DynamoDBConfig, pipe: Any) -> None:
         raise
     finally:
         pipe.send(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
-        elsewhere(lambda: pipe.send(jobs_that_remain(session)))
+        in_a_thread(lambda: pipe.send(jobs_that_remain(session)))
 
 
 def tell_when_at_work(session: Any, pipe: Any, run_id: str) -> None:
@@ -109,13 +106,6 @@ def jobs_that_remain(session: Any) -> int:
     while tracker.getActiveJobsIds() and time.monotonic() < end:
         time.sleep(0.05)
     return len(tracker.getActiveJobsIds())
-
-
-def elsewhere(work: Callable[[], None]) -> None:
-    """Work in another thread: after an interruption replies to this one may be one off."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
 
 
 def pyspark_version() -> tuple[int, ...]:
@@ -144,24 +134,24 @@ def pyspark_version() -> tuple[int, ...]:
 )
 def test_a_signal_during_a_blocking_spark_action_ends_run_body_jobs_and_process(
     spark_installation: None,
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
     drivers: Drivers,
     number: int,
     raised: str,
     end: tuple[str, str, int | None],
     code: int,
 ) -> None:
-    driver = drivers.launch(block_in_spark, tables)
+    driver = drivers.launch(block_in_spark, local_tables)
     run_id = driver.hear()
     driver.signal(number)
-    assert seconds_until_ended(tables, run_id) < SECONDS
+    assert seconds_until_ended(local_tables, run_id) < SECONDS
     assert driver.hear() == "finally"
     assert driver.hear() == raised
     assert driver.hear() is True, "the handler of SIGTERM is not the one from before"
     assert driver.hear() == 0, "jobs go on"
     assert driver.exit_code() == code
-    assert end_of(tables, run_id) == end
-    assert "holder" not in state(tables, "spark")
+    assert end_of(local_tables, run_id) == end
+    assert "holder" not in state(local_tables, "spark")
 
 
 def block_in_spark_by_default(config: DynamoDBConfig, pipe: Any, is_recorded: bool) -> None:
@@ -176,7 +166,7 @@ def block_in_spark_by_default(config: DynamoDBConfig, pipe: Any, is_recorded: bo
             session.range(1).selectExpr(SLEEP_FOR_EVER).collect()
     except BaseException as error:
         jobs: list[int] = []
-        elsewhere(lambda: jobs.extend(session.sparkContext.statusTracker().getActiveJobsIds()))
+        in_a_thread(lambda: jobs.extend(session.sparkContext.statusTracker().getActiveJobsIds()))
         handler = signal.getsignal(signal.SIGINT)
         pipe.send((type(error).__name__, getattr(handler, "__module__", None), len(jobs)))
         raise
@@ -189,10 +179,10 @@ AFTER_CTRL_C = {
 
 
 def test_ctrl_c_during_a_blocking_spark_action_does_what_it_does_without_a_run(
-    spark_installation: None, tables: DynamoDBConfig, drivers: Drivers
+    spark_installation: None, local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    bare = drivers.launch(block_in_spark_by_default, tables, is_recorded=False)
-    recorded = drivers.launch(block_in_spark_by_default, tables, is_recorded=True)
+    bare = drivers.launch(block_in_spark_by_default, local_tables, is_recorded=False)
+    recorded = drivers.launch(block_in_spark_by_default, local_tables, is_recorded=True)
     _, run_id = bare.hear(), recorded.hear()
     for driver in (bare, recorded):
         driver.signal(signal.SIGINT)
@@ -201,8 +191,8 @@ def test_ctrl_c_during_a_blocking_spark_action_does_what_it_does_without_a_run(
     assert str(handler).startswith("pyspark")
     assert jobs == 1, "PySpark has learnt to cancel its jobs: say so in docs/runs.md"
     assert recorded.exit_code() == bare.exit_code()
-    assert end_of(tables, run_id) == AFTER_CTRL_C[raised]
-    assert "holder" not in state(tables, "spark")
+    assert end_of(local_tables, run_id) == AFTER_CTRL_C[raised]
+    assert "holder" not in state(local_tables, "spark")
 
 
 # ---- during the body -----------------------------------------------------------------------------
@@ -222,22 +212,26 @@ def block_in_two_runs(config: DynamoDBConfig, pipe: Any) -> None:
         pipe.send(handlers() == before)
 
 
-def test_sigterm_ends_nested_runs_and_the_process(tables: DynamoDBConfig, drivers: Drivers) -> None:
-    driver = drivers.launch(block_in_two_runs, tables)
+def test_sigterm_ends_nested_runs_and_the_process(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.launch(block_in_two_runs, local_tables)
     runs = driver.hear()
     driver.signal(signal.SIGTERM)
     assert driver.hear() == "finally"
     assert driver.hear() is True, "handlers are not those from before"
     assert driver.exit_code() == 143
     for run_id in runs:
-        assert end_of(tables, run_id) == ("cancelled", "signal", 143)
+        assert end_of(local_tables, run_id) == ("cancelled", "signal", 143)
 
 
-def test_handlers_are_those_from_before_once_a_block_has_ended(tables: DynamoDBConfig) -> None:
+def test_handlers_are_those_from_before_once_a_block_has_ended(
+    local_tables: DynamoDBConfig,
+) -> None:
     before, inside = handlers(), []
-    with RunTracker(tables).run("exclusive"), RunTracker(tables).run("other"):
+    with RunTracker(local_tables).run("exclusive"), RunTracker(local_tables).run("other"):
         inside = handlers()
-    with pytest.raises(ValueError, match="mine"), RunTracker(tables).run("exclusive"):
+    with pytest.raises(ValueError, match="mine"), RunTracker(local_tables).run("exclusive"):
         raise ValueError("mine")
     assert handlers() == before
     assert inside[0] != before[0]
@@ -258,28 +252,28 @@ def clean_up_slowly(config: DynamoDBConfig, pipe: Any, module: str) -> None:
 
 
 def test_sigterm_gets_past_what_pyspark_waits_for_while_it_is_left(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(clean_up_slowly, tables, module="pyspark.stand_in")
+    driver = drivers.fork(clean_up_slowly, local_tables, module="pyspark.stand_in")
     run_id = driver.hear()
     driver.signal(signal.SIGTERM)
     assert driver.hear() == run_id
     assert driver.exit_code() == 143
-    assert end_of(tables, run_id) == ("cancelled", "signal", 143)
+    assert end_of(local_tables, run_id) == ("cancelled", "signal", 143)
 
 
 def test_sigterm_waits_for_what_a_program_cleans_up(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(clean_up_slowly, tables, module="program")
+    driver = drivers.fork(clean_up_slowly, local_tables, module="program")
     run_id = driver.hear()
     driver.signal(signal.SIGTERM)
     assert driver.hear() == run_id
     time.sleep(1)
-    assert stored(tables, run_id).status is RunStatus.RUNNING
+    assert stored(local_tables, run_id).status is RunStatus.RUNNING
     driver.tell("cleaned up")
     assert driver.exit_code() == 143
-    assert end_of(tables, run_id) == ("cancelled", "signal", 143)
+    assert end_of(local_tables, run_id) == ("cancelled", "signal", 143)
 
 
 class NodeIsGoingError(Exception):
@@ -303,28 +297,28 @@ def block_with_own_handler(config: DynamoDBConfig, pipe: Any, raises: bool) -> N
 
 
 def test_a_programs_own_handler_of_sigterm_is_called_and_decides(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(block_with_own_handler, tables, raises=False)
+    driver = drivers.fork(block_with_own_handler, local_tables, raises=False)
     run_id = driver.hear()
     driver.signal(signal.SIGTERM)
     assert driver.hear() == "called"
     driver.tell("go on")
     assert driver.hear() is True, "the program's handler is not in its place any more"
     assert driver.exit_code() == 0
-    assert end_of(tables, run_id) == ("success", None, None)
+    assert end_of(local_tables, run_id) == ("success", None, None)
 
 
 def test_what_a_programs_own_handler_raises_leaves_the_block(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(block_with_own_handler, tables, raises=True)
+    driver = drivers.fork(block_with_own_handler, local_tables, raises=True)
     run_id = driver.hear()
     driver.signal(signal.SIGTERM)
     assert [driver.hear(), driver.hear(), driver.hear()] == ["called", "raised", True]
     assert driver.exit_code() == 0
-    assert end_of(tables, run_id) == ("cancelled", "signal", None)
-    assert stored(tables, run_id).error_type == f"{__name__}.NodeIsGoingError"
+    assert end_of(local_tables, run_id) == ("cancelled", "signal", None)
+    assert stored(local_tables, run_id).error_type == f"{__name__}.NodeIsGoingError"
 
 
 def fail_after_own_handler(config: DynamoDBConfig, pipe: Any) -> None:
@@ -336,15 +330,15 @@ def fail_after_own_handler(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def test_a_signal_a_programs_own_handler_swallowed_does_not_explain_a_later_failure(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(fail_after_own_handler, tables)
+    driver = drivers.fork(fail_after_own_handler, local_tables)
     run_id = driver.hear()
     driver.signal(signal.SIGTERM)
     assert driver.hear() == "swallowed"
     driver.tell("go on")
     assert driver.exit_code() == 0
-    assert end_of(tables, run_id) == ("failed", "exception", None)
+    assert end_of(local_tables, run_id) == ("failed", "exception", None)
 
 
 def run_in_a_thread(config: DynamoDBConfig, pipe: Any) -> None:
@@ -361,14 +355,14 @@ def run_in_a_thread(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def test_beside_the_main_thread_sigterm_does_what_it_always_does(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.launch(run_in_a_thread, tables)
+    driver = drivers.launch(run_in_a_thread, local_tables)
     run_id, is_untouched = driver.hear()
     assert is_untouched
     driver.signal(signal.SIGTERM)
     assert driver.exit_code() == -signal.SIGTERM
-    assert stored(tables, run_id).status is RunStatus.RUNNING
+    assert stored(local_tables, run_id).status is RunStatus.RUNNING
 
 
 # ---- during the start and the end ----------------------------------------------------------------
@@ -406,22 +400,22 @@ def end_slowly(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
     ids=["SIGTERM", "SIGINT"],
 )
 def test_a_signal_during_the_end_waits_until_the_outcome_is_stored(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
     drivers: Drivers,
     raises: bool,
     end: tuple[str, str | None, int | None],
     number: int,
     raised: str,
 ) -> None:
-    driver = drivers.fork(end_slowly, tables, raises=raises)
+    driver = drivers.fork(end_slowly, local_tables, raises=raises)
     run_id = driver.hear()
     assert driver.hear() == "ending"
     driver.signal(number)
-    assert stored(tables, run_id).status is RunStatus.RUNNING
+    assert stored(local_tables, run_id).status is RunStatus.RUNNING
     driver.tell("go on")
     assert driver.hear() == (raised, "ValueError" if raises else "NoneType", True)
-    assert end_of(tables, run_id) == end
-    assert "holder" not in state(tables, "exclusive")
+    assert end_of(local_tables, run_id) == end
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 def start_slowly(config: DynamoDBConfig, pipe: Any) -> None:
@@ -452,20 +446,20 @@ def start_slowly(config: DynamoDBConfig, pipe: Any) -> None:
     ids=["SIGTERM", "SIGINT"],
 )
 def test_a_signal_during_the_start_ends_the_run_before_its_body(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
     drivers: Drivers,
     number: int,
     raised: str,
     end: tuple[str, str, int | None],
 ) -> None:
-    driver = drivers.fork(start_slowly, tables)
+    driver = drivers.fork(start_slowly, local_tables)
     assert driver.hear() == "starting"
-    run_id = state(tables, "exclusive")["holder"]["S"]
+    run_id = state(local_tables, "exclusive")["holder"]["S"]
     driver.signal(number)
     driver.tell("go on")
     assert driver.hear() == (raised, True)
-    assert end_of(tables, run_id) == end
-    assert "holder" not in state(tables, "exclusive")
+    assert end_of(local_tables, run_id) == end
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 def start_slowly_with_own_handler(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
@@ -504,22 +498,22 @@ def start_slowly_then(config: DynamoDBConfig, pipe: Any) -> None:
     ids=["swallows", "raises"],
 )
 def test_a_programs_own_handler_decides_what_a_signal_during_the_start_means(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
     drivers: Drivers,
     raises: bool,
     raised: str,
     end: tuple[str, str, int | None],
 ) -> None:
-    driver = drivers.fork(start_slowly_with_own_handler, tables, raises=raises)
+    driver = drivers.fork(start_slowly_with_own_handler, local_tables, raises=raises)
     assert driver.hear() == "starting"
-    run_id = state(tables, "exclusive")["holder"]["S"]
+    run_id = state(local_tables, "exclusive")["holder"]["S"]
     driver.signal(signal.SIGTERM)
     driver.tell("go on")
     assert [driver.hear(), driver.hear()] == ["called", raised]
-    assert end_of(tables, run_id) == end
+    assert end_of(local_tables, run_id) == end
 
 
-def test_ctrl_c_in_a_hook_of_the_start_ends_the_run(tables: DynamoDBConfig) -> None:
+def test_ctrl_c_in_a_hook_of_the_start_ends_the_run(local_tables: DynamoDBConfig) -> None:
     def press(event: RunEvent) -> None:
         if event.kind == "started":
             seen.append(event.run_id)
@@ -527,8 +521,8 @@ def test_ctrl_c_in_a_hook_of_the_start_ends_the_run(tables: DynamoDBConfig) -> N
 
     seen: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        RunTracker(tables, hooks=[press]).start("exclusive")
-    assert end_of(tables, seen[0]) == ("cancelled", "user_cancel", None)
+        RunTracker(local_tables, hooks=[press]).start("exclusive")
+    assert end_of(local_tables, seen[0]) == ("cancelled", "user_cancel", None)
     assert find_current_run() is None
 
 
@@ -598,10 +592,10 @@ def signals_at_every_line(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_at_whatever_line_of_the_end_a_signal_comes_the_success_stands(
-    tables: DynamoDBConfig, drivers: Drivers, number: int
+    local_tables: DynamoDBConfig, drivers: Drivers, number: int
 ) -> None:
     driver = drivers.fork(
-        signals_at_every_line, tables, number=number, functions=AT_END, at_end=True
+        signals_at_every_line, local_tables, number=number, functions=AT_END, at_end=True
     )
     seen = list(iter(driver.hear, None))
     assert len(seen) > 30
@@ -612,10 +606,10 @@ def test_at_whatever_line_of_the_end_a_signal_comes_the_success_stands(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_at_whatever_line_of_the_start_a_signal_comes_no_run_is_left_alive(
-    tables: DynamoDBConfig, drivers: Drivers, number: int
+    local_tables: DynamoDBConfig, drivers: Drivers, number: int
 ) -> None:
     driver = drivers.fork(
-        signals_at_every_line, tables, number=number, functions=AT_START, at_end=False
+        signals_at_every_line, local_tables, number=number, functions=AT_START, at_end=False
     )
     seen = list(iter(driver.hear, None))
     assert len(seen) > 30
@@ -667,13 +661,13 @@ def record_in_a_handler(config: DynamoDBConfig, pipe: Any, call: str, operation:
     ],
 )
 def test_a_handler_may_use_the_run_in_the_middle_of_any_call(
-    tables: DynamoDBConfig, drivers: Drivers, call: str, operation: str, inputs: list[str]
+    local_tables: DynamoDBConfig, drivers: Drivers, call: str, operation: str, inputs: list[str]
 ) -> None:
-    driver = drivers.fork(record_in_a_handler, tables, call=call, operation=operation)
+    driver = drivers.fork(record_in_a_handler, local_tables, call=call, operation=operation)
     run_id, beat, watermark = driver.hear()
     assert (beat, watermark) == (True, "none")
     assert driver.exit_code() == 0
-    record = stored(tables, run_id)
+    record = stored(local_tables, run_id)
     assert record.status is RunStatus.SUCCESS
     assert (record.metrics, record.inputs) == ({"m": 2}, inputs)
     assert record.stages["of the handler"].status == "success"
@@ -700,17 +694,17 @@ def leave_by_exit(config: DynamoDBConfig, pipe: Any, code: Any, exit_zero: str) 
     ids=["0", "none", "3", "text", "0 that means failed"],
 )
 def test_sys_exit_ends_run_and_process_with_its_code(
-    tables: DynamoDBConfig,
+    local_tables: DynamoDBConfig,
     drivers: Drivers,
     code: Any,
     exit_zero: str,
     end: tuple[str, str | None, int | None],
     exit_code: int,
 ) -> None:
-    driver = drivers.fork(leave_by_exit, tables, code=code, exit_zero=exit_zero)
+    driver = drivers.fork(leave_by_exit, local_tables, code=code, exit_zero=exit_zero)
     run_id = driver.hear()
     assert driver.exit_code() == exit_code
-    assert end_of(tables, run_id) == end
+    assert end_of(local_tables, run_id) == end
 
 
 def leave_runs_behind(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
@@ -722,22 +716,22 @@ def leave_runs_behind(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
 
 @pytest.mark.parametrize(("raises", "code"), [(False, 0), (True, 1)], ids=["returns", "raises"])
 def test_runs_nobody_ended_fail_when_the_process_ends(
-    tables: DynamoDBConfig, drivers: Drivers, raises: bool, code: int
+    local_tables: DynamoDBConfig, drivers: Drivers, raises: bool, code: int
 ) -> None:
-    driver = drivers.launch(leave_runs_behind, tables, raises=raises)
+    driver = drivers.launch(leave_runs_behind, local_tables, raises=raises)
     runs = driver.hear()
     assert driver.exit_code() == code
     for run_id in runs:
-        assert end_of(tables, run_id) == ("failed", "process_exit", None)
-    assert "holder" not in state(tables, "exclusive")
+        assert end_of(local_tables, run_id) == ("failed", "process_exit", None)
+    assert "holder" not in state(local_tables, "exclusive")
 
 
 # ---- generators and tasks ------------------------------------------------------------------------
 
 
-def test_a_generator_nobody_uses_up_is_a_cancelled_run(tables: DynamoDBConfig) -> None:
+def test_a_generator_nobody_uses_up_is_a_cancelled_run(local_tables: DynamoDBConfig) -> None:
     def rows() -> Any:
-        with RunTracker(tables).run("exclusive") as run:
+        with RunTracker(local_tables).run("exclusive") as run:
             yield run.run_id
             yield "never"
 
@@ -745,20 +739,20 @@ def test_a_generator_nobody_uses_up_is_a_cancelled_run(tables: DynamoDBConfig) -
     run_id = next(generator)
     del generator
     gc.collect()
-    assert end_of(tables, run_id) == ("cancelled", "cancelled", None)
+    assert end_of(local_tables, run_id) == ("cancelled", "cancelled", None)
 
 
-def test_a_task_that_takes_too_long_is_a_cancelled_run(tables: DynamoDBConfig) -> None:
+def test_a_task_that_takes_too_long_is_a_cancelled_run(local_tables: DynamoDBConfig) -> None:
     found: list[str] = []
 
-    @RunTracker(tables).pipeline("exclusive")
+    @RunTracker(local_tables).pipeline("exclusive")
     async def work(run: Run) -> None:
         found.append(run.run_id)
         await asyncio.Event().wait()
 
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(asyncio.wait_for(work(), 0.01))
-    assert end_of(tables, found[0]) == ("cancelled", "cancelled", None)
+    assert end_of(local_tables, found[0]) == ("cancelled", "cancelled", None)
 
 
 def block_in_a_task(config: DynamoDBConfig, pipe: Any) -> None:
@@ -774,14 +768,14 @@ def block_in_a_task(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def test_sigterm_ends_a_run_inside_of_an_event_loop(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.fork(block_in_a_task, tables)
+    driver = drivers.fork(block_in_a_task, local_tables)
     run_id = driver.hear()
     driver.signal(signal.SIGTERM)
     assert driver.hear() == "finally"
     assert driver.exit_code() == 143
-    assert end_of(tables, run_id)[:2] == ("cancelled", "signal")
+    assert end_of(local_tables, run_id)[:2] == ("cancelled", "signal")
 
 
 # ---- forks ---------------------------------------------------------------------------------------
@@ -804,16 +798,16 @@ def fork_inside(config: DynamoDBConfig, pipe: Any, way: str) -> None:
 
 @pytest.mark.parametrize(("way", "code"), [("return", 0), ("exit", 0), ("raise", 1)])
 def test_a_forked_child_that_leaves_the_block_does_not_end_the_run(
-    tables: DynamoDBConfig, drivers: Drivers, way: str, code: int
+    local_tables: DynamoDBConfig, drivers: Drivers, way: str, code: int
 ) -> None:
-    driver = drivers.launch(fork_inside, tables, way=way)
+    driver = drivers.launch(fork_inside, local_tables, way=way)
     run_id, child = driver.hear()
     assert child == code
-    assert stored(tables, run_id).status is RunStatus.RUNNING
-    assert state(tables, "exclusive")["holder"] == {"S": run_id}
+    assert stored(local_tables, run_id).status is RunStatus.RUNNING
+    assert state(local_tables, "exclusive")["holder"] == {"S": run_id}
     driver.tell("go on")
     assert driver.exit_code() == 0
-    assert end_of(tables, run_id) == ("success", None, None)
+    assert end_of(local_tables, run_id) == ("success", None, None)
 
 
 def leave_a_child_behind(config: DynamoDBConfig, pipe: Any) -> None:
@@ -828,14 +822,14 @@ def leave_a_child_behind(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def test_the_end_of_a_forked_child_does_not_end_a_run_without_a_block(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.launch(leave_a_child_behind, tables)
+    driver = drivers.launch(leave_a_child_behind, local_tables)
     run_id = driver.hear()
-    assert stored(tables, run_id).status is RunStatus.RUNNING
+    assert stored(local_tables, run_id).status is RunStatus.RUNNING
     driver.tell("go on")
     assert driver.exit_code() == 0
-    assert end_of(tables, run_id) == ("success", None, None)
+    assert end_of(local_tables, run_id) == ("success", None, None)
 
 
 def work_in_a_child(config: DynamoDBConfig, pipe: Any) -> None:
@@ -857,12 +851,12 @@ def work_in_a_child(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def test_a_child_of_multiprocessing_has_no_part_in_the_run(
-    tables: DynamoDBConfig, drivers: Drivers
+    local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver = drivers.launch(work_in_a_child, tables)
+    driver = drivers.launch(work_in_a_child, local_tables)
     run_id = driver.hear()
     assert driver.hear() == (None, ["MainThread"])
     driver.tell("end the child")
     assert driver.hear() == -signal.SIGTERM
     assert driver.exit_code() == 0
-    assert end_of(tables, run_id) == ("success", None, None)
+    assert end_of(local_tables, run_id) == ("success", None, None)

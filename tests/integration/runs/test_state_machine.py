@@ -51,11 +51,11 @@ from dynamodb_wrapper.exceptions import (
     RunTimedOutError,
 )
 from dynamodb_wrapper.models import PipelineConfig, utc_text
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import Capability
-from tests.support.run_invariants import LIVE, Invariants, Told, plain_client
+from tests.support.run_invariants import LIVE, Invariants, Told
+from tests.support.runs import plain_client, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -588,12 +588,13 @@ QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_to
 
 def prepare(config: DynamoDBConfig) -> None:
     """Create the tables and the three pipelines."""
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
     times = {"heartbeat_interval": BEAT, "lease_duration": LEASE, "lease_grace": GRACE}
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", **times))
-    pipelines.create(PipelineConfig(pipeline_id="limited", max_runtime=2 * BEAT, **times))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **times))
+    with_pipelines(
+        config,
+        PipelineConfig(pipeline_id="exclusive", **times),
+        PipelineConfig(pipeline_id="limited", max_runtime=2 * BEAT, **times),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **times),
+    )
 
 
 @pytest.mark.slow

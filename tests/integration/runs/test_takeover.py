@@ -11,15 +11,12 @@ import pytest
 
 from dynamodb_wrapper.exceptions import AlreadyRunningError, DynamoDBWrapperError, RunFinishError
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
-from dynamodb_wrapper.repositories import PipelineConfigRepository, create_tables
 from dynamodb_wrapper.runs import RunEvent, RunOptions, RunTracker
-from tests.support.engines import Capability
 from tests.support.processes import eventually
 from tests.support.runs import QUICK, item, later, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
-    from tests.support.engines import Engine
     from tests.support.processes import Driver, Drivers
 
 WAIT = RunOptions(on_conflict="wait", wait_seconds=120)
@@ -27,25 +24,13 @@ LATER = later(hours=1)
 
 
 @pytest.fixture
-def tables(engine: Engine, config: DynamoDBConfig) -> DynamoDBConfig:
-    """Tables on each engine with pipelines whose dead runs are noticed soon, and a patient one."""
-    engine.require(Capability.ATOMIC_WRITES)
-    return with_pipelines(config)
-
-
-@pytest.fixture
-def local_tables(local_config: DynamoDBConfig) -> DynamoDBConfig:
-    """The same on the embedded engine only."""
-    return with_pipelines(local_config)
-
-
-def with_pipelines(config: DynamoDBConfig) -> DynamoDBConfig:
-    create_tables(config)
-    pipelines = PipelineConfigRepository(config)
-    pipelines.create(PipelineConfig(pipeline_id="exclusive", **QUICK))
-    pipelines.create(PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **QUICK))
-    pipelines.create(PipelineConfig(pipeline_id="patient", max_runtime=timedelta(hours=1)))
-    return config
+def pipeline_configs() -> list[PipelineConfig]:
+    """Two pipelines whose dead runs are found soon, and one with long leases."""
+    return [
+        PipelineConfig(pipeline_id="exclusive", **QUICK),
+        PipelineConfig(pipeline_id="unlimited", max_concurrent_runs=None, **QUICK),
+        PipelineConfig(pipeline_id="patient", max_runtime=timedelta(hours=1)),
+    ]
 
 
 def drive(config: DynamoDBConfig, pipe: Any, pipeline_id: str, run_key: str | None = None) -> None:
@@ -88,40 +73,40 @@ def has_beaten(run: PipelineRunLog) -> bool:
 
 
 def test_the_next_start_takes_over_from_a_driver_that_was_killed(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver, dead = started(drivers, tables, "exclusive")
-    eventually(lambda: has_beaten(stored(tables, dead)))
+    driver, dead = started(drivers, locking_tables, "exclusive")
+    eventually(lambda: has_beaten(stored(locking_tables, dead)))
     driver.kill()
-    last = stored(tables, dead)
+    last = stored(locking_tables, dead)
     assert last.lease_until is not None
     assert last.heartbeat_at is not None
     assert last.lease_until - last.heartbeat_at == timedelta(seconds=3)
-    with RunTracker(tables).run("exclusive", options=WAIT) as successor:
-        assert state(tables, "exclusive")["holder"] == {"S": successor.run_id}
+    with RunTracker(locking_tables).run("exclusive", options=WAIT) as successor:
+        assert state(locking_tables, "exclusive")["holder"] == {"S": successor.run_id}
         assert successor.fence is not None
         assert last.fence is not None
         assert successor.fence > last.fence
-    lost = stored(tables, dead)
+    lost = stored(locking_tables, dead)
     assert (lost.status, lost.status_reason) == (RunStatus.LOST, "superseded")
     assert lost.superseded_by == successor.run_id
     assert lost.end_time == last.heartbeat_at
     assert lost.detected_at is not None
     assert lost.detected_at > last.lease_until + timedelta(seconds=1)
     assert lost.lease_until is None
-    assert stored(tables, successor.run_id).status is RunStatus.SUCCESS
+    assert stored(locking_tables, successor.run_id).status is RunStatus.SUCCESS
 
 
 def test_a_killed_driver_is_in_the_way_while_its_lease_lasts(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    dead = killed(drivers, tables, "patient")
+    dead = killed(drivers, locking_tables, "patient")
     with pytest.raises(AlreadyRunningError, match=str(dead.runtime.pid)) as refusal:
-        RunTracker(tables).start("patient")
+        RunTracker(locking_tables).start("patient")
     assert refusal.value.holder == dead.run_id
     assert not refusal.value.self_nested
-    assert RunTracker(tables).reap() == []
-    assert stored(tables, dead.run_id) == dead
+    assert RunTracker(locking_tables).reap() == []
+    assert stored(locking_tables, dead.run_id) == dead
 
 
 def test_the_time_of_a_run_that_waited_begins_when_it_is_let_in(
@@ -139,29 +124,29 @@ def test_the_time_of_a_run_that_waited_begins_when_it_is_let_in(
 
 
 def test_a_takeover_is_told_to_the_hooks_and_counts_as_a_failure(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    dead = killed(drivers, tables, "exclusive")
+    dead = killed(drivers, locking_tables, "exclusive")
     events: list[RunEvent] = []
-    run = RunTracker(tables, clock=LATER, hooks=[events.append]).start("exclusive")
-    assert state(tables, "exclusive")["consecutive_failures"] == {"N": "1"}
+    run = RunTracker(locking_tables, clock=LATER, hooks=[events.append]).start("exclusive")
+    assert state(locking_tables, "exclusive")["consecutive_failures"] == {"N": "1"}
     run.finish()
     assert [(event.kind, event.run_id) for event in events] == [
         ("lost", dead.run_id),
         ("started", run.run_id),
         ("finished", run.run_id),
     ]
-    assert state(tables, "exclusive")["consecutive_failures"] == {"N": "0"}
+    assert state(locking_tables, "exclusive")["consecutive_failures"] == {"N": "0"}
 
 
 def test_the_next_start_of_an_unlimited_pipeline_reaps_the_dead_run(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    dead = killed(drivers, tables, "unlimited")
-    with RunTracker(tables).run("unlimited"):
-        assert stored(tables, dead.run_id).status is RunStatus.RUNNING
-    with RunTracker(tables, clock=LATER).run("unlimited"):
-        lost = stored(tables, dead.run_id)
+    dead = killed(drivers, locking_tables, "unlimited")
+    with RunTracker(locking_tables).run("unlimited"):
+        assert stored(locking_tables, dead.run_id).status is RunStatus.RUNNING
+    with RunTracker(locking_tables, clock=LATER).run("unlimited"):
+        lost = stored(locking_tables, dead.run_id)
     assert (lost.status, lost.status_reason) == (RunStatus.LOST, "heartbeat_lost")
     assert lost.end_time == dead.heartbeat_at
     assert lost.superseded_by is None
@@ -169,83 +154,83 @@ def test_the_next_start_of_an_unlimited_pipeline_reaps_the_dead_run(
 
 @pytest.mark.parametrize("pipeline_id", ["exclusive", "unlimited"])
 def test_the_run_key_of_a_dead_run_can_be_taken(
-    tables: DynamoDBConfig, drivers: Drivers, pipeline_id: str
+    locking_tables: DynamoDBConfig, drivers: Drivers, pipeline_id: str
 ) -> None:
-    dead = killed(drivers, tables, pipeline_id, run_key="2013-01-01")
-    with RunTracker(tables, clock=LATER).run(pipeline_id, run_key="2013-01-01") as run:
-        again = stored(tables, run.run_id)
+    dead = killed(drivers, locking_tables, pipeline_id, run_key="2013-01-01")
+    with RunTracker(locking_tables, clock=LATER).run(pipeline_id, run_key="2013-01-01") as run:
+        again = stored(locking_tables, run.run_id)
     assert (again.attempt, again.previous_run_id) == (2, dead.run_id)
-    assert stored(tables, dead.run_id).status is RunStatus.LOST
-    slot = item(tables, f"#slot#{pipeline_id}#2013-01-01")
+    assert stored(locking_tables, dead.run_id).status is RunStatus.LOST
+    slot = item(locking_tables, f"#slot#{pipeline_id}#2013-01-01")
     assert slot["status"] == {"S": "success"}
     assert slot["success_run_id"] == {"S": run.run_id}
 
 
 def test_the_run_key_of_a_live_run_of_an_unlimited_pipeline_cannot_be_taken(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver, live = started(drivers, tables, "unlimited", run_key="2013-01-01")
+    driver, live = started(drivers, locking_tables, "unlimited", run_key="2013-01-01")
     with pytest.raises(AlreadyRunningError, match="2013-01-01") as refusal:
-        RunTracker(tables).start("unlimited", run_key="2013-01-01")
+        RunTracker(locking_tables).start("unlimited", run_key="2013-01-01")
     assert refusal.value.holder == live
     driver.tell(None)
     assert driver.hear() == "ended"
 
 
 def test_taking_over_for_another_run_key_gives_the_dead_runs_key_back(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    dead = killed(drivers, tables, "exclusive", run_key="2013-01-01")
-    with RunTracker(tables, clock=LATER).run("exclusive", run_key="2013-01-02"):
-        slot = item(tables, "#slot#exclusive#2013-01-01")
+    dead = killed(drivers, locking_tables, "exclusive", run_key="2013-01-01")
+    with RunTracker(locking_tables, clock=LATER).run("exclusive", run_key="2013-01-02"):
+        slot = item(locking_tables, "#slot#exclusive#2013-01-01")
         assert slot["status"] == {"S": "lost"}
         assert slot["last_run_id"] == {"S": dead.run_id}
-    with RunTracker(tables).run("exclusive", run_key="2013-01-01") as run:
-        assert stored(tables, run.run_id).attempt == 2
+    with RunTracker(locking_tables).run("exclusive", run_key="2013-01-01") as run:
+        assert stored(locking_tables, run.run_id).attempt == 2
 
 
 # ---- reaping -------------------------------------------------------------------------------------
 
 
 def test_reaping_ends_a_dead_run_and_frees_its_pipeline_and_its_run_key(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    dead = killed(drivers, tables, "exclusive", run_key="2013-01-01")
-    (reaped,) = RunTracker(tables, clock=LATER).reap()
-    lost = stored(tables, dead.run_id)
+    dead = killed(drivers, locking_tables, "exclusive", run_key="2013-01-01")
+    (reaped,) = RunTracker(locking_tables, clock=LATER).reap()
+    lost = stored(locking_tables, dead.run_id)
     assert reaped == lost
     assert (lost.status, lost.status_reason) == (RunStatus.LOST, "heartbeat_lost")
     assert lost.end_time == dead.heartbeat_at
     assert lost.detected_at is not None
     assert lost.superseded_by is None
-    assert "holder" not in state(tables, "exclusive")
-    assert item(tables, "#slot#exclusive#2013-01-01")["status"] == {"S": "lost"}
-    with RunTracker(tables).run("exclusive") as following:
+    assert "holder" not in state(locking_tables, "exclusive")
+    assert item(locking_tables, "#slot#exclusive#2013-01-01")["status"] == {"S": "lost"}
+    with RunTracker(locking_tables).run("exclusive") as following:
         assert following.fence is not None
         assert dead.fence is not None
         assert following.fence > dead.fence
 
 
-def test_reaping_twice_changes_nothing(tables: DynamoDBConfig, drivers: Drivers) -> None:
-    dead = killed(drivers, tables, "exclusive")
-    tracker = RunTracker(tables, clock=LATER)
+def test_reaping_twice_changes_nothing(locking_tables: DynamoDBConfig, drivers: Drivers) -> None:
+    dead = killed(drivers, locking_tables, "exclusive")
+    tracker = RunTracker(locking_tables, clock=LATER)
     assert [run.run_id for run in tracker.reap()] == [dead.run_id]
-    run, pipeline = item(tables, dead.run_id), state(tables, "exclusive")
+    run, pipeline = item(locking_tables, dead.run_id), state(locking_tables, "exclusive")
     assert tracker.reap() == []
     assert tracker.runs.reap_run(dead.run_id, now=LATER()) is None
-    assert item(tables, dead.run_id) == run
-    assert state(tables, "exclusive") == pipeline
+    assert item(locking_tables, dead.run_id) == run
+    assert state(locking_tables, "exclusive") == pipeline
 
 
 def test_a_dry_run_of_reaping_tells_and_changes_nothing(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    dead = killed(drivers, tables, "exclusive")
-    run, pipeline = item(tables, dead.run_id), state(tables, "exclusive")
-    found = RunTracker(tables, clock=LATER).reap(dry_run=True)
+    dead = killed(drivers, locking_tables, "exclusive")
+    run, pipeline = item(locking_tables, dead.run_id), state(locking_tables, "exclusive")
+    found = RunTracker(locking_tables, clock=LATER).reap(dry_run=True)
     assert [run.run_id for run in found] == [dead.run_id]
-    assert item(tables, dead.run_id) == run
-    assert state(tables, "exclusive") == pipeline
+    assert item(locking_tables, dead.run_id) == run
+    assert state(locking_tables, "exclusive") == pipeline
 
 
 def test_reaping_leaves_a_run_alone_whose_driver_lives(
@@ -264,20 +249,20 @@ def test_reaping_leaves_a_run_alone_whose_driver_lives(
 
 
 def test_a_reaped_run_that_comes_back_ends_as_what_it_came_to(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver, run_id = started(drivers, tables, "exclusive", run_key="2013-01-01")
+    driver, run_id = started(drivers, locking_tables, "exclusive", run_key="2013-01-01")
     driver.tell(7)
     driver.signal(signal.SIGSTOP)
-    assert [run.run_id for run in RunTracker(tables, clock=LATER).reap()] == [run_id]
+    assert [run.run_id for run in RunTracker(locking_tables, clock=LATER).reap()] == [run_id]
     driver.tell(None)
     driver.signal(signal.SIGCONT)
     assert driver.hear() == "ended"
-    record, pipeline = stored(tables, run_id), state(tables, "exclusive")
+    record, pipeline = stored(locking_tables, run_id), state(locking_tables, "exclusive")
     assert record.status is RunStatus.SUCCESS
     assert record.late_finish
-    assert RunTracker(tables).watermark("exclusive", "count") == 7
-    assert item(tables, "#slot#exclusive#2013-01-01")["status"] == {"S": "success"}
+    assert RunTracker(locking_tables).watermark("exclusive", "count") == 7
+    assert item(locking_tables, "#slot#exclusive#2013-01-01")["status"] == {"S": "success"}
     assert "holder" not in pipeline
     assert pipeline["last_ok_run_id"] == {"S": run_id}
     assert pipeline["last_status"] == {"S": "success"}
@@ -285,46 +270,46 @@ def test_a_reaped_run_that_comes_back_ends_as_what_it_came_to(
 
 
 def test_a_reaped_run_of_an_unlimited_pipeline_ends_late_beside_later_runs(
-    tables: DynamoDBConfig, drivers: Drivers
+    locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
-    driver, run_id = started(drivers, tables, "unlimited")
+    driver, run_id = started(drivers, locking_tables, "unlimited")
     driver.signal(signal.SIGSTOP)
-    with RunTracker(tables, clock=LATER).run("unlimited"):
-        assert stored(tables, run_id).status is RunStatus.LOST
+    with RunTracker(locking_tables, clock=LATER).run("unlimited"):
+        assert stored(locking_tables, run_id).status is RunStatus.LOST
         driver.tell(None)
         driver.signal(signal.SIGCONT)
         assert driver.hear() == "ended"
-    record = stored(tables, run_id)
+    record = stored(locking_tables, run_id)
     assert record.status is RunStatus.SUCCESS
     assert record.late_finish
 
 
 @pytest.mark.parametrize("goes_on", [True, False], ids=["successor at work", "successor done"])
 def test_a_superseded_run_that_comes_back_stays_lost_and_is_told(
-    tables: DynamoDBConfig, drivers: Drivers, goes_on: bool
+    locking_tables: DynamoDBConfig, drivers: Drivers, goes_on: bool
 ) -> None:
-    driver, run_id = started(drivers, tables, "exclusive", run_key="2013-01-01")
+    driver, run_id = started(drivers, locking_tables, "exclusive", run_key="2013-01-01")
     driver.tell(1000)
     driver.signal(signal.SIGSTOP)
-    successor = RunTracker(tables, clock=LATER).start("exclusive", run_key="2013-01-01")
+    successor = RunTracker(locking_tables, clock=LATER).start("exclusive", run_key="2013-01-01")
     successor.advance_watermark("count", 7)
     if not goes_on:
         successor.finish()
-    before = state(tables, "exclusive")
+    before = state(locking_tables, "exclusive")
     driver.tell(None)
     driver.signal(signal.SIGCONT)
     refusal = driver.hear()
     assert isinstance(refusal, RunFinishError)
     assert (refusal.run_id, refusal.outcome) == (run_id, "success")
     assert successor.run_id in str(refusal)
-    record = stored(tables, run_id)
+    record = stored(locking_tables, run_id)
     assert (record.status, record.late_outcome) == (RunStatus.LOST, "success")
     assert record.superseded_by == successor.run_id
     assert not record.late_finish
-    assert state(tables, "exclusive") == before
+    assert state(locking_tables, "exclusive") == before
     if goes_on:
         successor.finish()
-    assert stored(tables, successor.run_id).status is RunStatus.SUCCESS
-    assert RunTracker(tables).watermark("exclusive", "count") == 7
-    slot = item(tables, "#slot#exclusive#2013-01-01")
+    assert stored(locking_tables, successor.run_id).status is RunStatus.SUCCESS
+    assert RunTracker(locking_tables).watermark("exclusive", "count") == 7
+    slot = item(locking_tables, "#slot#exclusive#2013-01-01")
     assert slot["success_run_id"] == {"S": successor.run_id}

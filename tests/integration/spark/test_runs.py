@@ -23,7 +23,6 @@ from dynamodb_wrapper import (
     TableConfig,
     TableConfigRepository,
     ValidationError,
-    create_tables,
 )
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.utils import (
@@ -32,6 +31,7 @@ from dynamodb_wrapper.utils import (
     get_table_configs_for_spark,
     log_pipeline_run_from_spark,
 )
+from tests.support.runs import with_pipelines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +41,7 @@ START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 @pytest.fixture
 def integration(local_config: DynamoDBConfig) -> SparkDynamoDBIntegration:
-    create_tables(local_config)
-    PipelineConfigRepository(local_config).create(PipelineConfig(pipeline_id="p"))
-    return SparkDynamoDBIntegration(local_config)
+    return SparkDynamoDBIntegration(with_pipelines(local_config, PipelineConfig(pipeline_id="p")))
 
 
 @pytest.fixture
