@@ -4,7 +4,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-oldest bench clean
+.PHONY: help install demo check test test-unit test-oldest bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,8 +25,11 @@ check: install ## Lint, format, types, layers, spelling
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell
 
-test: install ## Run all tests
-	$(RUN) pytest
+test: install ## Run all tests, the slow ones too
+	$(RUN) pytest -m "slow or not slow"
+
+test-unit: install ## Run the unit tests without the slow ones: a minute
+	$(RUN) pytest tests/unit
 
 test-oldest: ## Run the tests on Python 3.9 with the oldest dependencies
 	@$(PYTHON) tools/test_oldest.py

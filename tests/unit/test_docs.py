@@ -55,7 +55,7 @@ def test_every_method_of_a_repository_states_its_cost(cls: type[Any], name: str)
     assert re.search(r"\b[Cc]osts?\b|\bunits\b|As `\w+`", "\n".join(texts))
 
 
-@pytest.mark.parametrize("target", ["help", "install", "demo", "check", "test", "bench"])
+@pytest.mark.parametrize("target", "help install demo check test test-unit bench".split())
 def test_make_lists_its_targets(target: str) -> None:
     assert re.search(rf"^{target}:.* ## \w", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

@@ -510,7 +510,7 @@ def test_no_attempt_begins_after_the_time_of_the_operation(plain: MisbehavingSer
     assert 1 <= len(plain.requests) < 5
 
 
-@pytest.mark.slow  # older versions of botocore wait a second before the second attempt
+@pytest.mark.newest_only  # older versions of botocore wait a second before the second attempt
 def test_successes_give_the_quota_of_retries_back(plain: MisbehavingServer) -> None:
     repository = orders(plain.url, "direct", max_attempts=2)
     broken = misbehaving.error("InternalServerError", 500)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
     from tests.support.engines import Engine
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest_only]
 
 RUNS = 5_000
 

@@ -57,6 +57,7 @@ def share_out(config: DynamoDBConfig, days: list[str], failing: set[str]) -> Non
     assert [worker.exitcode for worker in workers] == [0] * WORKERS
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 def test_a_year_is_covered_by_running_again_only_what_failed(local_tables: DynamoDBConfig) -> None:
     tracker = RunTracker(local_tables)

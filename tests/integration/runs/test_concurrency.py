@@ -82,6 +82,7 @@ def test_of_fifty_processes_released_together_one_enters_and_the_others_name_it(
     assert "holder" not in state(local_tables, "exclusive")
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 def test_of_fifty_processes_one_takes_over_a_dead_run_and_the_others_name_it(
     locking_tables: DynamoDBConfig, drivers: Drivers

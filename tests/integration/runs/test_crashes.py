@@ -209,6 +209,7 @@ def crash(config: DynamoDBConfig, drivers: Drivers, crashes: int) -> tuple[int, 
     raise AssertionError("unreachable")
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 def test_five_hundred_killed_drivers_count_exactly(
     two_counters: list[DynamoDBConfig], drivers: Drivers

@@ -151,6 +151,7 @@ def test_expressions_mean_what_they_mean_to_an_engine(engine_table: Engine) -> N
     assert held == {True, False}
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 def test_the_requests_of_runs_do_what_they_do_on_an_engine(
     engine_table: Engine, caplog: pytest.LogCaptureFixture

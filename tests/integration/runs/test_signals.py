@@ -589,6 +589,7 @@ def signals_at_every_line(
         pipe.send((trace.place, holder, ends, handlers() == before, find_current_run() is None))
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_at_whatever_line_of_the_end_a_signal_comes_the_success_stands(
@@ -603,6 +604,7 @@ def test_at_whatever_line_of_the_end_a_signal_comes_the_success_stands(
         assert left == [None, ["success"], True, True], place
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_at_whatever_line_of_the_start_a_signal_comes_no_run_is_left_alive(

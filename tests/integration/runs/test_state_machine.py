@@ -597,6 +597,7 @@ def prepare(config: DynamoDBConfig) -> None:
     )
 
 
+@pytest.mark.newest_only
 @pytest.mark.slow
 def test_the_invariant_holds_whatever_drivers_operators_and_clocks_do(
     config: DynamoDBConfig, engine: Engine

@@ -131,6 +131,7 @@ NUMBER_COLUMNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", NUMBER_COLUMNS, ids=str)
 def test_a_number_is_the_same_both_ways_in_every_column(column: Any) -> None:
     schema = None if column is None else pa.schema([("x", column)])
@@ -144,6 +145,7 @@ def test_a_number_is_the_same_both_ways_in_every_column(column: Any) -> None:
     agree()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [pa.decimal128(38, 30), pa.float32()], ids=str)
 @pytest.mark.parametrize("tag", ["L", "NS"])
 def test_numbers_in_lists_and_sets_are_the_same_both_ways(column: Any, tag: str) -> None:
@@ -152,8 +154,12 @@ def test_numbers_in_lists_and_sets_are_the_same_both_ways(column: Any, tag: str)
     ways = [Ways(made(kind[field]), schema) for field in (int, float, Decimal)]
     ways += [Ways(made(kind[field])) for field in (int, float, Decimal)]
 
+    some = st.lists(NUMBERS, min_size=1, max_size=3)
+    if tag == "NS":  # where NaN stands in a set of several numbers is different in every run
+        some = some.filter(lambda numbers: "NaN" not in numbers or len(numbers) == 1)
+
     @QUICK
-    @given(st.sampled_from(ways), st.lists(NUMBERS, min_size=1, max_size=3), policies)
+    @given(st.sampled_from(ways), some, policies)
     def agree(chosen: Ways, numbers: list[str], policy: Any) -> None:
         odd = numbers if tag == "NS" else [{"N": number} for number in numbers]
         usual = ["1", "2"] if tag == "NS" else [{"N": "1"}, {"N": "2"}]
@@ -173,6 +179,7 @@ def _decimal_types(make: Any, most: int) -> Any:
 _types = _decimal_types(pa.decimal128, 38) | _decimal_types(pa.decimal256, 76)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(["", "-"]), _digits.filter(bool), _digits, _types)
 def test_a_decimal_is_the_number_that_is_stored_or_refused(
@@ -321,6 +328,7 @@ SCALARS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annotation", LIMITED, ids=str)
 def test_what_the_model_refuses_is_in_no_column(annotation: Any) -> None:
     inside = create_model("Inside", y=(annotation, ...))

@@ -88,6 +88,7 @@ def test_columns_are_what_the_models_say(models: list[Any], absent: list[set[str
 NAMES = list(Wide.model_fields)[1:]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, len(NAMES) - 1), st.lists(attribute_values, max_size=2))
 def test_any_value_becomes_what_the_models_make_of_it(place: int, strange: list[Any]) -> None:
@@ -148,6 +149,7 @@ def test_every_type_has_a_value_that_does_not_fit() -> None:
     assert set(WRONG) == set(type(a_wide()).model_fields) - {"key"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", WRONG)
 def test_a_value_of_a_wrong_type_is_raised_with_table_key_column_and_stored_type(
     column: str,

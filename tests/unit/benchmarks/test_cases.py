@@ -229,6 +229,7 @@ def test_credentials_of_the_user_do_not_reach_the_measured_processes(monkeypatch
     assert "mine" not in environment().values()
 
 
+@pytest.mark.slow
 def test_startup_is_measured_in_processes_with_the_right_result(server):
     for spec in specs(["import", "first-request", "first-request-aws"]):
         case = startup_case(spec, server.endpoint_url, TABLES["flat"])

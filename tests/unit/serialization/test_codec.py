@@ -222,6 +222,7 @@ def test_a_set_of_scalars_comes_back(annotation: Any, values: Any) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("annotation", "values"), CONTAINERS, ids=str)
 def test_a_container_comes_back(annotation: Any, values: Any) -> None:
     @settings(max_examples=60, deadline=None, database=None)

@@ -199,6 +199,7 @@ often = settings(
 )
 
 
+@pytest.mark.slow
 @often
 @given(body=st.binary(max_size=200) | st.sampled_from(JUNK).map(str.encode))
 @example(body=b"")
@@ -209,18 +210,21 @@ def test_arbitrary_bytes_are_read_or_refused(body: bytes) -> None:
     read_all_ways(body)
 
 
+@pytest.mark.slow
 @often
 @given(made=damaged_replies(REPLIES))
 def test_replies_with_something_else_inside_are_read_or_refused(made: Any) -> None:
     read_all_ways(made[1])
 
 
+@pytest.mark.slow
 @often
 @given(made=torn_replies())
 def test_torn_replies_are_read_or_refused(made: Any) -> None:
     read_all_ways(made[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk[:20]))
 def test_anything_at_any_place_of_a_reply_is_read_or_refused(junk: str) -> None:
     for reply in REPLIES.values():
@@ -345,6 +349,7 @@ def answered(orders: BaseDynamoRepository[Order], first: bytes) -> Iterator[None
         client.meta.events.unregister("before-send.dynamodb", answer)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(made=damaged_replies(ORDER_REPLIES))
 def test_a_repository_reads_damaged_replies_or_refuses_them(

@@ -10,6 +10,7 @@ from enum import Enum, IntEnum
 from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -247,6 +248,7 @@ quick = settings(
 )
 
 
+@pytest.mark.slow
 @quick
 @given(made=models_and_items())
 def test_generated_models_read_generated_items_the_same_both_ways(made: Any) -> None:
@@ -255,6 +257,7 @@ def test_generated_models_read_generated_items_the_same_both_ways(made: Any) -> 
         assert_equal(model, item)
 
 
+@pytest.mark.slow
 @quick
 @given(made=models_and_items(), data=st.data())
 def test_generated_models_read_damaged_items_the_same_both_ways(made: Any, data: Any) -> None:

@@ -385,6 +385,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, database=None)
 @given(data=st.data())
 def test_generated_models_are_written_the_same_both_ways(data: st.DataObject) -> None:
