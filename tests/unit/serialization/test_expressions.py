@@ -1,4 +1,4 @@
-"""Conditions, updates and tokens as DynamoDB is sent them."""
+"""Conditions and updates as they are sent to DynamoDB."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Attr, Key
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dynamodb_wrapper.aws.paging import make_token, read_token
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.serialization.expressions import Expressions, Update, check_changes
 from tests.support.sample_models import NEW_YEAR, ORDERS, Order
-
-keys = st.dictionaries(
-    st.text(min_size=1, max_size=5),
-    st.one_of(
-        st.builds(lambda text: {"S": text}, st.text(st.characters(codec="utf-8"), max_size=5)),
-        st.builds(lambda number: {"N": str(number)}, st.integers()),
-        st.builds(lambda data: {"B": data}, st.binary(max_size=5)),
-    ),
-    min_size=1,
-    max_size=3,
-)
 
 
 def written(condition: Any) -> tuple[str, dict[str, str], dict[str, Any]]:
@@ -102,18 +88,3 @@ def test_an_update_says_set_remove_and_add() -> None:
     assert update.text == (
         "SET #n0 = :v0, #n2 = list_append(if_not_exists(#n2, :v2), :v3) REMOVE #n3 ADD #n1 :v1"
     )
-
-
-@settings(max_examples=100, deadline=None, database=None)
-@given(table=st.text(max_size=5), index=st.none() | st.text(max_size=5), key=keys)
-def test_a_token_gives_its_key_back(table: str, index: str | None, key: Any) -> None:
-    token = make_token(table, index, "mark", key)
-    assert token.isascii()
-    assert read_token(token, table, index, "mark") == key
-
-
-@settings(max_examples=100, deadline=None, database=None)
-@given(text=st.text(max_size=60))
-def test_any_other_text_is_refused_as_a_token(text: str) -> None:
-    with pytest.raises(ValidationError, match="page token is damaged"):
-        read_token(text, "t", None, "mark")

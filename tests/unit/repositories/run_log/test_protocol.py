@@ -17,7 +17,7 @@ from tests.model.clauses import clauses
 from tests.model.library import BUILT, Library
 from tests.model.scenarios import SCENARIOS, Scenario
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.newest_only
 
 STATES = 60_000
 """More than any scenario has, but for those that are cut."""
@@ -165,6 +165,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="dynamodb_wrapper")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_nothing_goes_wrong_with(name: str) -> None:
     found = explore(SCENARIOS[name], limit=CUT.get(name, STATES))
@@ -182,6 +183,7 @@ def test_every_clause_is_missed_somewhere_or_told_why_not() -> None:
     assert sorted(map(str, clauses())) == sorted([*CAUGHT_IN, *UNOBSERVABLE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clause", CAUGHT_IN)
 def test_something_goes_wrong(clause: str) -> None:
     dropped = frozenset(known for known in clauses() if str(known) == clause)
