@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ENGINES = ("auto", "dynoxide", "dynamodb-local", "moto")
 _SERVER_RUNNER = "software.amazon.dynamodb.services.local.main.ServerRunner"
+_MOTO_SERVER = "dynamodb_wrapper.local.moto_server"
 _MOTO_MODULES = ("moto", "flask", "flask_cors")
 DYNOXIDE_VERSION = "1.2.1"
 DYNOXIDE_PACKAGE = "@dynoxide/linux-x64"
@@ -163,7 +164,7 @@ def _moto(path: Path | None) -> Engine:
     if path is not None:
         raise LocalEngineError("The engine moto keeps everything in memory; it has no file store.")
     logger.info("Engine moto: its server, run by %s.", sys.executable)
-    return Engine("moto", (sys.executable, "-m", "moto.server", "-H", HOST, "-p"))
+    return Engine("moto", (sys.executable, "-m", _MOTO_SERVER, HOST))
 
 
 def cache_folder() -> Path:

@@ -58,6 +58,7 @@ CAPABILITIES: dict[str, frozenset[Capability]] = {
     "dynamodb-local": _STRICT | {Capability.EXPRESSION_CHECKS, Capability.SORT_KEY_FIRST},
     "moto": frozenset(
         {
+            Capability.ATOMIC_WRITES,
             Capability.POINT_IN_TIME_RECOVERY,
             Capability.SORT_KEY_FIRST,
             Capability.TAGS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,46 @@ def test_of_many_conditional_writes_at_once_one_is_applied(engine: Engine, table
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(write, range(64))) == 1
+
+
+def test_a_refused_transaction_undoes_nothing_that_others_write_meanwhile(
+    engine: Engine, table: Table
+) -> None:
+    engine.require(Capability.ATOMIC_WRITES)
+    table.put(0)
+    taken = {"Put": {"TableName": table.name, "Item": table.item(0)}}
+    taken["Put"]["ConditionExpression"] = "attribute_not_exists(p)"
+    is_over = threading.Event()
+
+    def be_refused() -> int:
+        count = 0
+        while not is_over.is_set():
+            with pytest.raises(ClientError, match="TransactionCanceledException"):
+                table.client.transact_write_items(TransactItems=[taken])
+            count += 1
+        return count
+
+    def write_together(first: int) -> None:
+        puts = [
+            {"Put": {"TableName": table.name, "Item": table.item(first + n)}} for n in range(25)
+        ]
+        table.client.transact_write_items(TransactItems=puts)
+
+    with ThreadPoolExecutor(1) as pool:
+        refusals = pool.submit(be_refused)
+        try:
+            for first in range(1, 1001, 25):
+                write_together(first)
+        finally:
+            is_over.set()
+        assert refusals.result() > 0
+    pages = table.client.get_paginator("query").paginate(
+        TableName=table.name,
+        KeyConditionExpression="p = :p",
+        ExpressionAttributeValues={":p": {"S": "p"}},
+        ConsistentRead=True,
+    )
+    assert sum(page["Count"] for page in pages) == 1001
 
 
 def test_index_order(engine: Engine, config: DynamoDBConfig) -> None:
