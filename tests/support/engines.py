@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 class Capability(Enum):
-    """A behaviour of DynamoDB that some engines lack; test_engines.py proves each claim."""
+    """A behaviour of DynamoDB that some engines lack; test_engines.py proves each but speed."""
 
     ATOMIC_WRITES = "checks a condition and writes in one step, also under concurrent requests"
     BATCH_WRITE_LIMIT = "refuses more than 25 requests in one BatchWriteItem"
     DELETION_PROTECTION = "refuses to delete a protected table"
     EXACT_CAPACITY = "counts consumed capacity by the size of the items"
     EXPRESSION_CHECKS = "refuses unused values and BETWEEN with bounds in the wrong order"
+    FAST_TRANSACTIONS = "answers a transaction without copying its tables"
     INDEX_ORDER = "returns the entries of an index in the order of its sort key"
     ITEM_SIZE_LIMIT = "accepts an item just below 400 KB and refuses one above"
     MISSING_INDEX_IS_VALIDATION = "answers a query of a missing index with ValidationException"
@@ -42,6 +43,7 @@ _STRICT = frozenset(
         Capability.BATCH_WRITE_LIMIT,
         Capability.DELETION_PROTECTION,
         Capability.EXACT_CAPACITY,
+        Capability.FAST_TRANSACTIONS,
         Capability.INDEX_ORDER,
         Capability.ITEM_SIZE_LIMIT,
         Capability.MISSING_INDEX_IS_VALIDATION,

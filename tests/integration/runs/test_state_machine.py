@@ -602,7 +602,7 @@ def prepare(config: DynamoDBConfig) -> None:
 def test_the_invariant_holds_whatever_drivers_operators_and_clocks_do(
     config: DynamoDBConfig, engine: Engine
 ) -> None:
-    engine.require(Capability.ATOMIC_WRITES)
+    engine.require(Capability.ATOMIC_WRITES, Capability.FAST_TRANSACTIONS)
     hasty = config.model_copy(update={"max_attempts": 1})
     prepare(hasty)
     reached: Counter[str] = Counter()
