@@ -39,7 +39,7 @@ class ByLibrary:
         counts = [self._repository.decoded, self._reader.counts]
         return {
             "compiled": sum(count.compiled for count in counts),
-            "generic": sum(count.walked for count in counts),
+            "generic": sum(count.generic for count in counts),
         }
 
     def orders(self) -> Orders:

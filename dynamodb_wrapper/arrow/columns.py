@@ -27,12 +27,13 @@ from dynamodb_wrapper.arrow.schema import (
     FieldForm,
     Form,
     cast,
-    decides_alone,
     decimal_places,
     epoch_step,
     form_of,
+    has_field_rules_only,
     limits_of,
 )
+from dynamodb_wrapper.models.fields import peel
 from dynamodb_wrapper.serialization.annotations import (
     LISTS,
     SETS,
@@ -40,11 +41,10 @@ from dynamodb_wrapper.serialization.annotations import (
     fields_of,
     is_class,
     is_model,
-    lookalikes,
     origin,
-    peel,
+    scalar_tag,
+    unstored_input_names,
 )
-from dynamodb_wrapper.serialization.compiled_decoder import scalar_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ _TEXTS: dict[Any, Convert] = {
     UUID: kernels.uuids,
 }
 _EMPTY = (set, frozenset, list, tuple, dict)
-ANYTHING = pa.struct([])
+PRESENCE = pa.struct([])
 """What Arrow parses where only one thing matters: whether an attribute is there."""
 
 
@@ -96,10 +96,10 @@ def scalar(tag: str, member: Any, form: Form) -> Convert | None:
         return None
     known = _known(member)
     if known is None:
-        return kernels.binaries if tag == "B" else _TEXTS.get(member, kernels.as_it_is)
+        return kernels.binaries if tag == "B" else _TEXTS.get(member, kernels.unchanged)
     if not _are_found_by_value(member):
         return None
-    convert = kernels.numbers(int, type_) if tag == "N" else kernels.as_it_is
+    convert = kernels.numbers(int, type_) if tag == "N" else kernels.unchanged
     return None if convert is None else kernels.members(convert, known, type_)
 
 
@@ -165,7 +165,7 @@ def columns_of(
         forms: Its fields that are wanted.
         sees_unknown: Whether it is given attributes that are no fields of its.
     """
-    if not decides_alone(model, sees_unknown=sees_unknown):
+    if not has_field_rules_only(model, sees_unknown=sees_unknown):
         return []
     return _columns(model, forms, (model,))
 
@@ -218,7 +218,7 @@ def _with_absent(read: Convert, absent: Any) -> Convert:
             return read(given)
         check(absent is not None)
         there = given.is_valid()
-        found = kernels.spread(read(given.drop_null()), there)
+        found = kernels.scatter(read(given.drop_null()), there)
         return pc.if_else(there, found, absent) if absent.is_valid else found
 
     return read_all
@@ -232,7 +232,7 @@ def _values(
 ) -> Values | None:
     """Return how values of an annotation are read; None where only the model can."""
     peeled = peel(annotation, around)
-    if form.is_json or peeled is None:
+    if form.is_json or peeled.is_union:
         return None
     member, markers, may_be_null = peeled
     step = epoch_step(markers) if member is datetime else None
@@ -289,7 +289,7 @@ def _tagged(tag: str, content: Any, convert: Convert, may_be_null: bool) -> Valu
 def _record(
     model: type[BaseModel], form: Form, may_be_null: bool, open_models: tuple[type, ...]
 ) -> Values | None:
-    if model in open_models or not decides_alone(model):
+    if model in open_models or not has_field_rules_only(model):
         return None
     if form.parts.keys() != model.model_fields.keys():
         return None
@@ -298,7 +298,7 @@ def _record(
     if len(columns) < len(forms):
         return None
     known = [pa.field(column.attribute, column.wire) for column in columns]
-    unknown = [pa.field(name, ANYTHING) for name in sorted(lookalikes(model))]
+    unknown = [pa.field(name, PRESENCE) for name in sorted(unstored_input_names(model))]
     fields = [pa.field(column.name, column.type) for column in columns]
 
     def read(content: Any) -> Any:
@@ -306,7 +306,7 @@ def _record(
         arrays = [column.read(content.field(n)) for n, column in enumerate(columns)]
         return pa.StructArray.from_arrays(arrays, fields=fields)
 
-    return _tagged("M", pa.struct(known + unknown), kernels.dense(read), may_be_null)
+    return _tagged("M", pa.struct(known + unknown), kernels.skip_nulls(read), may_be_null)
 
 
 def _list(
@@ -322,15 +322,15 @@ def _list(
     def read(content: Any) -> Any:
         values = content.flatten()
         check(not values.null_count)
-        return kernels.listed(content, found.read(values))
+        return kernels.list_like(content, found.read(values))
 
-    return _tagged("L", pa.list_(inner.wire), kernels.dense(read), may_be_null)
+    return _tagged("L", pa.list_(inner.wire), kernels.skip_nulls(read), may_be_null)
 
 
 def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
     peeled = peel(typing.get_args(member)[0])
-    tag = None if peeled is None else scalar_tag(peeled.member)
-    if peeled is None or tag not in ("S", "N", "B") or peeled.may_be_null or peeled.markers:
+    tag = scalar_tag(peeled.member)
+    if tag not in ("S", "N", "B") or peeled.may_be_null or peeled.markers:
         return None
     convert = scalar(tag, peeled.member, form.parts["item"])
     if convert is None or convert is kernels.number_texts:  # 1 and 1.0 are one number
@@ -340,6 +340,6 @@ def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
     def read(content: Any) -> Any:
         values = content.flatten()
         check(not values.null_count)
-        return kernels.listed(content, kernels.sorted_within(content, made(values)))
+        return kernels.list_like(content, kernels.sorted_within(content, made(values)))
 
-    return _tagged(f"{tag}S", pa.list_(pa.string()), kernels.dense(read), may_be_null)
+    return _tagged(f"{tag}S", pa.list_(pa.string()), kernels.skip_nulls(read), may_be_null)

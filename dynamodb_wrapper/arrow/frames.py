@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import pydantic
 
 from dynamodb_wrapper.exceptions.errors import MissingDependencyError, ValidationError
+from dynamodb_wrapper.models.fields import peel
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import (
     LISTS,
     MAPS,
     SETS,
+    admits_none,
     fields_of,
     is_model,
     origin,
-    peel,
-    union_members,
 )
 from dynamodb_wrapper.serialization.decoder import stored_items
-from dynamodb_wrapper.serialization.problems import Misfits, clean_errors
+from dynamodb_wrapper.serialization.problems import Mismatch, clean_errors
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from dynamodb_wrapper.arrow.reader import ArrowPage
     from dynamodb_wrapper.arrow.schema import Form
-    from dynamodb_wrapper.serialization.decoder import Found, ItemReader
+    from dynamodb_wrapper.serialization.decoder import DecodedPage, ItemReader
     from dynamodb_wrapper.serialization.json_body import Reply
 
 MadeT = TypeVar("MadeT")
@@ -55,22 +55,22 @@ class Columns(Generic[ModelT]):
     """
 
     def __init__(
-        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Misfits
+        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Mismatch
     ) -> None:
-        known = typing.get_args(Misfits)
+        known = typing.get_args(Mismatch)
         if mismatch not in known:
             raise ValidationError(f"mismatch is {mismatch!r}; it is one of {', '.join(known)}.")
         require_pyarrow()
         from dynamodb_wrapper.arrow.reader import ArrowReader
 
         key = (ArrowReader, table_name, schema, mismatch)
-        if key not in reader.made:
-            reader.made[key] = ArrowReader(reader, table_name, schema, mismatch)
-        self._reader: ArrowReader[ModelT] = reader.made[key]
+        if key not in reader.column_readers:
+            reader.column_readers[key] = ArrowReader(reader, table_name, schema, mismatch)
+        self._reader: ArrowReader[ModelT] = reader.column_readers[key]
 
     def reads(
         self, whole: bool, keep: Callable[[Any], bool] | None
-    ) -> Callable[[Reply], Found[Any]]:
+    ) -> Callable[[Reply], DecodedPage[Any]]:
         """Return what reads replies: as batches, or as items where more is done with these.
 
         Args:
@@ -143,7 +143,7 @@ def is_frame(items: Any) -> bool:
     return kind.__module__.startswith("pyarrow.") or any(hasattr(kind, mark) for mark in marks)
 
 
-def made_of(
+def map_items(
     items: Iterable[ModelT] | Frame,
     model: type[ModelT],
     make: Callable[[ModelT], MadeT],
@@ -240,7 +240,7 @@ def _item(
     shapes = {shape.name: shape for shape in fields_of(model)}
     for name, value in values.items():
         taken = _with_problem(model, name, forms[name], value, number)
-        if taken is not None or _admits_none(model, name):
+        if taken is not None or admits_none(model.model_fields[name].annotation):
             given[shapes[name].input_key] = taken
     try:
         return model.model_validate(given, strict=False)
@@ -268,11 +268,6 @@ def _refusal(number: int, problems: list[tuple[tuple[Any, ...], str]]) -> Valida
     )
 
 
-def _admits_none(model: type[BaseModel], name: str) -> bool:
-    annotation = model.model_fields[name].annotation
-    return any(member in (type(None), Any, object) for member in union_members(annotation))
-
-
 def _taken(annotation: Any, form: Form, value: Any) -> Any:
     """Return a value of a column as the model takes it."""
     if form.is_json:
@@ -281,8 +276,7 @@ def _taken(annotation: Any, form: Form, value: Any) -> Any:
         if value.nanosecond:
             raise _UnfitError("it has nanoseconds, and microseconds are stored")
         return value.to_pydatetime()
-    peeled = peel(annotation)
-    member: Any = None if peeled is None else peeled.member
+    member = peel(annotation).member
     args = typing.get_args(member)
     if is_model(member) and isinstance(value, dict):
         return _struct(member, form, value)
@@ -302,13 +296,14 @@ def _from_json(text: str) -> Any:
 
 
 def _struct(model: type[BaseModel], form: Form, value: dict[str, Any]) -> dict[str, Any]:
+    fields = model.model_fields
     keys = {shape.name: shape.input_key for shape in fields_of(model)}
     given = {}
     for name, content in value.items():
         inner = content
         if inner is not None and name in form.parts:
-            inner = _taken(model.model_fields[name].annotation, form.parts[name], inner)
-        if inner is not None or name not in keys or _admits_none(model, name):
+            inner = _taken(fields[name].annotation, form.parts[name], inner)
+        if inner is not None or name not in keys or admits_none(fields[name].annotation):
             given[keys.get(name, name)] = inner
     return given
 

@@ -142,7 +142,7 @@ def every(mask: Any) -> bool:
     return pc.all(mask).as_py() is not False
 
 
-def as_it_is(values: Any) -> Any:
+def unchanged(values: Any) -> Any:
     """Return texts or booleans as they are."""
     return values
 
@@ -268,7 +268,7 @@ def limits(wanted: Mapping[str, Any], type_: Any) -> Convert | None:
     of_length = _LENGTHS.get(type_.id)
     measures: dict[str, Convert] = {}
     for name in wanted:
-        measure = of_length if name.endswith("length") else as_it_is if is_number else None
+        measure = of_length if name.endswith("length") else unchanged if is_number else None
         if measure is None or name not in _HOLDS:
             return None
         measures[name] = measure
@@ -282,24 +282,24 @@ def limits(wanted: Mapping[str, Any], type_: Any) -> Convert | None:
     return refuse
 
 
-def spread(found: Any, there: Any) -> Any:
+def scatter(found: Any, there: Any) -> Any:
     """Return values at the places that are true, null elsewhere."""
     number = pc.subtract(pc.cumulative_sum(there.cast(pa.int64())), 1)
     return found.take(pc.if_else(there, number, pa.scalar(None, pa.int64())))
 
 
-def dense(read: Convert) -> Convert:
+def skip_nulls(read: Convert) -> Convert:
     """Return the same for values of which some are null."""
 
     def read_any(content: Any) -> Any:
         if not content.null_count:
             return read(content)
-        return spread(read(content.drop_null()), content.is_valid())
+        return scatter(read(content.drop_null()), content.is_valid())
 
     return read_any
 
 
-def listed(content: Any, values: Any) -> Any:
+def list_like(content: Any, values: Any) -> Any:
     """Return lists as long as those given, of other values."""
     offsets = content.offsets
     return pa.ListArray.from_arrays(pc.subtract(offsets, offsets[0]), values)

@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from pydantic import create_model
 
-from dynamodb_wrapper.arrow.columns import ANYTHING, columns_of, refuse
+from dynamodb_wrapper.arrow.columns import PRESENCE, columns_of, refuse
 from dynamodb_wrapper.arrow.kernels import check
 from dynamodb_wrapper.arrow.rows import UNFIT, Rows
 from dynamodb_wrapper.arrow.schema import FieldForm, forms_of
 from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
 from dynamodb_wrapper.models.table import ModelT
-from dynamodb_wrapper.serialization.annotations import lookalikes
+from dynamodb_wrapper.serialization.annotations import unstored_input_names
 from dynamodb_wrapper.serialization.codec import Codec
-from dynamodb_wrapper.serialization.decoder import Counts, Found, ItemReader
+from dynamodb_wrapper.serialization.decoder import Counts, DecodedPage, ItemReader
 from dynamodb_wrapper.serialization.json_body import with_bytes
-from dynamodb_wrapper.serialization.problems import Misfits, Quarantined
+from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
 from dynamodb_wrapper.serialization.values import seconds_now
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class ArrowReader(Generic[ModelT]):
     """
 
     def __init__(
-        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Misfits
+        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Mismatch
     ) -> None:
         codec = reader.codec
         forms = forms_of(codec.model, schema)
@@ -140,16 +140,15 @@ class ArrowReader(Generic[ModelT]):
             self.schema = pa.schema([(column.name, column.form.type) for column in forms])
         self._reader = reader
         self._rows = Rows(codec, table_name, forms, self.schema, mismatch)
-        ttl = codec.table.ttl
-        self._ttl = None if ttl is None else codec.table.attribute_of(ttl)
+        self._ttl = codec.ttl
         sees_unknown = codec.model is codec.table.model and not codec.keeps_unknown
         self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
-        self._refused = lookalikes(codec.model) - codec.own_names
+        self._refused = unstored_input_names(codec.model) - codec.own_names
         self._rest = self._reader_of_rest(forms)
         self._pages = self._page_reader()
         self.counts = Counts()
 
-    def page(self, reply: Reply) -> Found[ArrowPage]:
+    def page(self, reply: Reply) -> DecodedPage[ArrowPage]:
         """Return what a Query or Scan found, as one batch.
 
         Raises:
@@ -190,11 +189,11 @@ class ArrowReader(Generic[ModelT]):
         if self._ttl is not None:
             attributes.setdefault(self._ttl, _NUMBER)
         for attribute in sorted(self._refused):
-            attributes.setdefault(attribute, ANYTHING)
+            attributes.setdefault(attribute, PRESENCE)
         keys = [*table.key_fields, *(key for index in table.indexes for key in index.keys)]
         return PageReader(attributes, dict.fromkeys(table.attribute_of(key) for key in keys))
 
-    def _compiled(self, reply: Reply, body: bytes) -> Found[ArrowPage]:
+    def _compiled(self, reply: Reply, body: bytes) -> DecodedPage[ArrowPage]:
         items, last_key, capacity = self._pages.page(body)
         count = len(items)
         if self._ttl is not None:
@@ -209,7 +208,7 @@ class ArrowReader(Generic[ModelT]):
             [arrays[name] for name in self.schema.names], schema=self.schema
         )
         self.counts.add(batch.num_rows, 0)
-        return Found([ArrowPage(batch)], None, last_key, capacity, count)
+        return DecodedPage([ArrowPage(batch)], None, last_key, capacity, count)
 
     def _unexpired(self, items: Any) -> Any:
         ttl = items.field(self._ttl)
@@ -223,18 +222,18 @@ class ArrowReader(Generic[ModelT]):
 
     # ---- by models -------------------------------------------------------------------------------
 
-    def _modelled(self, reply: Reply) -> Found[ArrowPage]:
+    def _modelled(self, reply: Reply) -> DecodedPage[ArrowPage]:
         try:
             found = self._reader.page(reply)
             batch = self._rows.of_models(found.models)
         except (IncompatibleItemError, *UNFIT):
             return self._one_by_one(reply)
         self.counts.add(0, batch.num_rows)
-        return Found([ArrowPage(batch)], None, found.last_key, found.capacity, found.count)
+        return DecodedPage([ArrowPage(batch)], None, found.last_key, found.capacity, found.count)
 
-    def _one_by_one(self, reply: Reply) -> Found[ArrowPage]:
+    def _one_by_one(self, reply: Reply) -> DecodedPage[ArrowPage]:
         parsed = reply.parsed()
         items = parsed.get("Items", [])
         page = self.items(items, None)
         last_key = parsed.get("LastEvaluatedKey") or None
-        return Found([page], None, last_key, parsed.get("ConsumedCapacity"), len(items))
+        return DecodedPage([page], None, last_key, parsed.get("ConsumedCapacity"), len(items))

@@ -16,7 +16,7 @@ from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import FieldShape, fields_of
 from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.json_body import unreadable
-from dynamodb_wrapper.serialization.problems import Misfits, Quarantined
+from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
 from dynamodb_wrapper.serialization.values import has_passed, is_item, seconds_now
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Rows(Generic[ModelT]):
         table_name: str,
         forms: Sequence[FieldForm],
         schema: Any,
-        mismatch: Misfits,
+        mismatch: Mismatch,
     ) -> None:
         self._codec = codec
         self._table_name = table_name
@@ -70,9 +70,7 @@ class Rows(Generic[ModelT]):
         self._mismatch = mismatch
         self._wanted = {column.name for column in forms}
         self._shapes = {shape.name: shape for shape in fields_of(codec.model)}
-        self._ttl = None
-        if codec.table.ttl is not None:
-            self._ttl = codec.table.attribute_of(codec.table.ttl)
+        self._ttl = codec.ttl
 
     def of_models(self, models: Sequence[ModelT]) -> Any:
         """Return a batch of models; raises one of `UNFIT` where a value does not fit."""

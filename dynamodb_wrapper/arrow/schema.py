@@ -1,7 +1,7 @@
 """Arrow types for the fields of a model, and the conversion of model values to them.
 
 A column may be read without building models only where pydantic's own rules and the field types of
-this library decide the value; `decides_alone` and `limits_of` check that.
+this library decide the value; `has_field_rules_only` and `limits_of` check that.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from dynamodb_wrapper.models.fields import (
     SecretFree,
     StoredAs,
     UtcDatetime,
+    peel,
 )
 from dynamodb_wrapper.serialization.annotations import (
     LISTS,
@@ -43,10 +44,9 @@ from dynamodb_wrapper.serialization.annotations import (
     SETS,
     fields_of,
     is_class,
-    is_free,
+    is_free_form,
     is_model,
     origin,
-    peel,
     readable_names,
 )
 
@@ -120,7 +120,7 @@ def _inside(markers: Iterable[Any]) -> Iterator[Any]:
             yield marker
 
 
-def decides_alone(model: type[BaseModel], *, sees_unknown: bool = True) -> bool:
+def has_field_rules_only(model: type[BaseModel], *, sees_unknown: bool = True) -> bool:
     """Tell whether pydantic's own rules for single fields make the model what it is.
 
     Args:
@@ -184,7 +184,7 @@ def _takes_more(marker: Any) -> bool:
     return len(needed) > 1 + (type(marker).__name__ == "WrapValidator")
 
 
-def identity(value: Any) -> Any:
+def unchanged(value: Any) -> Any:
     """Return a value as it is."""
     return value
 
@@ -249,7 +249,7 @@ def cast(values: Any, type_: Any) -> Any:
     return values.cast(type_)
 
 
-def number_text(value: float | Decimal) -> str:
+def plain_number(value: float | Decimal) -> str:
     """Return a number as text, without exponent."""
     return str(value) if isinstance(value, int) else format(Decimal(str(value)), "f")
 
@@ -283,7 +283,7 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode()
     if isinstance(value, Decimal):
-        return number_text(value)
+        return plain_number(value)
     return pydantic_core.to_jsonable_python(value)
 
 
@@ -386,7 +386,7 @@ def _of_number(wanted: Any) -> Form:
         return Form(wanted, as_float(wanted), is_number=True)
     if pa.types.is_integer(wanted):
         return Form(wanted, as_int, is_number=True)
-    return Form(wanted, number_text, base=pa.string(), is_number=True)
+    return Form(wanted, plain_number, base=pa.string(), is_number=True)
 
 
 def _inner_types(form: Form, wanted: Any) -> dict[str, Any]:
@@ -417,7 +417,7 @@ def form_of(annotation: Any, open_types: Open = (), markers: tuple[Any, ...] = (
             return JSON
         return form_of(annotation.__value__, (*open_types, annotation), markers)
     peeled = peel(annotation, markers)
-    if peeled is None:
+    if peeled.is_union:
         return JSON
     member = peeled.member
     if hasattr(member, "__value__"):
@@ -436,7 +436,7 @@ def _of_class(member: Any, open_types: Open, markers: tuple[Any, ...]) -> Form:
         return _of_model(member, open_types)
     places = decimal_places(markers) if member is Decimal else None
     if places is not None:
-        return Form(pa.decimal128(*places), identity, is_number=True)
+        return Form(pa.decimal128(*places), unchanged, is_number=True)
     if member in _SCALARS:
         return _SCALARS[member]
     return JSON if member in (*LISTS, *SETS, *MAPS, Any, object) else _TEXT
@@ -471,7 +471,7 @@ def _of_model(model: type[BaseModel], open_types: Open) -> Form:
 
 def _of_container(member: Any, open_types: Open) -> Form:
     kind, args = origin(member), typing.get_args(member)
-    if not args or is_free(member):
+    if not args or is_free_form(member):
         return JSON
     inner = form_of(args[1] if kind in MAPS else args[0], open_types)
     if kind in MAPS:
@@ -530,15 +530,15 @@ _TEXT = Form(pa.string(), any_text)
 
 
 _SCALARS: dict[type, Form] = {
-    bool: Form(pa.bool_(), identity),
-    int: Form(pa.int64(), identity, is_number=True),
-    float: Form(pa.float64(), identity, is_number=True),
-    Decimal: Form(pa.string(), number_text, is_number=True),
-    str: Form(pa.string(), identity),
-    bytes: Form(pa.binary(), identity),
+    bool: Form(pa.bool_(), unchanged),
+    int: Form(pa.int64(), unchanged, is_number=True),
+    float: Form(pa.float64(), unchanged, is_number=True),
+    Decimal: Form(pa.string(), plain_number, is_number=True),
+    str: Form(pa.string(), unchanged),
+    bytes: Form(pa.binary(), unchanged),
     datetime: Form(UTC_TIME, aware),
-    date: Form(pa.date32(), identity),
+    date: Form(pa.date32(), unchanged),
     time: Form(pa.time64("us"), naive),
-    timedelta: Form(pa.duration("us"), identity),
+    timedelta: Form(pa.duration("us"), unchanged),
     UUID: Form(pa.string(), str),
 }

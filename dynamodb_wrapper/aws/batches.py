@@ -16,7 +16,7 @@ from dynamodb_wrapper.serialization.values import identity
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from dynamodb_wrapper.serialization.decoder import Batch
+    from dynamodb_wrapper.serialization.decoder import DecodedBatch
     from dynamodb_wrapper.serialization.json_body import Reply
     from dynamodb_wrapper.serialization.values import Item
 
@@ -30,7 +30,7 @@ def batch_get(
     caller: Caller,
     keys: Sequence[Item],
     extra: dict[str, Any],
-    read: Callable[[Reply, str], Batch[T]],
+    read: Callable[[Reply, str], DecodedBatch[T]],
     flow: Flow | None = None,
 ) -> list[T | None]:
     """Return what was found in the order of the keys, None where there was nothing.
@@ -63,7 +63,7 @@ class _Answer(Generic[T]):
 def _get_chunk(
     caller: Caller,
     extra: dict[str, Any],
-    read: Callable[[Reply, str], Batch[T]],
+    read: Callable[[Reply, str], DecodedBatch[T]],
     flow: Flow,
     keys: list[Item],
 ) -> list[_Answer[T]]:

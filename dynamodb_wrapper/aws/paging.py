@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 from dynamodb_wrapper.aws.calls import Caller, Consumed
 from dynamodb_wrapper.aws.concurrency import Flow
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.serialization.decoder import Found
+from dynamodb_wrapper.serialization.decoder import DecodedPage
 from dynamodb_wrapper.serialization.json_body import Reply
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ALL: Iterable[int | None] = repeat(None)
 """Pages as large as DynamoDB makes them."""
 _VERSION = 1
 _CHECKSUM_BYTES = 6
-Read = Callable[[Reply], Found[T]]
+Read = Callable[[Reply], DecodedPage[T]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RawPage(Generic[T]):
         consumed: What the request consumed.
     """
 
-    found: Found[T]
+    found: DecodedPage[T]
     reply: Reply
     consumed: Consumed
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 import re
+import types
+import typing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Callable, NamedTuple, TypeVar, Union
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WrapValidator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from enum import Enum
 
     from pydantic import ValidationInfo
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 STORED = {"dynamodb_wrapper": "stored"}
 UTC = timezone.utc
+UNIONS = (Union, getattr(types, "UnionType", Union))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,254}$")
 
@@ -41,6 +45,53 @@ class StoredAs:
 
     tag: str
     name: str
+
+
+class Peeled(NamedTuple):
+    """An annotation without ``Annotated`` and ``Optional``.
+
+    Attributes:
+        member: The type inside; still a union where it has several members besides None.
+        markers: The markers of all ``Annotated``, those inside of ``Optional`` as well.
+        may_be_null: Whether None is allowed as well.
+    """
+
+    member: Any
+    markers: tuple[Any, ...]
+    may_be_null: bool
+
+    @property
+    def is_union(self) -> bool:
+        """Whether there are several members besides None."""
+        return typing.get_origin(self.member) in UNIONS
+
+    @property
+    def stored_tag(self) -> str | None:
+        """The type descriptor a marker sets for the stored values."""
+        return next((m.tag for m in self.markers if isinstance(m, StoredAs)), None)
+
+
+def peel(annotation: Any, markers: Iterable[Any] = ()) -> Peeled:
+    """Remove ``Annotated`` and ``Optional`` from an annotation.
+
+    Args:
+        annotation: Of a field, or of a part of one.
+        markers: Those a field has besides its annotation.
+    """
+    found, may_be_null = list(markers), False
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            found += annotation.__metadata__
+            annotation = annotation.__origin__
+        elif typing.get_origin(annotation) in UNIONS:
+            members = typing.get_args(annotation)
+            others = [member for member in members if member is not type(None)]
+            may_be_null = may_be_null or len(others) < len(members)
+            if len(others) != 1:
+                return Peeled(annotation, tuple(found), may_be_null)
+            annotation = others[0]
+        else:
+            return Peeled(annotation, tuple(found), may_be_null)
 
 
 def is_stored(info: ValidationInfo) -> bool:

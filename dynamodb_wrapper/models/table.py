@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar, Union
+from typing import TYPE_CHECKING, Callable, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.models.fields import StoredAs
+from dynamodb_wrapper.models.fields import StoredAs, peel
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
+    from collections.abc import Iterable
+
+    from dynamodb_wrapper.models.fields import Peeled
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_UNIONS = (Union, getattr(types, "UnionType", Union))
 _TAGS: tuple[tuple[type, str], ...] = (
     (bool, ""),
     (str, "S"),
@@ -136,7 +136,7 @@ class Table(Generic[ModelT]):
         sort_key: str | None = None,
         ttl: str | None = None,
         version_field: str | None = None,
-        indexes: typing.Iterable[GlobalIndex] = (),
+        indexes: Iterable[GlobalIndex] = (),
     ) -> None:
         for attribute, value in (
             ("name", name),
@@ -190,7 +190,7 @@ class Table(Generic[ModelT]):
         """Return the type descriptor of a key: ``S``, ``N`` or ``B``."""
         if isinstance(key, Derived):
             return "S"
-        return _key_tag(self.model.model_fields[key]) or ""
+        return _key_tag(_peeled(self.model, key))
 
     def _check(self) -> None:
         keys: list[tuple[str, str | Derived]] = [("key", field) for field in self.key_fields]
@@ -198,7 +198,7 @@ class Table(Generic[ModelT]):
         for where, key in keys:
             for field in key.fields if isinstance(key, Derived) else (key,):
                 self._check_field(field, where)
-            if not isinstance(key, Derived) and not _key_tag(self.model.model_fields[key]):
+            if not isinstance(key, Derived) and not self.key_tag(key):
                 raise ValidationError(
                     f"Table {self.name!r}: {where} {key!r} must be text, a number or bytes."
                 )
@@ -216,14 +216,15 @@ class Table(Generic[ModelT]):
             raise ValidationError(f"Table {self.name!r} declares an index twice: {names}.")
         if self.version_field is not None:
             self._check_field(self.version_field, "version_field")
-            if not _is_int(self.model.model_fields[self.version_field]):
+            kind = _peeled(self.model, self.version_field).member
+            if not (isinstance(kind, type) and issubclass(kind, int) and kind is not bool):
                 raise ValidationError(
                     f"Table {self.name!r}: version_field {self.version_field!r} must be int."
                 )
         if self.ttl is not None:
             self._check_field(self.ttl, "ttl")
             self._check_none(self.ttl, "ttl")
-            if StoredAs("N", "EpochSeconds") not in _markers(self.model.model_fields[self.ttl]):
+            if StoredAs("N", "EpochSeconds") not in _peeled(self.model, self.ttl).markers:
                 raise ValidationError(
                     f"Table {self.name!r}: ttl field {self.ttl!r} must be EpochSeconds, "
                     "because DynamoDB ignores any other form."
@@ -232,10 +233,11 @@ class Table(Generic[ModelT]):
     def _check_none(self, field: str, where: str) -> None:
         """Refuse a field whose None, stored as an absent attribute, would read as its default."""
         info = self.model.model_fields[field]
-        takes_none = typing.get_origin(info.annotation) in _UNIONS and type(
-            None
-        ) in typing.get_args(info.annotation)
-        if takes_none and not info.is_required() and info.default is not None:
+        if (
+            peel(info.annotation).may_be_null
+            and not info.is_required()
+            and info.default is not None
+        ):
             raise ValidationError(
                 f"Table {self.name!r}: {where} {field!r} takes None, which is stored as an absent "
                 "attribute, but its default is another value; make the default None."
@@ -255,43 +257,28 @@ def attribute_name(model: type[BaseModel], field: str) -> str:
     return info.serialization_alias or info.alias or field
 
 
-def _markers(info: FieldInfo) -> list[Any]:
-    found = list(info.metadata)
-    for annotation in _alternatives(info.annotation):
-        found += getattr(annotation, "__metadata__", ())
-    return found
+def _peeled(model: type[BaseModel], field: str) -> Peeled:
+    info = model.model_fields[field]
+    return peel(info.annotation, info.metadata)
 
 
-def _alternatives(annotation: Any) -> list[Any]:
-    if typing.get_origin(annotation) in _UNIONS:
-        return [arg for arg in typing.get_args(annotation) if arg is not type(None)]
-    return [annotation]
-
-
-def _is_int(info: FieldInfo) -> bool:
-    (kind,) = _alternatives(info.annotation)[:1]
-    kind = getattr(kind, "__origin__", kind)
-    return isinstance(kind, type) and issubclass(kind, int) and kind is not bool
-
-
-def _key_tag(info: FieldInfo) -> str | None:
-    for marker in _markers(info):
-        if isinstance(marker, StoredAs):
-            return marker.tag
-    tags = {_tag_of_type(annotation) for annotation in _alternatives(info.annotation)}
-    return tags.pop() if len(tags) == 1 else None
-
-
-def _tag_of_type(annotation: Any) -> str:
-    origin = typing.get_origin(annotation)
+def _key_tag(peeled: Peeled) -> str:
+    """Return the type descriptor of a key; an empty text where it cannot be one, or varies."""
+    if peeled.stored_tag is not None:
+        return peeled.stored_tag
+    if peeled.is_union:
+        members = typing.get_args(peeled.member)
+        return _common_tag(peel(member) for member in members if member is not type(None))
+    member, origin = peeled.member, typing.get_origin(peeled.member)
     if origin is typing.Literal:
-        tags = {_tag_of_type(type(value)) for value in typing.get_args(annotation)}
-        return tags.pop() if len(tags) == 1 else ""
-    if getattr(annotation, "__metadata__", None) is not None:
-        return _tag_of_type(annotation.__origin__)
-    if not isinstance(annotation, type) or origin is not None:
+        return _common_tag(peel(type(value)) for value in typing.get_args(member))
+    if not isinstance(member, type) or origin is not None:
         return ""
-    if issubclass(annotation, Enum):
-        tags = {_tag_of_type(type(member.value)) for member in annotation}
-        return tags.pop() if len(tags) == 1 else ""
-    return next((tag for kind, tag in _TAGS if issubclass(annotation, kind)), "")
+    if issubclass(member, Enum):
+        return _common_tag(peel(type(value.value)) for value in member)
+    return next((tag for kind, tag in _TAGS if issubclass(member, kind)), "")
+
+
+def _common_tag(members: Iterable[Peeled]) -> str:
+    tags = {_key_tag(member) for member in members}
+    return tags.pop() if len(tags) == 1 else ""

@@ -653,10 +653,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
     @property
     def decoded(self) -> Counts:
-        """How many items this repository has read as models so far, by the way it was done.
+        """Number of items this repository has decoded into models so far, each way.
 
-        `compiled` counts those read by code made for the model, `walked` those that needed the
-        general walk, which takes several times as long. Columns are not counted.
+        `compiled` counts those decoded with code generated for the model, `generic` those that
+        needed the generic decoder, which takes several times as long. Columns are not counted.
         """
         return self._requests.decoded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.arrow.frames import is_frame, made_of
+from dynamodb_wrapper.arrow.frames import is_frame, map_items
 from dynamodb_wrapper.aws.batches import Write, batch_get, batch_write, deletion_of, put_of
 from dynamodb_wrapper.aws.concurrency import Flow, limiter_of
 from dynamodb_wrapper.repositories.write_results import refreshed
@@ -47,7 +47,7 @@ def put(
     caller: Caller, requests: ItemRequests[ModelT], items: Iterable[ModelT] | Frame, flow: Flow
 ) -> int:
     """Store models, or the rows of a table; return how many DynamoDB accepted."""
-    writes = made_of(items, requests.table.model, partial(_put, requests))
+    writes = map_items(items, requests.table.model, partial(_put, requests))
     return batch_write(caller, _all_or_lazily(writes, items), flow, _refresh)
 
 

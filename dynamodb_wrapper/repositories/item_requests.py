@@ -350,7 +350,7 @@ class ItemRequests(Generic[ModelT]):
         """How many items were decoded so far, by the way it was done."""
         total = Counts()
         for reader in list(self._readers.values()):
-            total.add(reader.counts.compiled, reader.counts.walked)
+            total.add(reader.counts.compiled, reader.counts.generic)
         return total
 
     def get(

@@ -26,15 +26,15 @@ from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.table import Derived, GlobalIndex, ModelT, Table
 from dynamodb_wrapper.serialization.annotations import fields_of
 from dynamodb_wrapper.serialization.decoder import (
-    Batch,
-    Found,
+    DecodedBatch,
+    DecodedPage,
     ItemReader,
     stored_batch,
     stored_items,
 )
 from dynamodb_wrapper.serialization.expressions import Expressions
 from dynamodb_wrapper.serialization.paths import encode_operand, resolve
-from dynamodb_wrapper.serialization.problems import Misfits, Quarantined
+from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
 from dynamodb_wrapper.serialization.values import key_in
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Results(Generic[ModelT]):
         return list(self)
 
     def to_arrow(
-        self, *, schema: pyarrow.Schema | None = None, mismatch: Misfits = "raise"
+        self, *, schema: pyarrow.Schema | None = None, mismatch: Mismatch = "raise"
     ) -> pyarrow.Table:
         """Return all items as an Arrow table, a column for each field; as `arrow_batches`."""
         columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
@@ -139,7 +139,7 @@ class Results(Generic[ModelT]):
         self,
         *,
         schema: pyarrow.Schema | None = None,
-        mismatch: Misfits = "raise",
+        mismatch: Mismatch = "raise",
         **options: Any,
     ) -> pandas.DataFrame:
         """Return all items as a pandas DataFrame; as `arrow_batches`.
@@ -150,7 +150,7 @@ class Results(Generic[ModelT]):
         return to_pandas(self.to_arrow(schema=schema, mismatch=mismatch), options)
 
     def to_polars(
-        self, *, schema: pyarrow.Schema | None = None, mismatch: Misfits = "raise"
+        self, *, schema: pyarrow.Schema | None = None, mismatch: Mismatch = "raise"
     ) -> polars.DataFrame:
         """Return all items as a polars DataFrame; as `arrow_batches`."""
         frame: polars.DataFrame = to_polars(self.to_arrow(schema=schema, mismatch=mismatch))
@@ -160,7 +160,7 @@ class Results(Generic[ModelT]):
         self,
         *,
         schema: pyarrow.Schema | None = None,
-        mismatch: Misfits = "raise",
+        mismatch: Mismatch = "raise",
         size: int | None = None,
     ) -> Iterator[pyarrow.RecordBatch]:
         """Yield one record batch per page; only one page is held at a time.
@@ -267,7 +267,9 @@ class Results(Generic[ModelT]):
             token = make_token(*self._identity(), last_key)
         return Page(models, token, used)
 
-    def _models(self, found: Found[Any], used: Consumed) -> tuple[list[ModelT], list[int] | None]:
+    def _models(
+        self, found: DecodedPage[Any], used: Consumed
+    ) -> tuple[list[ModelT], list[int] | None]:
         """Return the models, and where each was among the items; None where all are there."""
         models, places = found.models, found.places
         if self._plan.whole:
@@ -288,7 +290,7 @@ class Results(Generic[ModelT]):
         return [self._table.attribute_of(name) for name in self._table.key_fields]
 
     def _read_whole(
-        self, entries: list[Item], used: Consumed, read: Callable[[Reply, str], Batch[T]]
+        self, entries: list[Item], used: Consumed, read: Callable[[Reply, str], DecodedBatch[T]]
     ) -> tuple[list[T], list[int]]:
         """Read the items behind index entries, in their order; what is gone is left out."""
         names = self._key_names()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from dynamodb_wrapper.arrow.frames import made_of
+from dynamodb_wrapper.arrow.frames import map_items
 from dynamodb_wrapper.aws.batches import batch_get
 from dynamodb_wrapper.exceptions.errors import ConditionFailedError, ValidationError
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
@@ -634,7 +634,7 @@ class PipelineRunLogsRepository(RunControl):
             ValidationError: A run belongs to run control; those before it are stored.
         """
         flow = flow_of(workers, rate, on_progress)
-        prepared = list(made_of(items, PipelineRunLog, self._foreign))
+        prepared = list(map_items(items, PipelineRunLog, self._foreign))
         for run in prepared:
             self._one_of_many(flow, partial(self.put, run))
         return len(prepared)

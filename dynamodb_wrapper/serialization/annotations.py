@@ -1,23 +1,26 @@
-"""What the annotations of a model say about stored values, computed once per model.
+"""Read from the annotations of a model how its values are stored, once per model.
 
-A shape says what a bare attribute value cannot: whether numbers are free-form, which absent
-attributes mean an empty set, which None values are left out. A model is *watched* where code of the
-user sees values before pydantic has checked them: it would notice that a number came as a float
-instead of int or Decimal, that an unknown attribute is missing, or the order of attributes.
+A `FieldShape` holds what a bare attribute value does not say: whether numbers are free-form, which
+absent attributes mean an empty set, which None values are left out.
+
+Code of the user may see values before pydantic has checked them ("raw values"). It would notice
+that a number is a float instead of an int or a Decimal, that an unknown attribute is missing, or
+another order of the attributes. The functions here find such models, fields and markers.
 """
 
 from __future__ import annotations
 
-import types
+import enum
 import typing
-from collections.abc import Mapping, MutableSet, Sequence
+from collections.abc import Iterable, Mapping, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache, wraps
-from typing import TYPE_CHECKING, Annotated, Any, Callable, NamedTuple, TypeVar, Union
+from typing import Annotated, Any, Callable, TypeVar, Union
+from uuid import UUID
 
 import pydantic
 from pydantic import (
@@ -31,110 +34,141 @@ from pydantic import (
     WrapSerializer,
 )
 from pydantic.fields import FieldInfo
+from typing_extensions import ParamSpec
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.fields import UNIONS
 from dynamodb_wrapper.models.table import attribute_name
 from dynamodb_wrapper.serialization.values import decode_free, decode_value
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+P = ParamSpec("P")
 T = TypeVar("T")
-_HOOKS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
-_OWN_WAYS = ("__get_pydantic_core_schema__", "model_validate")
-_RESHAPING = (PlainSerializer, WrapSerializer, PlainValidator, pydantic.Json)
-UNIONS = (Union, getattr(types, "UnionType", Union))
-Reader = typing.Callable[[Mapping[str, Any]], Any]
+Reader = Callable[[Mapping[str, Any]], Any]
 SETS = (set, frozenset, AbstractSet, MutableSet)
 LISTS = (list, tuple, Sequence)
 MAPS = (dict, Mapping)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
+_CODE_OF_MARKERS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
+_CODE_OF_VALIDATION = ("__get_pydantic_core_schema__", "model_validate")
+_SERIALIZERS = (PlainSerializer, WrapSerializer, PlainValidator, pydantic.Json)
+_SCALARS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("BOOL", (bool,)),
+    ("S", (str, datetime, date, time, UUID)),
+    ("N", (int, float, Decimal)),
+    ("B", (bytes,)),
+)
 _TIMEDELTAS = (timedelta, Union[timedelta, None])
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def peel(annotation: Any, markers: Iterable[Any] = ()) -> Peeled | None:
-    """Return what is inside ``Annotated`` and ``Optional``; None for any other union."""
-    found, may_be_null = list(markers), False
+# ---- annotations ---------------------------------------------------------------------------------
+
+
+def strip(annotation: Any) -> Any:
+    """Return the annotation without ``Annotated`` and type aliases."""
     while True:
         if hasattr(annotation, "__metadata__"):
-            found += annotation.__metadata__
             annotation = annotation.__origin__
-        elif typing.get_origin(annotation) in UNIONS:
-            inner = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
-            may_be_null = may_be_null or len(inner) < len(typing.get_args(annotation))
-            if len(inner) != 1:
-                return None
-            annotation = inner[0]
+        elif hasattr(annotation, "__value__"):  # a PEP 695 alias
+            annotation = annotation.__value__
         else:
-            return Peeled(annotation, tuple(found), may_be_null)
+            return annotation
 
 
-class Peeled(NamedTuple):
-    """An annotation without what is around it.
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union without None, those of unions inside it as well."""
+    return tuple(member for member in _union_members(annotation) if member is not type(None))
 
-    Attributes:
-        member: What is inside.
-        markers: The markers that were around it.
-        may_be_null: Whether None is allowed as well.
+
+def admits_none(annotation: Any) -> bool:
+    """Return whether an annotation allows None."""
+    return any(member in (type(None), Any, object) for member in _union_members(annotation))
+
+
+def _union_members(annotation: Any) -> tuple[Any, ...]:
+    if _JSON_VALUE is not None and annotation is _JSON_VALUE:
+        return (Any,)
+    annotation = strip(annotation)
+    if typing.get_origin(annotation) in UNIONS:
+        return tuple(m for arg in typing.get_args(annotation) for m in _union_members(arg))
+    return (annotation,)
+
+
+def is_model(annotation: Any) -> bool:
+    """Return whether the annotation is a pydantic model."""
+    return is_class(annotation) and issubclass(annotation, BaseModel)
+
+
+def is_class(annotation: Any) -> bool:
+    """Return whether the annotation is a class; `list[int]` is none, also on Python 3.9."""
+    return isinstance(annotation, type) and typing.get_origin(annotation) is None
+
+
+def is_free_form(member: Any) -> bool:
+    """Return whether the annotation is a map, list or set with contents of any type."""
+    if origin(member) not in MAPS + LISTS + SETS:
+        return False
+    args = typing.get_args(member)
+    return not args or strip(args[-1]) in (Any, object)
+
+
+def origin(annotation: Any) -> Any:
+    """Return the class a generic annotation is made of, else the annotation itself."""
+    return typing.get_origin(annotation) or annotation
+
+
+def scalar_tag(annotation: Any) -> str | None:
+    """Return the type descriptor of stored scalars of an annotation; None if it varies."""
+    annotation = strip(annotation)
+    if origin(annotation) is typing.Literal:
+        return _common_tag(typing.get_args(annotation))
+    if not is_class(annotation):
+        return None
+    if issubclass(annotation, enum.Enum):
+        return _common_tag(member.value for member in annotation)
+    for tag, classes in _SCALARS:
+        if annotation in classes:
+            return tag
+    return None
+
+
+def _common_tag(values: Iterable[Any]) -> str | None:
+    tags = {
+        scalar_tag(type(value.value if isinstance(value, enum.Enum) else value)) for value in values
+    }
+    return tags.pop() if len(tags) == 1 else None
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def cached_per_build(function: Callable[P, T]) -> Callable[P, T]:
+    """Cache the results of a function of a model, its first argument, until pydantic rebuilds it.
+
+    Pydantic rebuilds a model when a class is defined that an annotation names.
     """
-
-    member: Any
-    markers: tuple[Any, ...]
-    may_be_null: bool
-
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from typing_extensions import ParamSpec
-
-    P = ParamSpec("P")
-
-
-def per_build(function: Callable[P, T]) -> Callable[P, T]:
-    """Remember what a function makes of a model, its first argument, as the model is built now.
-
-    Pydantic builds a model anew when a class is defined that an annotation names.
-    """
-
-    make: Callable[..., T] = function
+    call: Callable[..., T] = function
 
     @lru_cache(maxsize=1024)
-    def made(_build: Any, *args: Any) -> T:
-        return make(*args)
+    def cached(_build: Any, *args: Any) -> T:
+        return call(*args)
 
     @wraps(function)
-    def remembered(model: type[BaseModel], *args: Any) -> T:
-        return made(model.__pydantic_validator__, model, *args)
+    def wrapper(model: type[BaseModel], *args: Any) -> T:
+        return cached(model.__pydantic_validator__, model, *args)
 
-    known: Any = remembered
-    return known  # type: ignore[no-any-return]
-
-
-def are_blind(markers: Iterable[Any]) -> bool:
-    """Tell whether none of the markers sees a value before pydantic has checked it."""
-    return all(map(_is_blind, markers))
+    return typing.cast("Callable[P, T]", wrapper)
 
 
-def _is_blind(marker: Any) -> bool:
-    if isinstance(marker, FieldInfo):
-        return are_blind(marker.metadata)
-    if marker is None or type(marker) is AfterValidator:
-        return True
-    module = type(marker).__module__
-    if module == "annotated_types":
-        return True
-    return module.startswith("pydantic.") and not any(hasattr(marker, hook) for hook in _HOOKS)
+def defines(model: type[BaseModel], names: Iterable[str]) -> bool:
+    """Return whether a model, or a base that is not pydantic's, defines one of these names."""
+    users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
+    return any(name in vars(cls) for cls in users for name in names)
 
 
-def are_reshaping(markers: Iterable[Any]) -> bool:
-    """Tell whether a marker makes the stored type another than the annotation suggests."""
-    return any(isinstance(m, _RESHAPING) or m is pydantic.Json for m in markers)
-
-
-@per_build
-def is_watched(model: type[BaseModel]) -> bool:
-    """Tell whether code of the user's sees the values of a model as they come."""
+@cached_per_build
+def sees_raw_values(model: type[BaseModel]) -> bool:
+    """Return whether code of the model sees values before pydantic has checked them."""
     own = model.__pydantic_decorators__
     if own.root_validators or any(v.info.mode != "after" for v in own.model_validators.values()):
         return True
@@ -143,54 +177,65 @@ def is_watched(model: type[BaseModel]) -> bool:
     return validates_itself(model)
 
 
-@per_build
+@cached_per_build
 def validates_itself(model: type[BaseModel]) -> bool:
-    """Tell whether a model has its own way to be validated, which pydantic may not go in a list."""
-    users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
-    return any(name in vars(cls) for cls in users for name in _OWN_WAYS)
+    """Return whether a model overrides its validation, which a list of it would not call."""
+    return defines(model, _CODE_OF_VALIDATION)
 
 
-@per_build
-def watched_fields(model: type[BaseModel]) -> frozenset[str]:
-    """Return the fields whose validators see values as they come."""
+@cached_per_build
+def uses_unknown_attributes(model: type[BaseModel]) -> bool:
+    """Return whether attributes that are no fields make a difference to the model."""
+    return model.model_config.get("extra") not in (None, "ignore") or sees_raw_values(model)
+
+
+@cached_per_build
+def fields_seeing_raw_values(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields whose validators run before pydantic has checked the value."""
     own = model.__pydantic_decorators__
     early: list[Any] = [v for v in own.field_validators.values() if v.info.mode != "after"]
-    names = {name for v in [*early, *own.validators.values()] for name in v.info.fields}
+    return _fields_named(model, [*early, *own.validators.values()])
+
+
+@cached_per_build
+def fields_with_serializer(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields whose stored type a serializer of the model decides."""
+    return _fields_named(model, model.__pydantic_decorators__.field_serializers.values())
+
+
+def _fields_named(model: type[BaseModel], decorators: Iterable[Any]) -> frozenset[str]:
+    names = {name for decorator in decorators for name in decorator.info.fields}
     return frozenset(model.model_fields if "*" in names else names)
 
 
-@per_build
-def reshaped_fields(model: type[BaseModel]) -> frozenset[str]:
-    """Return the fields whose stored type is for a serializer of the model's to choose."""
-    own = model.__pydantic_decorators__
-    names = {name for s in own.field_serializers.values() for name in s.info.fields}
-    return frozenset(model.model_fields if "*" in names else names)
+def see_raw_values(markers: Iterable[Any]) -> bool:
+    """Return whether one of the markers sees a value before pydantic has checked it."""
+    return any(map(_sees_raw_values, markers))
 
 
-@per_build
-def looks_at_unknown(model: type[BaseModel]) -> bool:
-    """Tell whether attributes that are no fields make a difference to the model."""
-    return model.model_config.get("extra") not in (None, "ignore") or is_watched(model)
+def _sees_raw_values(marker: Any) -> bool:
+    if isinstance(marker, FieldInfo):
+        return see_raw_values(marker.metadata)
+    if marker is None or type(marker) is AfterValidator:
+        return False
+    module = type(marker).__module__
+    if module == "annotated_types":
+        return False
+    is_pydantic = module.startswith("pydantic.")
+    return not is_pydantic or any(hasattr(marker, name) for name in _CODE_OF_MARKERS)
 
 
-@per_build
-def lookalikes(model: type[BaseModel]) -> frozenset[str]:
-    """Return attributes that are no fields, but that pydantic would take for one."""
-    shapes = fields_of(model)
-    names = {shape.name for shape in shapes if shape.input_key == shape.name}
-    for info in model.model_fields.values():
-        names |= _starts_of_paths(info.validation_alias)
-    return (readable_names(model) | names) - {shape.attribute for shape in shapes}
+def change_stored_type(markers: Iterable[Any]) -> bool:
+    """Return whether a marker makes the stored type another than the annotation suggests."""
+    return any(isinstance(m, _SERIALIZERS) or m is pydantic.Json for m in markers)
 
 
-def _starts_of_paths(alias: Any) -> set[str]:
-    choices = alias.choices if isinstance(alias, AliasChoices) else ()
-    return {str(choice.path[0]) for choice in choices if isinstance(choice, AliasPath)}
+# ---- fields --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class FieldShape:
-    """How one field of a model is stored.
+    """Stored form of one field of a model.
 
     Attributes:
         name: Field name.
@@ -215,7 +260,7 @@ class FieldShape:
     needs_none: bool
 
 
-@per_build
+@cached_per_build
 def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
     """Return the shapes of a model's fields.
 
@@ -225,12 +270,39 @@ def fields_of(model: type[BaseModel]) -> tuple[FieldShape, ...]:
     return tuple(_field_shape(model, name) for name in model.model_fields)
 
 
+@cached_per_build
+def readable_names(model: type[BaseModel]) -> frozenset[str]:
+    """Return every attribute name the model can take a value from."""
+    names = set()
+    for field in fields_of(model):
+        names.add(field.attribute)
+        alias = model.model_fields[field.name].validation_alias
+        choices = getattr(alias, "choices", [alias])
+        names.update(choice for choice in choices if isinstance(choice, str))
+    return frozenset(names)
+
+
+@cached_per_build
+def unstored_input_names(model: type[BaseModel]) -> frozenset[str]:
+    """Return names that pydantic takes for a field, although no field is stored under them."""
+    shapes = fields_of(model)
+    names = {shape.name for shape in shapes if shape.input_key == shape.name}
+    for info in model.model_fields.values():
+        names |= _starts_of_paths(info.validation_alias)
+    return (readable_names(model) | names) - {shape.attribute for shape in shapes}
+
+
+def _starts_of_paths(alias: Any) -> set[str]:
+    choices = alias.choices if isinstance(alias, AliasChoices) else ()
+    return {str(choice.path[0]) for choice in choices if isinstance(choice, AliasPath)}
+
+
 def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
     info = model.model_fields[name]
     is_set = any(origin(alternative) in SETS for alternative in alternatives(info.annotation))
     absent_means_none = info.default is None
     if info.is_required():
-        absent_means_none = _admits_none(info.annotation)
+        absent_means_none = admits_none(info.annotation)
     return FieldShape(
         name=name,
         attribute=attribute_name(model, name),
@@ -266,75 +338,38 @@ def _input_key(model: type[BaseModel], name: str) -> str:
     return alias
 
 
-def union_members(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the annotation itself."""
-    if _JSON_VALUE is not None and annotation is _JSON_VALUE:
-        return (Any,)
-    annotation = strip(annotation)
-    if typing.get_origin(annotation) in UNIONS:
-        return tuple(m for arg in typing.get_args(annotation) for m in union_members(arg))
-    return (annotation,)
+# ---- reading -------------------------------------------------------------------------------------
 
 
-def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union without None."""
-    return tuple(member for member in union_members(annotation) if member is not type(None))
+def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the input of pydantic: attributes read for their fields, others as they are."""
+    left = dict(item)
+    data: dict[str, Any] = {}
+    for field in fields_of(model):
+        stored = left.pop(field.attribute, None)
+        if stored is not None:
+            data[field.input_key] = field.read(stored)
+        elif field.is_set:
+            data[field.input_key] = set()
+        elif field.needs_none:
+            data[field.input_key] = None
+    data.update((name, decode_free(value)) for name, value in left.items() if name not in data)
+    return data
 
 
-def _admits_none(annotation: Any) -> bool:
-    return any(member in (type(None), Any, object) for member in union_members(annotation))
+def _field_reader(info: FieldInfo) -> Reader:
+    """Return the reader of a field; validators in its markers receive the stored value."""
+    own_validators = any(hasattr(marker, "func") for marker in info.metadata)
+    if info.annotation in _TIMEDELTAS and own_validators:
+        return decode_value
+    return _reader(info.annotation)
 
 
-def strip(annotation: Any) -> Any:
-    """Return the annotation without ``Annotated`` and type aliases."""
-    while True:
-        if hasattr(annotation, "__metadata__"):
-            annotation = annotation.__origin__
-        elif hasattr(annotation, "__value__"):  # a PEP 695 alias
-            annotation = annotation.__value__
-        else:
-            return annotation
-
-
-def is_model(annotation: Any) -> bool:
-    """Tell whether the annotation is a pydantic model."""
-    return is_class(annotation) and issubclass(annotation, BaseModel)
-
-
-def is_class(annotation: Any) -> bool:
-    """Tell whether the annotation is a class; `list[int]` is none, whatever Python 3.9 says."""
-    return isinstance(annotation, type) and typing.get_origin(annotation) is None
-
-
-def origin(annotation: Any) -> Any:
-    """Return the class a generic annotation is made of, else the annotation itself."""
-    return typing.get_origin(annotation) or annotation
-
-
-def reader_for(annotation: Any) -> Reader:
+def _reader(annotation: Any) -> Reader:
     """Return the function that reads an attribute value for an annotation."""
-    if _leads_to_alias(annotation):  # which may name itself: look inside when reading
-        return _Later(annotation).read
-    return _reader_now(annotation)
-
-
-def _reader_now(annotation: Any) -> Reader:
-    if annotation in _TIMEDELTAS:
-        return _read_timedelta
-    members = alternatives(annotation)
-    if any(member in (Any, object) for member in members):
-        return decode_free
-    if len(members) == 1:
-        return _member_reader(members[0])
-    models = [member for member in members if is_model(member)]
-    maps = [member for member in members if origin(member) in MAPS]
-    if len(models) + len(maps) == 1:
-        return _union_reader(_member_reader((models or maps)[0]))
-    return _union_reader(decode_free if any(is_free(m) for m in maps) else decode_value)
-
-
-def _read_timedeltas(value: Mapping[str, Any]) -> Any:
-    return {_read_timedelta({"N": text}) for text in value.get("NS", ())}
+    if _leads_to_alias(annotation):
+        return _LazyReader(annotation).read
+    return _reader_without_alias(annotation)
 
 
 def _leads_to_alias(annotation: Any) -> bool:
@@ -346,59 +381,49 @@ def _leads_to_alias(annotation: Any) -> bool:
 
 
 @dataclass
-class _Later:
+class _LazyReader:
+    """Reader of a PEP 695 alias, made at the first value because an alias may name itself."""
+
     annotation: Any
 
     def read(self, value: Mapping[str, Any]) -> Any:
-        return self._reader(value)
+        return self._read(value)
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _read(self) -> Reader:
         if self.annotation is _JSON_VALUE or not hasattr(self.annotation, "__value__"):
-            return _reader_now(self.annotation)
-        return reader_for(self.annotation.__value__)
+            return _reader_without_alias(self.annotation)
+        return _reader(self.annotation.__value__)
 
 
-def _field_reader(info: FieldInfo) -> Reader:
-    """Return the reader of a field; validators of its own get what is stored."""
-    own_validators = any(hasattr(marker, "func") for marker in info.metadata)
-    if info.annotation in _TIMEDELTAS and own_validators:
-        return decode_value
-    return reader_for(info.annotation)
-
-
-def _read_timedelta(value: Mapping[str, Any]) -> Any:
-    """Read seconds to the microsecond; pydantic goes through float, which keeps 15 digits."""
-    seconds = decode_value(value)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)):
-        return seconds
-    try:
-        return int(Fraction(seconds) * 1_000_000) * _MICROSECOND
-    except OverflowError:
-        return seconds
+def _reader_without_alias(annotation: Any) -> Reader:
+    if annotation in _TIMEDELTAS:
+        return _read_timedelta
+    members = alternatives(annotation)
+    if any(member in (Any, object) for member in members):
+        return decode_free
+    if len(members) == 1:
+        return _member_reader(members[0])
+    models = [member for member in members if is_model(member)]
+    maps = [member for member in members if origin(member) in MAPS]
+    if len(models) + len(maps) == 1:
+        return _union_reader(_member_reader((models or maps)[0]))
+    return _union_reader(decode_free if any(is_free_form(m) for m in maps) else decode_value)
 
 
 def _member_reader(member: Any) -> Reader:
     if is_model(member):
         return _model_reader(member)
     args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
-    if is_free(member):
+    if is_free_form(member):
         return decode_free
     if origin(member) in MAPS:
-        return _map_reader(reader_for(args[1]))
+        return _map_reader(_reader(args[1]))
     if origin(member) in LISTS:
-        return _list_reader([reader_for(arg) for arg in args])
+        return _list_reader([_reader(arg) for arg in args])
     if origin(member) in SETS and args == (timedelta,):
         return _read_timedeltas
     return decode_value
-
-
-def is_free(member: Any) -> bool:
-    """Tell whether a map or list says nothing of what it holds."""
-    if origin(member) not in MAPS + LISTS + SETS:
-        return False
-    args = typing.get_args(member)
-    return not args or strip(args[-1]) in (Any, object)
 
 
 def _union_reader(read_map: Reader) -> Reader:
@@ -419,7 +444,7 @@ def _map_reader(read_inner: Reader) -> Reader:
 
 
 def _list_reader(readers: list[Reader]) -> Reader:
-    """A tuple may have a reader for each place; a list has one for all."""
+    """Return the reader of a list, or of a tuple with a reader for each place."""
     only, last = readers[0], len(readers) - 1
 
     def read(value: Mapping[str, Any]) -> Any:
@@ -435,7 +460,7 @@ def _list_reader(readers: list[Reader]) -> Reader:
 
 def _model_reader(model: type[BaseModel]) -> Reader:
     if issubclass(model, RootModel):
-        return reader_for(model.model_fields["root"].annotation)
+        return _reader(model.model_fields["root"].annotation)
 
     def read(value: Mapping[str, Any]) -> Any:
         content = value.get("M")
@@ -444,29 +469,16 @@ def _model_reader(model: type[BaseModel]) -> Reader:
     return read
 
 
-@per_build
-def readable_names(model: type[BaseModel]) -> frozenset[str]:
-    """Return every attribute name the model can take a value from."""
-    names = set()
-    for field in fields_of(model):
-        names.add(field.attribute)
-        alias = model.model_fields[field.name].validation_alias
-        choices = getattr(alias, "choices", [alias])
-        names.update(choice for choice in choices if isinstance(choice, str))
-    return frozenset(names)
+def _read_timedelta(value: Mapping[str, Any]) -> Any:
+    """Read seconds to the microsecond; pydantic goes through float, which keeps 15 digits."""
+    seconds = decode_value(value)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)):
+        return seconds
+    try:
+        return int(Fraction(seconds) * 1_000_000) * _MICROSECOND
+    except OverflowError:
+        return seconds
 
 
-def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what pydantic validates: attributes read for their fields, others as they are."""
-    left = dict(item)
-    data: dict[str, Any] = {}
-    for field in fields_of(model):
-        stored = left.pop(field.attribute, None)
-        if stored is not None:
-            data[field.input_key] = field.read(stored)
-        elif field.is_set:
-            data[field.input_key] = set()
-        elif field.needs_none:
-            data[field.input_key] = None
-    data.update((name, decode_free(value)) for name, value in left.items() if name not in data)
-    return data
+def _read_timedeltas(value: Mapping[str, Any]) -> Any:
+    return {_read_timedelta({"N": text}) for text in value.get("NS", ())}

@@ -1,4 +1,4 @@
-"""Convert models to stored items and back."""
+"""Convert models to stored items and back: compiled where possible, else the generic way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import STORED
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import read_fields, readable_names
-from dynamodb_wrapper.serialization.encoder import prune, writer
+from dynamodb_wrapper.serialization.encoder import compile_encoder, prune
 from dynamodb_wrapper.serialization.keys import Keys
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 from dynamodb_wrapper.serialization.values import decode_item, decode_value, encode_value
@@ -26,9 +26,17 @@ _CONSTANTS = ("kind", "schema_version")
 
 
 class Codec(Generic[ModelT]):
-    """Reads and writes the items of one table.
+    """Encodes and decodes the items of one table.
+
+    Args:
+        table: The table.
+        model: The model of the items; that of the table, or one with fewer fields.
 
     Attributes:
+        table: The table.
+        model: The model of the items.
+        keys: The keys of the table.
+        ttl: Attribute that holds the TTL; None where the table has none.
         own_names: Attributes the library writes and models do not see.
         keeps_unknown: Whether attributes the model does not know are kept with it.
     """
@@ -37,6 +45,7 @@ class Codec(Generic[ModelT]):
         self.table = table
         self.model = model
         self.keys = Keys(table)
+        self.ttl = None if table.ttl is None else table.attribute_of(table.ttl)
         self._derived = table.derived
         own = {d.attribute for d in self._derived}
         if issubclass(table.model, Document):
@@ -52,26 +61,23 @@ class Codec(Generic[ModelT]):
         """
         stored = self._fields(item)
         if isinstance(item, Document):
-            stored = {**item.unknown_attributes, **constants(item), **stored}
+            stored = {**item.unknown_attributes, **_constants(item), **stored}
         for derived in self._derived:
             put_derived(stored, derived, derived.value_of(item))
         self.keys.check_stored(stored, type(item).__name__)
         return stored
 
     def _fields(self, item: ModelT) -> Item:
-        """Return the fields as they are stored: written by functions made for the model, or else
-        by way of pydantic's serialization.
-        """
-        write = writer(type(item))
-        if write is not None:
+        encode = compile_encoder(type(item))
+        if encode is not None:
             try:
-                return write(item)
-            except Exception:  # noqa: BLE001 - whatever it is, the general way finds it again
+                return encode(item)
+            except Exception:  # noqa: BLE001 - the generic encoder finds the problem again
                 pass
-        return self.walk(item)
+        return self.encode_generic(item)
 
-    def walk(self, item: ModelT) -> Item:
-        """Return the fields as they are stored, by way of pydantic's serialization.
+    def encode_generic(self, item: ModelT) -> Item:
+        """Return the stored fields of an item, encoded through pydantic's serialization.
 
         Raises:
             ValidationError: A value cannot be stored; model and field are named.
@@ -125,8 +131,8 @@ class Codec(Generic[ModelT]):
         )
 
 
-def constants(document: Document) -> Item:
-    """Return the attributes every item of ours carries."""
+def _constants(document: Document) -> Item:
+    """Return the attributes of every item of the control tables."""
     return {
         "kind": {"S": document.KIND},
         "schema_version": {"N": str(document.SCHEMA_VERSION)},

@@ -1,8 +1,8 @@
 """Encode models as stored items with functions generated once per model.
 
-They write what the annotations lead one to expect, and what pydantic's serialization would leave as
-it is. Anything else raises `UnexpectedError`, and the generic encoder encodes the item again: it
-names the problem or finds that there is none.
+They encode what the annotations lead one to expect, and what pydantic's serialization would leave
+unchanged. Anything else raises `UnexpectedError`, and the generic encoder encodes the item again:
+it names the problem or finds that there is none.
 """
 
 from __future__ import annotations
@@ -14,38 +14,43 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable
 from uuid import UUID
 
 import annotated_types
 from pydantic import BaseModel, RootModel
 
-from dynamodb_wrapper.models.fields import utc_text
+from dynamodb_wrapper.models.fields import peel, utc_text
 from dynamodb_wrapper.serialization.annotations import (
     LISTS,
     MAPS,
     SETS,
-    UNIONS,
+    FieldShape,
     alternatives,
+    cached_per_build,
+    defines,
     fields_of,
     is_class,
     is_model,
     origin,
-    per_build,
     strip,
 )
+from dynamodb_wrapper.serialization.problems import UnexpectedError
 from dynamodb_wrapper.serialization.values import number_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dynamodb_wrapper.serialization.values import AttributeValue, Item
 
-Write = Callable[[Any], "AttributeValue"]
+Encode = Callable[[Any], "AttributeValue"]
+_CODE_OF_SERIALIZATION = ("__get_pydantic_core_schema__", "model_dump")
 _CHECKS = frozenset(
     "AfterValidator BeforeValidator WrapValidator PlainValidator PydanticGeneralMetadata "
     "Strict".split()
 )
-"""Markers of pydantic that check a value and have no part in serialization."""
-WHOLE_LIMIT = 10**38
+"""Markers of pydantic that check a value and do not change its serialization."""
+_INT_LIMIT = 10**38
 _FEW_DIGITS, _MAX_DIGITS = 20, 38
 _PLAIN_DECIMAL = re.compile(r"-?(?=\d)0*\d{0,19}(\.\d{1,18})?", re.ASCII)
 _LEAST, _MOST = 1e-4, 1e16
@@ -53,120 +58,178 @@ _LEAST, _MOST = 1e-4, 1e16
 _SET_TAGS: dict[Any, str] = {str: "S", int: "N", float: "N", Decimal: "N", bytes: "B", UUID: "S"}
 
 
-def prune(dumped: dict[str, Any], item: BaseModel, *, exact: bool = True) -> dict[str, Any]:
-    """Return the dumped fields under attribute names, without what absence already says.
+# ---- models --------------------------------------------------------------------------------------
 
-    What is not a field (extra values, the output of a model serializer) stays as it is.
 
-    Args:
-        dumped: What pydantic's serialization left.
-        item: The model it was.
-        exact: Whether reading will know the model. Of several in a union it will not: then names
-            are those pydantic reads, and nothing is left out.
+@cached_per_build
+def compile_encoder(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
+    """Return a function that encodes the fields of a model; None where only the generic one can.
+
+    The function raises where it leaves a value to the generic encoder.
     """
-    left = dict(dumped)
-    kept: dict[str, Any] = {}
-    for field in fields_of(type(item)):
-        if field.name not in left:
-            continue
-        value = left.pop(field.name)
-        unsaid = (value is None and field.omits_none) or (field.is_set and _is_empty_set(value))
-        if unsaid and exact:
-            continue
-        name = field.attribute if exact else field.input_key
-        kept[name] = _prune_inside(
-            getattr(item, field.name), value, field.annotation if exact else None
-        )
-    return {**kept, **left}
+    if issubclass(model, RootModel) or _serializes_itself(model):
+        return None
+    return _EncoderBuilder(model).build()
 
 
-def _is_empty_set(value: Any) -> bool:
-    return isinstance(value, AbstractSet) and not value
+def _serializes_itself(model: type[BaseModel]) -> bool:
+    own = model.__pydantic_decorators__
+    has_serializers = bool(own.field_serializers or own.model_serializers)
+    return has_serializers or defines(model, _CODE_OF_SERIALIZATION)
 
 
-def _prune_inside(value: Any, dumped: Any, annotation: Any) -> Any:
-    """Prune models inside a value; an annotation of None says nothing about them."""
-    if isinstance(value, RootModel):
-        root = type(value).model_fields["root"].annotation
-        return _prune_inside(value.root, dumped, root if annotation else None)
-    member = _read_as(annotation, value)
-    if isinstance(value, BaseModel) and isinstance(dumped, dict):
-        return prune(dumped, value, exact=is_model(member))
-    args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
-    if isinstance(value, dict) and isinstance(dumped, dict) and value.keys() == dumped.keys():
-        inner = args[1] if len(args) > 1 else None
-        return {key: _prune_inside(value[key], dumped[key], inner) for key in dumped}
-    both_lists = isinstance(value, (list, tuple)) and isinstance(dumped, (list, tuple))
-    if both_lists and len(value) == len(dumped):
-        places = [args[min(place, len(args) - 1)] if args else None for place in range(len(value))]
-        return [_prune_inside(v, d, a) for v, d, a in zip(value, dumped, places)]
-    return dumped
+def _encode_nested(model: type[BaseModel], value: Any) -> AttributeValue:
+    encode = compile_encoder(model)  # when it is needed: a model may hold itself
+    if encode is None:
+        raise UnexpectedError
+    return {"M": encode(value)}
 
 
-def _read_as(annotation: Any, value: Any) -> Any:
-    """Return the member of a union the reader will read a value as, None where it cannot know."""
-    members = () if annotation is None else alternatives(annotation)
-    if len(members) == 1:
-        return members[0]
-    models = [member for member in members if is_model(member)]
-    maps = [member for member in members if origin(member) in MAPS]
-    known = len(models) + len(maps) == 1 and isinstance(value, (BaseModel, dict))
-    return (models or maps)[0] if known else None
+class _EncoderBuilder:
+    """Generates the code for one model: calls for every value would cost more than the work.
+
+    Names that come from outside appear in it only as their repr.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+        self._names: dict[str, Any] = {
+            "model": model,
+            "UnexpectedError": UnexpectedError,
+            "limit": _INT_LIMIT,
+            "are_plain": _are_plain,
+            "Decimal": Decimal,
+            "decimal_text": _decimal_text,
+            "datetime": datetime,
+            "utc_text": utc_text,
+        }
+
+    def build(self) -> Callable[[BaseModel], Item]:
+        code = compile("\n".join(self._lines()), f"<encoder of {self._model.__name__}>", "exec")
+        exec(code, self._names)
+        function: Callable[[BaseModel], Item] = self._names["encode"]
+        return function
+
+    def _lines(self) -> Iterator[str]:
+        fields = [(shape, self._encode(shape)) for shape in fields_of(self._model)]
+        yield "def encode(item):"
+        yield "    if type(item) is not model or item.__pydantic_extra__: raise UnexpectedError"
+        yield "    values = item.__dict__"
+        yield "    stored = {"
+        for field, encode in fields:
+            if not (field.omits_none or field.is_set):
+                value = self._expression(encode, "value", f"(value := values[{field.name!r}])")
+                yield f"        {field.attribute!r}: {value},"
+        yield "    }"
+        for field, encode in fields:
+            if field.omits_none or field.is_set:
+                is_stored = "value is not None"
+                if field.is_set:
+                    is_stored = "value or type(value) not in (set, frozenset)"
+                encode_present = _without_none(encode) if field.omits_none else encode
+                yield f"    value = values[{field.name!r}]"
+                yield f"    if {is_stored}:"
+                value = self._expression(encode_present, "value")
+                yield f"        stored[{field.attribute!r}] = {value}"
+        yield "    return stored"
+
+    def _encode(self, field: FieldShape) -> Encode:
+        info = self._model.model_fields[field.name]
+        is_always_stored = not (info.exclude or getattr(info, "exclude_if", None))
+        return _encode_of(field.marked) if is_always_stored else _refuse
+
+    def _expression(
+        self, encode: Encode, value: str, first: str | None = None, depth: int = 0
+    ) -> str:
+        """Return the expression of an attribute value.
+
+        Args:
+            encode: Encodes the value where no expression can.
+            value: The name of the value.
+            first: Stands for the value where it is evaluated first.
+            depth: Number of comprehensions around it.
+        """
+        first, inner, otherwise = first or value, f"value_{depth}", f"{self._name(encode)}({value})"
+        if encode in _EXPRESSIONS:
+            kind, inline = (text.format(value=value) for text in _EXPRESSIONS[encode])
+            return f"({inline} if type({first}) is {kind} else {otherwise})"
+        function, args = (encode.func, encode.args) if isinstance(encode, partial) else (None, ())
+        if function is _optional:
+            present = self._expression(args[0], value, None, depth)
+            return f"({{'NULL': True}} if {first} is None else {present})"
+        if function is _list:
+            each = self._expression(args[1], inner, None, depth + 1)
+            values = f"{{'L': [{each} for {inner} in {value}]}}"
+            return f"({values} if type({first}) is {args[0].__name__} else {otherwise})"
+        if function is _map:
+            each = self._expression(args[0], inner, None, depth + 1)
+            entries = f"{{'M': {{key: {each} for key, {inner} in {value}.items()}}}}"
+            return f"({entries} if type({first}) is dict and are_plain({value}) else {otherwise})"
+        return f"{self._name(encode)}({first})"
+
+    def _name(self, encode: Encode) -> str:
+        """Return the name of a function in the code."""
+        for name, known in self._names.items():
+            if known is encode:
+                return name
+        name = f"encode_{len(self._names)}"
+        self._names[name] = encode
+        return name
 
 
-class UnexpectedError(Exception):
-    """A value is not of the type its annotation leads one to expect."""
+def _without_none(encode: Encode) -> Encode:
+    """Return the function that encodes values that are not None."""
+    inner: Encode = encode
+    if isinstance(encode, partial) and encode.func is _optional:
+        inner = encode.args[0]
+    return inner
 
 
-def leaves_alone(marker: Any) -> bool:
-    """Tell whether a marker of a field is known to have no part in serialization."""
+def _are_plain(names: Any) -> bool:
+    """Return whether all keys of a map are texts that can certainly be stored."""
+    return all(type(name) is str and name.isascii() for name in names)
+
+
+# ---- annotations ---------------------------------------------------------------------------------
+
+
+def _encode_of(annotation: Any) -> Encode:
+    """Return the function that encodes values of an annotation."""
+    peeled = peel(annotation)
+    if peeled.is_union or not all(map(_keeps_value, peeled.markers)):
+        return _refuse
+    encode = _encode_of_member(peeled.member)
+    return partial(_optional, encode) if peeled.may_be_null else encode
+
+
+def _keeps_value(marker: Any) -> bool:
+    """Return whether a marker is known not to change the serialization."""
     if isinstance(marker, annotated_types.BaseMetadata):
         return True
     kind = type(marker)
     return kind.__module__.startswith("pydantic.") and kind.__name__ in _CHECKS
 
 
-def writer_of(annotation: Any, nested: Callable[[type[BaseModel]], Write]) -> Write:
-    """Return what writes the values of an annotation, the markers on it considered.
-
-    Args:
-        annotation: Of a field.
-        nested: Returns what writes a model.
-    """
-    while hasattr(annotation, "__metadata__"):
-        if not all(map(leaves_alone, annotation.__metadata__)):
-            return refuse
-        annotation = annotation.__origin__
-    if typing.get_origin(annotation) not in UNIONS:
-        return _member_writer(annotation, nested)
-    members = typing.get_args(annotation)
-    others = [member for member in members if member is not type(None)]
-    if len(members) == 2 and len(others) == 1:
-        return partial(optional, writer_of(others[0], nested))
-    return refuse
-
-
-def _member_writer(member: Any, nested: Callable[[type[BaseModel]], Write]) -> Write:
+def _encode_of_member(member: Any) -> Encode:
     if is_model(member):
-        return nested(member)
+        return partial(_encode_nested, member)
     if is_class(member):
         if issubclass(member, enum.Enum):
             return partial(_enum, member)
-        return _SCALARS.get(member, refuse)
+        return _SCALARS.get(member, _refuse)
     kind, args = origin(member), typing.get_args(member)
     if kind is typing.Literal:
         return _literal
     if kind in MAPS and args[:1] == (str,):
-        return partial(map_of, writer_of(args[1], nested))
+        return partial(_map, _encode_of(args[1]))
     if kind in SETS and args:
-        return partial(_set, _SET_TAGS.get(strip(args[0]), ""), kind, writer_of(args[0], nested))
+        return partial(_set, _SET_TAGS.get(strip(args[0]), ""), kind, _encode_of(args[0]))
     if kind in LISTS and (len(args) == 1 or args[1:] == (Ellipsis,)):
-        return partial(list_of, tuple if kind is tuple else list, writer_of(args[0], nested))
-    return refuse
+        return partial(_list, tuple if kind is tuple else list, _encode_of(args[0]))
+    return _refuse
 
 
-def refuse(_: Any) -> AttributeValue:
-    """Refuse any value."""
+def _refuse(_: Any) -> AttributeValue:
     raise UnexpectedError
 
 
@@ -181,8 +244,8 @@ def _text(value: Any) -> AttributeValue:
     return {"S": value}
 
 
-def _whole(value: Any) -> AttributeValue:
-    if type(value) is not int or not -WHOLE_LIMIT < value < WHOLE_LIMIT:
+def _int(value: Any) -> AttributeValue:
+    if type(value) is not int or not -_INT_LIMIT < value < _INT_LIMIT:
         raise UnexpectedError
     return {"N": str(value)}
 
@@ -190,17 +253,17 @@ def _whole(value: Any) -> AttributeValue:
 def _float(value: Any) -> AttributeValue:
     if type(value) is float and _LEAST <= abs(value) < _MOST:
         return {"N": repr(value)}
-    return {"N": number_text(value, "")} if type(value) in (int, float) else refuse(value)
+    return {"N": number_text(value, "")} if type(value) in (int, float) else _refuse(value)
 
 
 def _decimal(value: Any) -> AttributeValue:
     if type(value) is not Decimal:
         raise UnexpectedError
-    return {"N": decimal_text(value)}
+    return {"N": _decimal_text(value)}
 
 
-def decimal_text(value: Decimal) -> str:
-    """Return a decimal as DynamoDB takes numbers."""
+def _decimal_text(value: Decimal) -> str:
+    """Return a decimal as DynamoDB accepts numbers."""
     text = str(value)
     if not value:
         return number_text(value, "")
@@ -222,7 +285,7 @@ def _binary(value: Any) -> AttributeValue:
     return {"B": value}
 
 
-def _moment(value: Any) -> AttributeValue:
+def _datetime(value: Any) -> AttributeValue:
     if not isinstance(value, datetime):
         raise UnexpectedError
     return {"S": utc_text(value)}
@@ -240,32 +303,6 @@ def _uuid(value: Any) -> AttributeValue:
     return {"S": str(value)}
 
 
-_SCALARS: dict[Any, Write] = {
-    str: _text,
-    int: _whole,
-    float: _float,
-    Decimal: _decimal,
-    bool: _boolean,
-    bytes: _binary,
-    datetime: _moment,
-    date: partial(_iso, date),
-    time: partial(_iso, time),
-    UUID: _uuid,
-}
-
-
-IN_PLACE: dict[Any, tuple[str, str]] = {
-    _text: ("str and {value}.isascii()", "{{'S': {value}}}"),
-    _whole: ("int and -limit < {value} < limit", "{{'N': str({value})}}"),
-    _boolean: ("bool", "{{'BOOL': {value}}}"),
-    _decimal: ("Decimal", "{{'N': decimal_text({value})}}"),
-    _moment: ("datetime", "{{'S': utc_text({value})}}"),
-}
-
-
-"""What a value must be, and what is written then, as expressions."""
-
-
 def _enum(kind: type[enum.Enum], value: Any) -> AttributeValue:
     if type(value) is not kind:
         raise UnexpectedError
@@ -273,179 +310,118 @@ def _enum(kind: type[enum.Enum], value: Any) -> AttributeValue:
 
 
 def _literal(value: Any) -> AttributeValue:
-    return _SCALARS.get(type(value), refuse)(value)
+    return _SCALARS.get(type(value), _refuse)(value)
+
+
+_SCALARS: dict[Any, Encode] = {
+    str: _text,
+    int: _int,
+    float: _float,
+    Decimal: _decimal,
+    bool: _boolean,
+    bytes: _binary,
+    datetime: _datetime,
+    date: partial(_iso, date),
+    time: partial(_iso, time),
+    UUID: _uuid,
+}
+_EXPRESSIONS: dict[Any, tuple[str, str]] = {
+    _text: ("str and {value}.isascii()", "{{'S': {value}}}"),
+    _int: ("int and -limit < {value} < limit", "{{'N': str({value})}}"),
+    _boolean: ("bool", "{{'BOOL': {value}}}"),
+    _decimal: ("Decimal", "{{'N': decimal_text({value})}}"),
+    _datetime: ("datetime", "{{'S': utc_text({value})}}"),
+}
+"""Expressions that replace a call: the type and condition of the value, and its attribute value."""
 
 
 # ---- containers ----------------------------------------------------------------------------------
 
 
-def optional(write: Write, value: Any) -> AttributeValue:
-    """Write a value that may be None."""
-    return {"NULL": True} if value is None else write(value)
+def _optional(encode: Encode, value: Any) -> AttributeValue:
+    return {"NULL": True} if value is None else encode(value)
 
 
-def map_of(write: Write, value: Any) -> AttributeValue:
-    """Write a dict with texts as keys."""
+def _map(encode: Encode, value: Any) -> AttributeValue:
     if type(value) is not dict:
         raise UnexpectedError
     for key in value:
         _text(key)
-    return {"M": {key: write(inner) for key, inner in value.items()}}
+    return {"M": {key: encode(inner) for key, inner in value.items()}}
 
 
-def list_of(kind: Any, write: Write, value: Any) -> AttributeValue:
-    """Write a list or a tuple of values."""
+def _list(kind: Any, encode: Encode, value: Any) -> AttributeValue:
     if type(value) is not kind:
         raise UnexpectedError
-    return {"L": [write(inner) for inner in value]}
+    return {"L": [encode(inner) for inner in value]}
 
 
-def _set(tag: str, kind: Any, write: Write, value: Any) -> AttributeValue:
+def _set(tag: str, kind: Any, encode: Encode, value: Any) -> AttributeValue:
     if not tag or type(value) is not kind:
         raise UnexpectedError
-    members = sorted(write(inner)[tag] for inner in value)
+    members = sorted(encode(inner)[tag] for inner in value)
     return {f"{tag}S": members} if members else {"L": []}
 
 
-class _Field(NamedTuple):
-    name: str
-    attribute: str
-    write: Write
-    omits_none: bool
-    is_set: bool
+# ---- the generic encoder -------------------------------------------------------------------------
 
 
-@per_build
-def writer(model: type[BaseModel]) -> Callable[[BaseModel], Item] | None:
-    """Return what writes the fields of a model; None where only the general way can.
+def prune(dumped: dict[str, Any], item: BaseModel, *, exact: bool = True) -> dict[str, Any]:
+    """Return the dumped fields under attribute names, without those that absence already says.
 
-    The function raises where a value is for the general way.
+    Other entries (extra values, the output of a model serializer) stay as they are.
+
+    Args:
+        dumped: The output of pydantic's serialization.
+        item: The model it was made of.
+        exact: Whether the reader will know the model. Of several in a union it will not: then names
+            are those pydantic reads, and nothing is left out.
     """
-    if issubclass(model, RootModel) or _serializes_itself(model):
-        return None
-    return _Maker(model).make()
+    left = dict(dumped)
+    kept: dict[str, Any] = {}
+    for field in fields_of(type(item)):
+        if field.name not in left:
+            continue
+        value = left.pop(field.name)
+        is_default = (value is None and field.omits_none) or (field.is_set and _is_empty_set(value))
+        if is_default and exact:
+            continue
+        name = field.attribute if exact else field.input_key
+        kept[name] = _prune_inside(
+            getattr(item, field.name), value, field.annotation if exact else None
+        )
+    return {**kept, **left}
 
 
-class _Maker:
-    """Writes the code for one model: calls for every value would cost more than the work.
-
-    Of names that come from outside nothing but their repr stands in it.
-    """
-
-    def __init__(self, model: type[BaseModel]) -> None:
-        self._model = model
-        self._known: dict[str, Any] = {
-            "model": model,
-            "UnexpectedError": UnexpectedError,
-            "limit": WHOLE_LIMIT,
-            "are_plain": _are_plain,
-            "Decimal": Decimal,
-            "decimal_text": decimal_text,
-            "datetime": datetime,
-            "utc_text": utc_text,
-        }
-
-    def make(self) -> Callable[[BaseModel], Item]:
-        code = compile("\n".join(self._lines()), f"<writer of {self._model.__name__}>", "exec")
-        exec(code, self._known)
-        made: Callable[[BaseModel], Item] = self._known["write"]
-        return made
-
-    def _lines(self) -> typing.Iterator[str]:
-        fields = tuple(_fields(self._model))
-        yield "def write(item):"
-        yield "    if type(item) is not model or item.__pydantic_extra__: raise UnexpectedError"
-        yield "    values = item.__dict__"
-        yield "    stored = {"
-        for field in fields:
-            if not (field.omits_none or field.is_set):
-                value = self._written(field.write, "value", f"(value := values[{field.name!r}])")
-                yield f"        {field.attribute!r}: {value},"
-        yield "    }"
-        for field in fields:
-            if field.omits_none or field.is_set:
-                is_said = "value or type(value) not in (set, frozenset)"
-                write = _of_one(field.write) if field.omits_none else field.write
-                yield f"    value = values[{field.name!r}]"
-                yield f"    if {is_said if field.is_set else 'value is not None'}:"
-                yield f"        stored[{field.attribute!r}] = {self._written(write, 'value')}"
-        yield "    return stored"
-
-    def _written(self, write: Write, value: str, first: str | None = None, depth: int = 0) -> str:
-        """Return the expression of an attribute value.
-
-        Args:
-            write: What makes it otherwise.
-            value: The name of the value.
-            first: What stands for the value where it is evaluated first.
-            depth: How many comprehensions it stands in.
-        """
-        first, inner, otherwise = first or value, f"value_{depth}", f"{self._name(write)}({value})"
-        if write in IN_PLACE:
-            kind, made = (text.format(value=value) for text in IN_PLACE[write])
-            return f"({made} if type({first}) is {kind} else {otherwise})"
-        what, args = (write.func, write.args) if isinstance(write, partial) else (None, ())
-        if what is optional:
-            given = self._written(args[0], value, None, depth)
-            return f"({{'NULL': True}} if {first} is None else {given})"
-        if what is list_of:
-            each = self._written(args[1], inner, None, depth + 1)
-            listed = f"{{'L': [{each} for {inner} in {value}]}}"
-            return f"({listed} if type({first}) is {args[0].__name__} else {otherwise})"
-        if what is map_of:
-            each = self._written(args[0], inner, None, depth + 1)
-            named = f"{{'M': {{key: {each} for key, {inner} in {value}.items()}}}}"
-            return f"({named} if type({first}) is dict and are_plain({value}) else {otherwise})"
-        return f"{self._name(write)}({first})"
-
-    def _name(self, write: Write) -> str:
-        """Return the name a write has in the code."""
-        for name, known in self._known.items():
-            if known is write:
-                return name
-        name = f"write_{len(self._known)}"
-        self._known[name] = write
-        return name
+def _is_empty_set(value: Any) -> bool:
+    return isinstance(value, AbstractSet) and not value
 
 
-def _of_one(write: Write) -> Write:
-    """Return what writes a value that is not None."""
-    inner: Write = write
-    if isinstance(write, partial) and write.func is optional:
-        inner = write.args[0]
-    return inner
+def _prune_inside(value: Any, dumped: Any, annotation: Any) -> Any:
+    """Prune models inside a value; with the annotation None their type is unknown to the reader."""
+    if isinstance(value, RootModel):
+        root = type(value).model_fields["root"].annotation
+        return _prune_inside(value.root, dumped, root if annotation else None)
+    member = _member_for_reader(annotation, value)
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        return prune(dumped, value, exact=is_model(member))
+    args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
+    if isinstance(value, dict) and isinstance(dumped, dict) and value.keys() == dumped.keys():
+        inner = args[1] if len(args) > 1 else None
+        return {key: _prune_inside(value[key], dumped[key], inner) for key in dumped}
+    both_lists = isinstance(value, (list, tuple)) and isinstance(dumped, (list, tuple))
+    if both_lists and len(value) == len(dumped):
+        places = [args[min(place, len(args) - 1)] if args else None for place in range(len(value))]
+        return [_prune_inside(v, d, a) for v, d, a in zip(value, dumped, places)]
+    return dumped
 
 
-def _are_plain(names: Any) -> bool:
-    """Tell whether keys of a map are texts that surely can be stored."""
-    return all(type(name) is str and name.isascii() for name in names)
-
-
-def _fields(model: type[BaseModel]) -> typing.Iterator[_Field]:
-    for shape in fields_of(model):
-        info = model.model_fields[shape.name]
-        write: Write = refuse
-        is_always_stored = not (info.exclude or getattr(info, "exclude_if", None))
-        if is_always_stored and all(map(leaves_alone, info.metadata)):
-            write = writer_of(info.annotation, _nested)
-        yield _Field(shape.name, shape.attribute, write, shape.omits_none, shape.is_set)
-
-
-def _serializes_itself(model: type[BaseModel]) -> bool:
-    own = model.__pydantic_decorators__
-    users = [cls for cls in model.__mro__ if not cls.__module__.startswith("pydantic.")]
-    hooks = ("__get_pydantic_core_schema__", "model_dump")
-    return bool(own.field_serializers or own.model_serializers) or any(
-        name in vars(cls) for cls in users for name in hooks
-    )
-
-
-def _nested(model: type[BaseModel]) -> Write:
-    return partial(_write_nested, model)
-
-
-def _write_nested(model: type[BaseModel], value: Any) -> AttributeValue:
-    write = writer(model)  # made when it is needed: a model may hold itself
-    if write is None:
-        raise UnexpectedError
-    return {"M": write(value)}
+def _member_for_reader(annotation: Any, value: Any) -> Any:
+    """Return the member of a union the reader will read a value as, None where it cannot know."""
+    members = () if annotation is None else alternatives(annotation)
+    if len(members) == 1:
+        return members[0]
+    models = [member for member in members if is_model(member)]
+    maps = [member for member in members if origin(member) in MAPS]
+    is_known = len(models) + len(maps) == 1 and isinstance(value, (BaseModel, dict))
+    return (models or maps)[0] if is_known else None

@@ -1,4 +1,4 @@
-"""Values that do not fit: pydantic's errors without the values, and misfits of columns."""
+"""Values that do not fit a model or a column: errors that do not show the values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any, Literal
 
 import pydantic
 
-Misfits = Literal["raise", "null", "quarantine"]
+Mismatch = Literal["raise", "null", "quarantine"]
+
+
+class UnexpectedError(Exception):
+    """A value is not of the form its annotation leads one to expect; generated code raises it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Quarantined:
     Attributes:
         key: Key of the item, attribute name to value.
         column: The column; with the path inside it where the value is nested.
-        reason: As what it is stored, and why that does not fit; never the value.
+        reason: The type it is stored as, and why that does not fit; never the value.
     """
 
     key: Mapping[str, Any]
@@ -27,7 +31,7 @@ class Quarantined:
 
 
 def explain(error: pydantic.ValidationError) -> str:
-    """Return what is wrong, field by field, without the values."""
+    """Describe the errors, field by field, without the values."""
     parts = []
     for problem in error.errors(include_url=False):
         place = ".".join(str(step) for step in problem["loc"])

@@ -242,7 +242,7 @@ def test_a_repository_counts_which_way_items_were_decoded(orders: Orders, custom
     client_of(orders).put_item(TableName=orders.table_name, Item=odd)
     assert [found.priority for found in orders.query(customer)] == [None, None, 5]
     assert orders.get((customer, "o1"), into=OrderSummary) is not None
-    assert (orders.decoded.compiled, orders.decoded.walked) == (3, 1)
+    assert (orders.decoded.compiled, orders.decoded.generic) == (3, 1)
 
 
 def test_what_writes_return_is_decoded_by_the_code_made_for_the_model(
@@ -256,7 +256,7 @@ def test_what_writes_return_is_decoded_by_the_code_made_for_the_model(
         gone = orders.delete((customer, "o1"))
     assert gone is not None
     assert gone.total == stored.total
-    assert (orders.decoded.compiled, orders.decoded.walked) == (3, 0)
+    assert (orders.decoded.compiled, orders.decoded.generic) == (3, 0)
     assert used.requests == 1
 
 

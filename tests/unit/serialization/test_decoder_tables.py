@@ -182,7 +182,7 @@ def test_an_expired_item_is_found_by_no_kind_of_read(model: Any) -> None:
     assert reader.one(Reply(body_of({"Item": item}))).model is None
     batch = reader.batch(Reply(body_of({"Responses": {"t": [item]}})), "t")
     assert batch.by_key == {}
-    assert reader.counts.walked == 0
+    assert reader.counts.generic == 0
 
 
 def test_an_expired_item_need_not_fit_the_model() -> None:
@@ -279,7 +279,7 @@ def test_an_item_only_the_walk_can_read_leaves_the_others_of_its_page_compiled()
     reader = ItemReader(Codec(ORDERS, Order))
     found = reader.page(Reply(body_of({"Items": [GOOD, SLOW, GOOD]})))
     assert [order.number for order in found.models] == [1, 100, 1]
-    assert (reader.counts.compiled, reader.counts.walked) == (2, 1)
+    assert (reader.counts.compiled, reader.counts.generic) == (2, 1)
 
 
 def test_an_item_only_the_walk_can_read_leaves_the_others_of_its_batch_compiled() -> None:
@@ -287,7 +287,7 @@ def test_an_item_only_the_walk_can_read_leaves_the_others_of_its_batch_compiled(
     items = [GOOD, SLOW, {**GOOD, "number": {"N": "2"}}]
     found = reader.batch(Reply(body_of({"Responses": {"t": items}})), "t")
     assert [order.number for order in found.by_key.values()] == [1, 100, 2]
-    assert (reader.counts.compiled, reader.counts.walked) == (2, 1)
+    assert (reader.counts.compiled, reader.counts.generic) == (2, 1)
 
 
 def test_an_item_that_does_not_fit_is_named_among_those_that_do() -> None:

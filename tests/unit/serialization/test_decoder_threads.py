@@ -107,4 +107,4 @@ def test_one_reader_reads_many_replies_at_once() -> None:
 
     together(read)
     assert reader.counts.compiled == 3 * THREADS * len(good)
-    assert reader.counts.walked == THREADS * len(good)
+    assert reader.counts.generic == THREADS * len(good)

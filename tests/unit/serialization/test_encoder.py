@@ -31,7 +31,7 @@ from pydantic_core import core_schema
 
 from dynamodb_wrapper.models import EpochSeconds, IsoDatetime, UtcDatetime
 from dynamodb_wrapper.serialization.codec import Codec
-from dynamodb_wrapper.serialization.encoder import writer
+from dynamodb_wrapper.serialization.encoder import compile_encoder
 from tests.support.decoder_comparison import Outcome, codec_of, holder, name_of, outcome
 
 MOMENT = datetime(2026, 1, 1, 10, 0, 0, 5, tzinfo=timezone.utc)
@@ -132,7 +132,7 @@ def with_value(model: type[BaseModel], value: Any) -> BaseModel:
 
 def assert_written_alike(codec: Codec[Any], item: BaseModel) -> Outcome:
     """Write a model both ways, refuse any difference, and return what came of it."""
-    expected = outcome(lambda: codec.walk(item))
+    expected = outcome(lambda: codec.encode_generic(item))
     found = outcome(lambda: codec.encode(item))
     assert found.error == expected.error
     assert found.error or sorted(found.model.items()) == sorted(expected.model.items())
@@ -195,10 +195,10 @@ def test_the_code_made_for_a_model_writes_every_supported_type(
 ) -> None:
     codec = codec_of(holder(annotation))
     item = with_value(codec.model, value)
-    write = writer(codec.model)
-    assert write is not None
+    encode = compile_encoder(codec.model)
+    assert encode is not None
     stored = {"id": {"S": "x"}} if expected is None else {"id": {"S": "x"}, "value": expected}
-    assert write(item) == codec.walk(item) == stored
+    assert encode(item) == codec.encode_generic(item) == stored
 
 
 class Serialized(BaseModel):
@@ -295,7 +295,7 @@ KINDS: list[BaseModel] = [
 @pytest.mark.parametrize("item", KINDS, ids=lambda item: type(item).__name__)
 def test_every_kind_of_model_is_written_the_same_both_ways(item: BaseModel) -> None:
     codec = codec_of(type(item))
-    expected = outcome(lambda: codec.walk(item))
+    expected = outcome(lambda: codec.encode_generic(item))
     found = outcome(lambda: codec.encode(item))
     if expected.error is None and "id" not in expected.model:
         assert "the key 'id' is missing" in found.error[1]
@@ -307,7 +307,7 @@ def test_every_kind_of_model_is_written_the_same_both_ways(item: BaseModel) -> N
 def test_a_model_with_a_serialization_of_its_own_is_left_to_pydantic(
     kind: type[BaseModel],
 ) -> None:
-    assert writer(kind) is None
+    assert compile_encoder(kind) is None
 
 
 def test_a_model_of_a_subclass_is_written_with_its_own_fields() -> None:
@@ -317,7 +317,7 @@ def test_a_model_of_a_subclass_is_written_with_its_own_fields() -> None:
     codec = codec_of(Node)
     assert_written_alike(codec, MoreNode(id="x"))
     assert codec.encode(MoreNode(id="x"))["more"] == {"N": "1"}
-    assert codec.encode(Node(id="a", friend=MoreNode(id="x"))) == codec.walk(
+    assert codec.encode(Node(id="a", friend=MoreNode(id="x"))) == codec.encode_generic(
         Node(id="a", friend=MoreNode(id="x"))
     )
 
@@ -341,7 +341,7 @@ def test_two_threads_may_ask_for_the_writer_of_a_new_model() -> None:
         codec = codec_of(model)
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(codec.encode, [item] * 8))
-        assert found == [codec.walk(item)] * 8
+        assert found == [codec.encode_generic(item)] * 8
 
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=5)
