@@ -32,6 +32,7 @@ from dynamodb_wrapper.arrow.schema import (
     form_of,
     has_field_rules_only,
     limits_of,
+    unchanged,
 )
 from dynamodb_wrapper.models.fields import peel
 from dynamodb_wrapper.serialization.annotations import (
@@ -59,87 +60,19 @@ _TEXTS: dict[Any, Convert] = {
 }
 _EMPTY = (set, frozenset, list, tuple, dict)
 PRESENCE = pa.struct([])
-"""What Arrow parses where only one thing matters: whether an attribute is there."""
-
-
-def limits(member: Any, markers: tuple[Any, ...], form: Form) -> Convert | None:
-    """Return what refuses values beyond the limits of markers; None where only the model can."""
-    found = limits_of(markers)
-    if found is None:
-        return None
-    if member is Decimal and _DECIMAL_LIMITS & found.keys():
-        places = decimal_places(markers)
-        if places is None or places[0] == places[1] or form.first != pa.decimal128(*places):
-            return None
-        found = {k: v for k, v in found.items() if k not in _DECIMAL_LIMITS}
-    ordered = [limit for name, limit in found.items() if not name.endswith("length")]
-    if ordered and not _are_exact(member, form.first, ordered):
-        return None
-    return kernels.limits(found, form.first)
-
-
-def _are_exact(member: Any, type_: Any, limits: list[Any]) -> bool:
-    """Tell whether comparing what is in a column is comparing what the model makes."""
-    if member is int:
-        return pa.types.is_integer(type_) and all(type(limit) is int for limit in limits)
-    if member is not float or type_ != pa.float64():
-        return False
-    return all(type(n) is float or (type(n) is int and abs(n) < _EXACT) for n in limits)
-
-
-def scalar(tag: str, member: Any, form: Form) -> Convert | None:
-    """Return what converts scalars stored with a tag; None where only the model can."""
-    type_ = form.first
-    if member in (int, float, Decimal):
-        return kernels.numbers(member, type_)
-    if type_ != form_of(member).type:
-        return None
-    known = _known(member)
-    if known is None:
-        return kernels.binaries if tag == "B" else _TEXTS.get(member, kernels.unchanged)
-    if not _are_found_by_value(member):
-        return None
-    convert = kernels.numbers(int, type_) if tag == "N" else kernels.unchanged
-    return None if convert is None else kernels.members(convert, known, type_)
-
-
-def _known(member: Any) -> list[Any] | None:
-    """Return the values an enum or a Literal has; None for anything else."""
-    if origin(member) is typing.Literal:
-        return list(typing.get_args(member))
-    if is_class(member) and issubclass(member, enum.Enum):
-        return [value.value for value in member]
-    return None
-
-
-def _are_found_by_value(member: Any) -> bool:
-    """Tell whether exactly the values of an enum or a Literal are taken for its members."""
-    if origin(member) is typing.Literal:
-        return not any(isinstance(value, enum.Enum) for value in typing.get_args(member))
-    return all("_missing_" not in vars(cls) for cls in member.__mro__ if cls is not enum.Enum)
-
-
-@dataclass(frozen=True)
-class Values:
-    """How attribute values of one annotation are read.
-
-    Attributes:
-        wire: What Arrow parses: the type of an attribute value.
-        read: Takes attribute values, none of them absent, and returns what is in them.
-    """
-
-    wire: Any
-    read: Convert
+"""Arrow type for attributes of which only the presence matters."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one field is read from the items of a page.
+    """Reads one field from the items of a page.
 
     Attributes:
-        name, attribute: The field and what it is stored as.
-        wire, type: What Arrow parses, and what is returned.
-        read: Takes the attribute of all items, null where it is absent.
+        name: Field name.
+        attribute: Attribute name.
+        wire: The Arrow type of its attribute values.
+        type: The Arrow type of the column.
+        read: Converts the attribute values of all items, null where absent, to the column.
     """
 
     name: str
@@ -149,25 +82,25 @@ class Column:
     read: Convert
 
 
-def refuse(content: Any, fields: Iterable[Any]) -> None:
-    """Refuse structs in which some fields, by name or place, are there."""
-    for name in fields:
-        check(content.field(name).null_count == len(content))
-
-
 def columns_of(
     model: type[BaseModel], forms: Iterable[FieldForm], *, sees_unknown: bool
 ) -> list[Column]:
-    """Return how the fields of a model are read, as far as Arrow can without the model.
+    """Return the columns of a model that Arrow can read without the model.
 
     Args:
         model: The model.
-        forms: Its fields that are wanted.
-        sees_unknown: Whether it is given attributes that are no fields of its.
+        forms: The fields wanted.
+        sees_unknown: Whether the model receives attributes that are no fields.
     """
     if not has_field_rules_only(model, sees_unknown=sees_unknown):
         return []
     return _columns(model, forms, (model,))
+
+
+def refuse_present(content: Any, fields: Iterable[Any]) -> None:
+    """Refuse structs in which some fields, by name or place, are present."""
+    for name in fields:
+        check(content.field(name).null_count == len(content))
 
 
 def _columns(
@@ -193,7 +126,7 @@ def _column(
 
 
 def _absent(info: Any, shape: FieldShape, form: Form) -> Any:
-    """Return what an absent attribute means, as a scalar; None where it must be there."""
+    """Return the value of an absent attribute as a scalar; None where it must be present."""
     if shape.is_set:
         return _scalar_of(form, set())
     if info.is_required():
@@ -217,9 +150,9 @@ def _with_absent(read: Convert, absent: Any) -> Convert:
         if not given.null_count:
             return read(given)
         check(absent is not None)
-        there = given.is_valid()
-        found = kernels.scatter(read(given.drop_null()), there)
-        return pc.if_else(there, found, absent) if absent.is_valid else found
+        present = given.is_valid()
+        found = kernels.scatter(read(given.drop_null()), present)
+        return pc.if_else(present, found, absent) if absent.is_valid else found
 
     return read_all
 
@@ -227,10 +160,23 @@ def _with_absent(read: Convert, absent: Any) -> Convert:
 # ---- values --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Values:
+    """Reads the attribute values of one annotation.
+
+    Attributes:
+        wire: The Arrow type of an attribute value.
+        read: Converts attribute values, none of them absent, to a column.
+    """
+
+    wire: Any
+    read: Convert
+
+
 def _values(
     annotation: Any, form: Form, open_models: tuple[type, ...], around: tuple[Any, ...] = ()
-) -> Values | None:
-    """Return how values of an annotation are read; None where only the model can."""
+) -> _Values | None:
+    """Return the reader of values of an annotation; None where only the model can read them."""
     peeled = peel(annotation, around)
     if form.is_json or peeled.is_union:
         return None
@@ -238,7 +184,7 @@ def _values(
     step = epoch_step(markers) if member is datetime else None
     if step is not None:
         return _tagged("N", pa.string(), kernels.epochs(step), may_be_null)
-    limited = limits(member, markers, form)
+    limited = _limits(member, markers, form)
     values = None if limited is None else _bare(member, form, may_be_null, open_models)
     if values is None or limited is None:
         return None
@@ -249,19 +195,19 @@ def _values(
         limited(found)
         return cast(found, form.type)
 
-    return Values(values.wire, read)
+    return _Values(values.wire, read)
 
 
 def _bare(
     member: Any, form: Form, may_be_null: bool, open_models: tuple[type, ...]
-) -> Values | None:
+) -> _Values | None:
     if is_model(member):
         return _record(member, form, may_be_null, open_models)
     if member is timedelta:
         return _tagged("N", pa.string(), kernels.durations, may_be_null)
     tag, kind = scalar_tag(member), origin(member)
     if tag is not None:
-        convert = scalar(tag, member, form)
+        convert = _scalar(tag, member, form)
         content = pa.bool_() if tag == "BOOL" else pa.string()
         return None if convert is None else _tagged(tag, content, convert, may_be_null)
     if kind in SETS:
@@ -271,7 +217,7 @@ def _bare(
     return None
 
 
-def _tagged(tag: str, content: Any, convert: Convert, may_be_null: bool) -> Values:
+def _tagged(tag: str, content: Any, convert: Convert, may_be_null: bool) -> _Values:
     fields = [pa.field(tag, content)]
     if may_be_null:
         fields.append(pa.field("NULL", pa.bool_()))
@@ -283,12 +229,12 @@ def _tagged(tag: str, content: Any, convert: Convert, may_be_null: bool) -> Valu
             check(found.null_count == len(values) - values.field(1).null_count)
         return convert(found)
 
-    return Values(pa.struct(fields), read)
+    return _Values(pa.struct(fields), read)
 
 
 def _record(
     model: type[BaseModel], form: Form, may_be_null: bool, open_models: tuple[type, ...]
-) -> Values | None:
+) -> _Values | None:
     if model in open_models or not has_field_rules_only(model):
         return None
     if form.parts.keys() != model.model_fields.keys():
@@ -302,7 +248,7 @@ def _record(
     fields = [pa.field(column.name, column.type) for column in columns]
 
     def read(content: Any) -> Any:
-        refuse(content, range(len(known), len(known) + len(unknown)))
+        refuse_present(content, range(len(known), len(known) + len(unknown)))
         arrays = [column.read(content.field(n)) for n, column in enumerate(columns)]
         return pa.StructArray.from_arrays(arrays, fields=fields)
 
@@ -311,35 +257,95 @@ def _record(
 
 def _list(
     member: Any, form: Form, may_be_null: bool, open_models: tuple[type, ...]
-) -> Values | None:
+) -> _Values | None:
     if not form.parts:
         return None
     inner = _values(typing.get_args(member)[0], form.parts["item"], open_models)
     if inner is None:
         return None
-    found = inner
+    values_of = inner
 
     def read(content: Any) -> Any:
         values = content.flatten()
         check(not values.null_count)
-        return kernels.list_like(content, found.read(values))
+        return kernels.list_like(content, values_of.read(values))
 
     return _tagged("L", pa.list_(inner.wire), kernels.skip_nulls(read), may_be_null)
 
 
-def _set(member: Any, form: Form, may_be_null: bool) -> Values | None:
+def _set(member: Any, form: Form, may_be_null: bool) -> _Values | None:
     peeled = peel(typing.get_args(member)[0])
     tag = scalar_tag(peeled.member)
     if tag not in ("S", "N", "B") or peeled.may_be_null or peeled.markers:
         return None
-    convert = scalar(tag, peeled.member, form.parts["item"])
+    convert = _scalar(tag, peeled.member, form.parts["item"])
     if convert is None or convert is kernels.number_texts:  # 1 and 1.0 are one number
         return None
-    made = convert
+    converted = convert
 
     def read(content: Any) -> Any:
         values = content.flatten()
         check(not values.null_count)
-        return kernels.list_like(content, kernels.sorted_within(content, made(values)))
+        return kernels.list_like(content, kernels.sorted_within(content, converted(values)))
 
     return _tagged(f"{tag}S", pa.list_(pa.string()), kernels.skip_nulls(read), may_be_null)
+
+
+# ---- scalars and limits --------------------------------------------------------------------------
+
+
+def _scalar(tag: str, member: Any, form: Form) -> Convert | None:
+    """Return the kernel for scalars stored with a tag; None where only the model can convert."""
+    type_ = form.first
+    if member in (int, float, Decimal):
+        return kernels.numbers(member, type_)
+    if type_ != form_of(member).type:
+        return None
+    known = _known_values(member)
+    if known is None:
+        return kernels.binaries if tag == "B" else _TEXTS.get(member, unchanged)
+    if not _are_found_by_value(member):
+        return None
+    convert = kernels.numbers(int, type_) if tag == "N" else unchanged
+    return None if convert is None else kernels.members(convert, known, type_)
+
+
+def _known_values(member: Any) -> list[Any] | None:
+    """Return the values of an enum or a Literal; None for anything else."""
+    if origin(member) is typing.Literal:
+        return list(typing.get_args(member))
+    if is_class(member) and issubclass(member, enum.Enum):
+        return [value.value for value in member]
+    return None
+
+
+def _are_found_by_value(member: Any) -> bool:
+    """Return whether exactly the values of an enum or a Literal are accepted as its members."""
+    if origin(member) is typing.Literal:
+        return not any(isinstance(value, enum.Enum) for value in typing.get_args(member))
+    return all("_missing_" not in vars(cls) for cls in member.__mro__ if cls is not enum.Enum)
+
+
+def _limits(member: Any, markers: tuple[Any, ...], form: Form) -> Convert | None:
+    """Return the check of the limits markers set; None where only the model can check them."""
+    found = limits_of(markers)
+    if found is None:
+        return None
+    if member is Decimal and _DECIMAL_LIMITS & found.keys():
+        places = decimal_places(markers)
+        if places is None or places[0] == places[1] or form.first != pa.decimal128(*places):
+            return None
+        found = {k: v for k, v in found.items() if k not in _DECIMAL_LIMITS}
+    ordered = [limit for name, limit in found.items() if not name.endswith("length")]
+    if ordered and not _are_exact(member, form.first, ordered):
+        return None
+    return kernels.limits(found, form.first)
+
+
+def _are_exact(member: Any, type_: Any, limits: list[Any]) -> bool:
+    """Return whether comparing the values of a column is comparing those of the model."""
+    if member is int:
+        return pa.types.is_integer(type_) and all(type(limit) is int for limit in limits)
+    if member is not float or type_ != pa.float64():
+        return False
+    return all(type(n) is float or (type(n) is int and abs(n) < _EXACT) for n in limits)

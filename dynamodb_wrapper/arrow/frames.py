@@ -37,17 +37,22 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.decoder import DecodedPage, ItemReader
     from dynamodb_wrapper.serialization.json_body import Reply
 
-MadeT = TypeVar("MadeT")
+T = TypeVar("T")
 
 
-class Columns(Generic[ModelT]):
-    """Reads the pages of one result as columns.
+class ColumnReader(Generic[ModelT]):
+    """Reads the pages of one result as record batches.
 
     Args:
         reader: Reads the models.
         table_name: The table as DynamoDB knows it.
         schema: The columns wanted; None for all.
         mismatch: What becomes of an item that does not fit.
+        whole: Whether the items of a page are read from the table before they become rows.
+        keep: Leaves out items by their models; None keeps all.
+
+    Attributes:
+        read: Reads replies: as record batches, or as stored items where these are needed.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
@@ -55,7 +60,14 @@ class Columns(Generic[ModelT]):
     """
 
     def __init__(
-        self, reader: ItemReader[ModelT], table_name: str, schema: Any, mismatch: Mismatch
+        self,
+        reader: ItemReader[ModelT],
+        table_name: str,
+        schema: Any,
+        mismatch: Mismatch,
+        *,
+        whole: bool = False,
+        keep: Callable[[Any], bool] | None = None,
     ) -> None:
         known = typing.get_args(Mismatch)
         if mismatch not in known:
@@ -67,22 +79,15 @@ class Columns(Generic[ModelT]):
         if key not in reader.column_readers:
             reader.column_readers[key] = ArrowReader(reader, table_name, schema, mismatch)
         self._reader: ArrowReader[ModelT] = reader.column_readers[key]
-
-    def reads(
-        self, whole: bool, keep: Callable[[Any], bool] | None
-    ) -> Callable[[Reply], DecodedPage[Any]]:
-        """Return what reads replies: as batches, or as items where more is done with these.
-
-        Args:
-            whole: Whether items are read from the table for what a page holds.
-            keep: Leaves out items by their models.
-        """
-        self._is_stored, self._keep = whole or keep is not None, keep
-        return stored_items if self._is_stored else self._reader.page
+        self._keep = keep
+        self._needs_items = whole or keep is not None
+        self.read: Callable[[Reply], DecodedPage[Any]] = self._reader.page
+        if self._needs_items:
+            self.read = stored_items
 
     def page(self, found: list[Any]) -> ArrowPage:
-        """Return what was read as a batch."""
-        if self._is_stored:
+        """Return what `read` found on one page as a batch."""
+        if self._needs_items:
             return self._reader.items(found, self._keep)
         page: ArrowPage = found[0]
         return page
@@ -115,7 +120,7 @@ def require_pyarrow() -> None:
 
 
 def require(package: str, installs: str) -> Any:
-    """Return a package that is not needed by everybody.
+    """Import an optional package.
 
     Raises:
         MissingDependencyError: It cannot be imported; the command that installs it is named.
@@ -137,7 +142,7 @@ class Frame(Protocol):
 
 
 def is_frame(items: Any) -> bool:
-    """Tell whether something is of a library of tables, no iterable of models."""
+    """Return whether something is a table of pyarrow, pandas or polars, not models."""
     marks = ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")
     kind = type(items)
     return kind.__module__.startswith("pyarrow.") or any(hasattr(kind, mark) for mark in marks)
@@ -146,9 +151,9 @@ def is_frame(items: Any) -> bool:
 def map_items(
     items: Iterable[ModelT] | Frame,
     model: type[ModelT],
-    make: Callable[[ModelT], MadeT],
-) -> Iterator[MadeT]:
-    """Return what is made of each model, or of that of each row of a table.
+    convert: Callable[[ModelT], T],
+) -> Iterator[T]:
+    """Convert models, or those of the rows of a table, one after the other.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
@@ -156,13 +161,11 @@ def map_items(
             and column are named.
     """
     if is_frame(items):
-        return _made_of_rows(items, model, make)
-    return map(make, cast("Iterable[ModelT]", items))
+        return _map_rows(items, model, convert)
+    return map(convert, cast("Iterable[ModelT]", items))
 
 
-def _made_of_rows(
-    frame: Any, model: type[ModelT], make: Callable[[ModelT], MadeT]
-) -> Iterator[MadeT]:
+def _map_rows(frame: Any, model: type[ModelT], convert: Callable[[ModelT], T]) -> Iterator[T]:
     require_pyarrow()
     from dynamodb_wrapper.arrow.schema import forms_of
 
@@ -177,11 +180,11 @@ def _made_of_rows(
     for number, values in enumerate(zip(*columns.values())):
         item = _item(model, forms, dict(zip(columns, values)), number)
         try:
-            made = make(item)
+            converted = convert(item)
         except ValidationError as error:
             error.message = f"Row {number}: {error.message} Nothing was written."
             raise
-        yield made
+        yield converted
 
 
 def _columns(frame: Any) -> dict[str, list[Any]]:
@@ -217,7 +220,7 @@ def _of_pandas(column: Any) -> list[Any]:
 
 
 def _native(value: Any) -> Any:
-    """Return a value without numpy, which pandas holds lists in, and without NaN for null."""
+    """Return a value without numpy arrays, in which pandas holds lists, and with None for NaN."""
     if hasattr(value, "tolist"):
         return _native(value.tolist())
     if isinstance(value, float) and math.isnan(value):
@@ -230,7 +233,7 @@ def _native(value: Any) -> Any:
 
 
 class _UnfitError(ValueError):
-    """A value is of no use for its column."""
+    """A value does not fit its column."""
 
 
 def _item(
@@ -239,9 +242,9 @@ def _item(
     given: dict[str, Any] = {}
     shapes = {shape.name: shape for shape in fields_of(model)}
     for name, value in values.items():
-        taken = _with_problem(model, name, forms[name], value, number)
-        if taken is not None or admits_none(model.model_fields[name].annotation):
-            given[shapes[name].input_key] = taken
+        checked = _checked(model, name, forms[name], value, number)
+        if checked is not None or admits_none(model.model_fields[name].annotation):
+            given[shapes[name].input_key] = checked
     try:
         return model.model_validate(given, strict=False)
     except pydantic.ValidationError as error:
@@ -253,23 +256,27 @@ def _item(
         raise _refusal(number, problems) from error
 
 
-def _with_problem(model: type[BaseModel], name: str, form: Form, value: Any, number: int) -> Any:
+def _checked(model: type[BaseModel], name: str, form: Form, value: Any, number: int) -> Any:
     try:
-        return None if value is None else _taken(model.model_fields[name].annotation, form, value)
+        return (
+            None if value is None else _to_input(model.model_fields[name].annotation, form, value)
+        )
     except _UnfitError as error:
         raise _refusal(number, [((name,), str(error))]) from error
 
 
 def _refusal(number: int, problems: list[tuple[tuple[Any, ...], str]]) -> ValidationError:
-    told = "; ".join(f"column {'.'.join(map(str, place))!r}: {text}" for place, text in problems)
+    described = "; ".join(
+        f"column {'.'.join(map(str, place))!r}: {text}" for place, text in problems
+    )
     return ValidationError(
-        f"Row {number}, {told}. Nothing was written.",
+        f"Row {number}, {described}. Nothing was written.",
         errors=[{"loc": (number, *place), "msg": m, "type": "row"} for place, m in problems],
     )
 
 
-def _taken(annotation: Any, form: Form, value: Any) -> Any:
-    """Return a value of a column as the model takes it."""
+def _to_input(annotation: Any, form: Form, value: Any) -> Any:
+    """Return a value of a column as input for the model."""
     if form.is_json:
         return _from_json(value) if isinstance(value, str) else value
     if hasattr(value, "to_pydatetime"):
@@ -284,7 +291,7 @@ def _taken(annotation: Any, form: Form, value: Any) -> Any:
         return dict(map(_pair, value))
     if origin(member) in (*LISTS, *SETS) and form.parts and isinstance(value, list):
         inner = form.parts["item"]
-        return [None if v is None else _taken(args[0], inner, v) for v in value]
+        return [None if v is None else _to_input(args[0], inner, v) for v in value]
     return value
 
 
@@ -302,7 +309,7 @@ def _struct(model: type[BaseModel], form: Form, value: dict[str, Any]) -> dict[s
     for name, content in value.items():
         inner = content
         if inner is not None and name in form.parts:
-            inner = _taken(fields[name].annotation, form.parts[name], inner)
+            inner = _to_input(fields[name].annotation, form.parts[name], inner)
         if inner is not None or name not in keys or admits_none(fields[name].annotation):
             given[keys.get(name, name)] = inner
     return given

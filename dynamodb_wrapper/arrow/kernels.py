@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynamodb_wrapper.arrow.schema import LARGEST
+from dynamodb_wrapper.arrow.schema import LARGEST, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _DATE_LENGTH = 10
 _FIRST = datetime.min.replace(tzinfo=timezone.utc)
 _LAST = datetime.max.replace(tzinfo=timezone.utc)
-_HOLDS: dict[str, Callable[[dict[str, Any], Any], bool]] = {
+_LIMITS: dict[str, Callable[[dict[str, Any], Any], bool]] = {
     "ge": lambda ends, limit: ends["min"] >= limit,
     "gt": lambda ends, limit: ends["min"] > limit,
     "le": lambda ends, limit: ends["max"] <= limit,
@@ -47,11 +47,29 @@ _LENGTHS: dict[int, Convert] = {
 }
 
 
+class IrregularError(Exception):
+    """Values are not of the form the kernels expect: the page is read through the models."""
+
+
+def check(holds: bool) -> None:
+    """Refuse a column for which something does not hold."""
+    if not holds:
+        raise IrregularError
+
+
+def every(mask: Any) -> bool:
+    """Return whether a mask is true wherever it is not null."""
+    return pc.all(mask).as_py() is not False
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
 def numbers(kind: type, type_: Any) -> Convert | None:
-    """Return what makes numbers of a type; None where the model's numbers may become others.
+    """Return the kernel that makes numbers of a type; None where they may differ from the model's.
 
     Args:
-        kind: What the model makes of them: int, float or Decimal.
+        kind: The type of the model's numbers: int, float or Decimal.
         type_: The type of the column.
     """
     is_float = type_ in (pa.float32(), pa.float64())
@@ -105,59 +123,42 @@ def decimals(values: Any, type_: Any) -> Any:
 
 
 def _has_any(values: Any, signs: bytes) -> bool:
-    """Tell whether texts have one of some signs."""
-    return any(bytes([sign]) in content for content in content_of(values) for sign in signs)
+    """Return whether texts contain one of some signs."""
+    return any(bytes([sign]) in content for content in _content_of(values) for sign in signs)
 
 
 def epochs(step: str) -> Convert:
-    """Return what makes moments of whole seconds or milliseconds."""
+    """Return the kernel that makes timestamps of whole seconds or milliseconds."""
     factor = _SECONDS if step == "EpochSeconds" else _MILLISECONDS
 
     def convert(values: Any) -> Any:
         counted = pc.multiply_checked(wholes(values, pa.int64()), factor)
-        return possible(counted.cast(pa.timestamp("us", "UTC")))
+        return _in_range(counted.cast(pa.timestamp("us", "UTC")))
 
     return convert
 
 
 def durations(values: Any) -> Any:
-    """Return spans, stored in seconds, to the microsecond."""
+    """Return durations, stored in seconds, to the microsecond."""
     seconds = decimals(values, pa.decimal128(20, 6))
     micros = pc.multiply(seconds, pa.scalar(_SECONDS, pa.decimal128(7, 0)))
     return micros.cast(pa.int64()).cast(pa.duration("us"))
 
 
-class IrregularError(Exception):
-    """Values are not of the form a column is made for: they are read one by one."""
-
-
-def check(holds: bool) -> None:
-    """Refuse a column for which something does not hold."""
-    if not holds:
-        raise IrregularError
-
-
-def every(mask: Any) -> bool:
-    """Tell whether a mask is true wherever it is not null."""
-    return pc.all(mask).as_py() is not False
-
-
-def unchanged(values: Any) -> Any:
-    """Return texts or booleans as they are."""
-    return values
+# ---- texts and binary ----------------------------------------------------------------------------
 
 
 def datetimes(values: Any) -> Any:
-    """Return moments; a text without a time zone is refused."""
+    """Return timestamps; a text without a time zone is refused."""
     lengths = pc.min_max(pc.binary_length(values)).as_py()
     is_usual = every(pc.ends_with(values, "Z")) and (lengths["min"] or 20) >= 20
     if not is_usual:
         check(every(pc.match_substring_regex(values, _DATETIME)))
-    return possible(values.cast(pa.timestamp("us", "UTC")))
+    return _in_range(values.cast(pa.timestamp("us", "UTC")))
 
 
-def possible(moments: Any) -> Any:
-    """Return the same moments, if Python's datetime has them all."""
+def _in_range(moments: Any) -> Any:
+    """Return the same timestamps; refuse those that Python's datetime cannot hold."""
     found = pc.min_max(moments.cast(pa.int64())).as_py()
     if found["min"] is not None:
         check(found["min"] >= _micros(_FIRST) and found["max"] <= _micros(_LAST))
@@ -173,7 +174,7 @@ def dates(values: Any) -> Any:
     """Return dates."""
     check(every(pc.equal(pc.binary_length(values), _DATE_LENGTH)))
     moments = values.cast(pa.timestamp("us"))
-    possible(moments)
+    _in_range(moments)
     return moments.cast(pa.date32())
 
 
@@ -192,7 +193,7 @@ def uuids(values: Any) -> Any:
 
 
 def members(convert: Convert, known: list[Any], type_: Any) -> Convert:
-    """Return what converts values and refuses those that are none of the known."""
+    """Return the kernel that converts values and refuses unknown ones."""
     value_set = pa.array(known, type_)
 
     def converted(values: Any) -> Any:
@@ -205,13 +206,13 @@ def members(convert: Convert, known: list[Any], type_: Any) -> Convert:
 
 
 def binaries(values: Any) -> Any:
-    """Return binary out of base64: all texts are decoded in one go, their ends cut off after."""
+    """Return binary out of base64: all texts are decoded at once, then the padding is cut off."""
     texts = values.cast(pa.binary())
     if texts.null_count:
         texts = pc.fill_null(texts, b"")
     lengths = pc.binary_length(texts)
     check(every(pc.equal(pc.bit_wise_and(lengths, 3), 0)))
-    joined = b"".join(content_of(texts))
+    joined = b"".join(_content_of(texts))
     pads = pc.add(
         pc.cast(pc.ends_with(texts, "="), pa.int32()),
         pc.cast(pc.ends_with(texts, "=="), pa.int32()),
@@ -229,8 +230,8 @@ def binaries(values: Any) -> Any:
     return pc.if_else(values.is_valid(), cut, None) if values.null_count else cut
 
 
-def content_of(texts: Any) -> list[bytes]:
-    """Return the bytes all texts of an array have together."""
+def _content_of(texts: Any) -> list[bytes]:
+    """Return the bytes of all texts of an array."""
     offsets = pa.Array.from_buffers(
         pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset
     )
@@ -240,7 +241,7 @@ def content_of(texts: Any) -> list[bytes]:
 
 
 def _cut(content: bytes, lengths: Any) -> Any:
-    """Return binary values that lie in one piece of memory one after the other."""
+    """Cut bytes into binary values of these lengths."""
     ends = pc.cumulative_sum(lengths)
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
     return pa.Array.from_buffers(
@@ -248,8 +249,34 @@ def _cut(content: bytes, lengths: Any) -> Any:
     )
 
 
+# ---- limits --------------------------------------------------------------------------------------
+
+
+def limits(wanted: Mapping[str, Any], type_: Any) -> Convert | None:
+    """Return the check of limits; None where the limits of a type are not supported."""
+    is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_)
+    of_length = _LENGTHS.get(type_.id)
+    measures: dict[str, Convert] = {}
+    for name in wanted:
+        measure = of_length if name.endswith("length") else unchanged if is_number else None
+        if measure is None or name not in _LIMITS:
+            return None
+        measures[name] = measure
+
+    def refuse(values: Any) -> None:
+        for name, measure in measures.items():
+            ends = pc.min_max(measure(values)).as_py()
+            if ends["min"] is not None:
+                check(_LIMITS[name](ends, wanted[name]))
+
+    return refuse
+
+
+# ---- lists and nulls -----------------------------------------------------------------------------
+
+
 def sorted_within(lists: Any, values: Any) -> Any:
-    """Return the values of lists sorted within each list, which has none of them twice."""
+    """Return the values of lists sorted within each list; refuse a value that is there twice."""
     parents = pc.list_parent_indices(lists)
     table = pa.table({"parent": parents, "value": values})
     order = pc.sort_indices(table, [("parent", "ascending"), ("value", "ascending")])
@@ -262,34 +289,14 @@ def sorted_within(lists: Any, values: Any) -> Any:
     return found
 
 
-def limits(wanted: Mapping[str, Any], type_: Any) -> Convert | None:
-    """Return what refuses values beyond limits; None where limits of a type are not known here."""
-    is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_)
-    of_length = _LENGTHS.get(type_.id)
-    measures: dict[str, Convert] = {}
-    for name in wanted:
-        measure = of_length if name.endswith("length") else unchanged if is_number else None
-        if measure is None or name not in _HOLDS:
-            return None
-        measures[name] = measure
-
-    def refuse(values: Any) -> None:
-        for name, measure in measures.items():
-            ends = pc.min_max(measure(values)).as_py()
-            if ends["min"] is not None:
-                check(_HOLDS[name](ends, wanted[name]))
-
-    return refuse
-
-
-def scatter(found: Any, there: Any) -> Any:
-    """Return values at the places that are true, null elsewhere."""
-    number = pc.subtract(pc.cumulative_sum(there.cast(pa.int64())), 1)
-    return found.take(pc.if_else(there, number, pa.scalar(None, pa.int64())))
+def list_like(content: Any, values: Any) -> Any:
+    """Return lists of the lengths of those given, with other values."""
+    offsets = content.offsets
+    return pa.ListArray.from_arrays(pc.subtract(offsets, offsets[0]), values)
 
 
 def skip_nulls(read: Convert) -> Convert:
-    """Return the same for values of which some are null."""
+    """Return a kernel that applies another one to the values that are not null."""
 
     def read_any(content: Any) -> Any:
         if not content.null_count:
@@ -299,7 +306,7 @@ def skip_nulls(read: Convert) -> Convert:
     return read_any
 
 
-def list_like(content: Any, values: Any) -> Any:
-    """Return lists as long as those given, of other values."""
-    offsets = content.offsets
-    return pa.ListArray.from_arrays(pc.subtract(offsets, offsets[0]), values)
+def scatter(values: Any, is_present: Any) -> Any:
+    """Return values at the places that are true, null elsewhere."""
+    number = pc.subtract(pc.cumulative_sum(is_present.cast(pa.int64())), 1)
+    return values.take(pc.if_else(is_present, number, pa.scalar(None, pa.int64())))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from pydantic import create_model
 
-from dynamodb_wrapper.arrow.columns import PRESENCE, columns_of, refuse
+from dynamodb_wrapper.arrow.columns import PRESENCE, columns_of, refuse_present
 from dynamodb_wrapper.arrow.kernels import check
 from dynamodb_wrapper.arrow.rows import UNFIT, Rows
 from dynamodb_wrapper.arrow.schema import FieldForm, forms_of
@@ -38,10 +38,10 @@ _NUMBER = pa.struct([("N", pa.string())])
 
 
 class WirePage(NamedTuple):
-    """What a page holds, as it is stored.
+    """The stored content of a page.
 
     Attributes:
-        items: An array of structs: of each attribute wanted a struct of the types it may have.
+        items: An array of structs: for each attribute wanted a struct of the types it may have.
         last_key: Exclusive start key of the next page; None at the end.
         capacity: The reply's ``ConsumedCapacity``.
     """
@@ -69,12 +69,12 @@ class PageReader:
         )
 
     def page(self, body: bytes) -> WirePage:
-        """Return what a body holds.
+        """Parse a body.
 
         Raises:
             ArrowException: It is no reply of DynamoDB's; other errors as well.
         """
-        body.decode()  # Arrow takes texts that are no UTF-8
+        body.decode()  # Arrow accepts texts that are no UTF-8
         table = pj.read_json(
             pa.BufferReader(body),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + _MARGIN_BYTES),
@@ -92,7 +92,7 @@ class PageReader:
 
 
 def _stored_key(found: dict[str, Any] | None) -> Item | None:
-    """Return a key as it is stored out of what Arrow made of it: null for what is not there."""
+    """Return a stored key from Arrow's, which has null for absent parts."""
     if found is None:
         return None
     key = {
@@ -105,11 +105,11 @@ def _stored_key(found: dict[str, Any] | None) -> Item | None:
 
 @dataclass(frozen=True)
 class ArrowPage:
-    """What a page held.
+    """The rows of a page.
 
     Attributes:
         batch: The rows.
-        quarantined: What does not fit the columns, where that is kept apart.
+        quarantined: Values that do not fit their column, with ``mismatch="quarantine"``.
     """
 
     batch: Any
@@ -127,7 +127,7 @@ class ArrowReader(Generic[ModelT]):
 
     Attributes:
         schema: The columns.
-        counts: How many rows were read by Arrow itself, and how many through the models.
+        counts: Number of rows read by Arrow itself, and through the models.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ArrowReader(Generic[ModelT]):
         self.counts = Counts()
 
     def page(self, reply: Reply) -> DecodedPage[ArrowPage]:
-        """Return what a Query or Scan found, as one batch.
+        """Return the rows of a Query or Scan reply as one batch.
 
         Raises:
             IncompatibleItemError: An item does not fit a column.
@@ -158,12 +158,12 @@ class ArrowReader(Generic[ModelT]):
         if reply.body is not None and self._columns:
             try:
                 return self._compiled(reply, reply.body)
-            except Exception:  # noqa: BLE001 - whatever it is, the models find it again
+            except Exception:  # noqa: BLE001 - the models find the problem again
                 pass
         return self._modelled(reply)
 
     def items(self, items: Sequence[Item], keep: Callable[[Any], bool] | None) -> ArrowPage:
-        """Return stored items as a batch; what has expired is left out."""
+        """Return stored items as a batch without expired ones."""
         batch, quarantined = self._rows.of_items(items, keep)
         self.counts.add(0, batch.num_rows)
         return ArrowPage(batch, quarantined)
@@ -171,7 +171,7 @@ class ArrowReader(Generic[ModelT]):
     # ---- by Arrow --------------------------------------------------------------------------------
 
     def _reader_of_rest(self, forms: Sequence[FieldForm]) -> ItemReader[Any] | None:
-        """Return what reads the fields that Arrow cannot, by a model of these alone."""
+        """Return the reader of the fields that Arrow cannot read: by a model of these alone."""
         codec = self._reader.codec
         compiled = {column.name for column in self._columns}
         names = [given.name for given in forms if given.name not in compiled]
@@ -198,7 +198,7 @@ class ArrowReader(Generic[ModelT]):
         count = len(items)
         if self._ttl is not None:
             items = self._unexpired(items)
-        refuse(items, self._refused)
+        refuse_present(items, self._refused)
         arrays = {c.name: c.read(items.field(c.attribute)) for c in self._columns}
         if self._rest is not None:
             models = self._rest.page(reply).models

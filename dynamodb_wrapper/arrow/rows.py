@@ -1,4 +1,4 @@
-"""Build rows through the models: slower, and able to say which value does not fit."""
+"""Build rows through the models: slower than the kernels, and naming values that do not fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.values import Item
 
 UNFIT = (ValueError, TypeError, OverflowError, ArithmeticError, pa.ArrowException)
-"""What pyarrow raises for a value that does not fit a column, and what conversions raise."""
+"""Errors of pyarrow and of conversions for a value that does not fit a column."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Problem:
 
 
 class Rows(Generic[ModelT]):
-    """Makes batches of models and of stored items.
+    """Builds batches of models and of stored items.
 
     Args:
         codec: Reads the models.
@@ -90,10 +90,10 @@ class Rows(Generic[ModelT]):
     def of_items(
         self, items: Sequence[Item], keep: Callable[[Any], bool] | None = None
     ) -> tuple[Any, list[Quarantined]]:
-        """Return a batch of stored items, and what does not fit, where that is kept apart.
+        """Return a batch of stored items, and the values that do not fit with ``quarantine``.
 
         Raises:
-            IncompatibleItemError: An item does not fit, and that is to be raised.
+            IncompatibleItemError: An item does not fit, with ``raise``.
         """
         rows: list[list[Any]] = []
         quarantined: list[Quarantined] = []
@@ -120,7 +120,7 @@ class Rows(Generic[ModelT]):
     def _row(
         self, item: Item, keep: Callable[[Any], bool] | None, problems: list[_Problem]
     ) -> list[Any] | None:
-        """Return the values of a row; None where there is none, for the problems added or not."""
+        """Return the values of a row; None for an item left out, with or without new problems."""
         blamed: set[str] = set()
         while True:
             model, found = self._model(item, frozenset(blamed))
@@ -140,7 +140,7 @@ class Rows(Generic[ModelT]):
             blamed |= new
 
     def _model(self, item: Item, blamed: frozenset[str]) -> tuple[BaseModel | None, list[_Problem]]:
-        """Return the model of an item without the fields to blame, or what is wrong with it."""
+        """Return the model of an item without the fields to blame, or its problems."""
         codec: Codec[Any] = self._codec
         if blamed:
             codec = Codec(codec.table, _without(self._codec.model, blamed))
@@ -186,14 +186,14 @@ class Rows(Generic[ModelT]):
     def _error(self, item: Item, problems: Sequence[_Problem]) -> IncompatibleItemError:
         key = self._codec.key_of(item)
         types = {column.name: column.form.type for column in self._forms}
-        told = [
+        described = [
             f"column {p.place!r} ({types[p.field]}): {p.text}"
             if p.field in types
             else f"the model: {p.place or 'as a whole'}: {p.text}"
             for p in problems
         ]
         return IncompatibleItemError(
-            f"The item {key} of table {self._table_name!r} does not fit {'; '.join(told)}. "
+            f"The item {key} of table {self._table_name!r} does not fit {'; '.join(described)}. "
             'Read with mismatch="null" or "quarantine" to go on without it.',
             table_name=self._table_name,
             key=key,
@@ -211,6 +211,6 @@ def _stored(item: Item, shape: FieldShape) -> str:
 
 @lru_cache(maxsize=256)
 def _without(model: type[BaseModel], names: frozenset[str]) -> type[BaseModel]:
-    """Return a model that asks nothing of some fields."""
+    """Return a model that accepts any value in some fields."""
     fields: dict[str, Any] = dict.fromkeys(names, (Any, None))
     return create_model(model.__name__, __base__=model, **fields)

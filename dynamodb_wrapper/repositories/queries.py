@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper.arrow.frames import Columns, to_pandas, to_polars
+from dynamodb_wrapper.arrow.frames import ColumnReader, to_pandas, to_polars
 from dynamodb_wrapper.aws.batches import batch_get
 from dynamodb_wrapper.aws.calls import Caller, Consumed
 from dynamodb_wrapper.aws.concurrency import MAX_WORKERS, Flow, Progress, RateLimiter, limiter_of
@@ -132,7 +132,7 @@ class Results(Generic[ModelT]):
         self, *, schema: pyarrow.Schema | None = None, mismatch: Mismatch = "raise"
     ) -> pyarrow.Table:
         """Return all items as an Arrow table, a column for each field; as `arrow_batches`."""
-        columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
+        columns = self._column_reader(schema, mismatch)
         return columns.table(self._batches(columns, None))
 
     def to_pandas(
@@ -179,14 +179,21 @@ class Results(Generic[ModelT]):
             MissingDependencyError: A package is not installed; the command is named.
             ValidationError: The schema names what is no field.
         """
-        columns = Columns(self._plan.reader, self._caller.table_name, schema, mismatch)
-        return self._batches(columns, size)
+        return self._batches(self._column_reader(schema, mismatch), size)
 
-    def _batches(self, columns: Columns[ModelT], size: int | None) -> Iterator[Any]:
+    def _column_reader(
+        self, schema: pyarrow.Schema | None, mismatch: Mismatch
+    ) -> ColumnReader[ModelT]:
+        plan, table_name = self._plan, self._caller.table_name
+        return ColumnReader(
+            plan.reader, table_name, schema, mismatch, whole=plan.whole, keep=plan.keep
+        )
+
+    def _batches(self, columns: ColumnReader[ModelT], size: int | None) -> Iterator[Any]:
         plan = self._plan
         self.consumed, self.quarantined = Consumed(), []
         left = plan.limit
-        for raw in self._raw_pages(size, None, columns.reads(plan.whole, plan.keep)):
+        for raw in self._raw_pages(size, None, columns.read):
             used = Consumed()
             used.add(raw.consumed)
             entries = raw.found.models
