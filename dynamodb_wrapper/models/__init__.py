@@ -1,13 +1,11 @@
-"""The three models, their tables, and how a table of your own is declared."""
+"""The three models, their tables, and the classes that declare further tables."""
 
 from dynamodb_wrapper.models.control_tables import (
     PIPELINE_CONFIG,
     PIPELINE_RUN_LOGS,
     TABLE_CONFIG,
 )
-from dynamodb_wrapper.models.document import (
-    Document,
-)
+from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.enums import (
     DataFormat,
     PartitionGrain,
@@ -64,10 +62,7 @@ from dynamodb_wrapper.models.run_state import (
     may_finish_late,
     predecessors,
 )
-from dynamodb_wrapper.models.statistics import (
-    RunStatistics,
-    statistics_of,
-)
+from dynamodb_wrapper.models.statistics import RunStatistics, statistics_of
 from dynamodb_wrapper.models.table import (
     Derived,
     GlobalIndex,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from dynamodb_wrapper.models.enums import RunStatus, TableType
+from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_text
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.models.run import PipelineRunLog, RunSummary
@@ -16,8 +16,8 @@ from dynamodb_wrapper.models.table import Derived, GlobalIndex, Table
 from dynamodb_wrapper.models.table_config import TableConfig
 
 
-def same(value: str | None) -> str | None:
-    """Return the value itself; absent stays absent."""
+def unchanged(value: str | None) -> str | None:
+    """Return the value; absent where it is empty."""
     return value or None
 
 
@@ -26,14 +26,9 @@ def activity_and_id(is_active: bool, item_id: str) -> str:
     return f"{'A' if is_active else 'I'}#{item_id}"
 
 
-def role_and_id(table_type: TableType, table_id: str) -> str:
-    """Return ``<table_type>#<table_id>``."""
-    return f"{table_type}#{table_id}"
-
-
-def environment_and_type(environment: str | None, table_type: TableType) -> str | None:
-    """Return ``<environment>#<table_type>``."""
-    return f"{environment}#{table_type}" if environment else None
+def joined(first: str | None, second: str) -> str | None:
+    """Return ``<first>#<second>``; absent without the first."""
+    return f"{first}#{second}" if first else None
 
 
 def start_and_run(start_time: datetime | None, run_id: str) -> str | None:
@@ -41,22 +36,12 @@ def start_and_run(start_time: datetime | None, run_id: str) -> str | None:
     return f"{utc_text(start_time)}#{run_id}" if start_time else None
 
 
-def pipeline_and_status(pipeline_id: str, status: RunStatus) -> str:
-    """Return ``<pipeline_id>#<status>``."""
-    return f"{pipeline_id}#{status}"
-
-
-def environment_and_status(environment: str | None, status: RunStatus) -> str | None:
-    """Return ``<environment>#<status>``."""
-    return f"{environment}#{status}" if environment else None
-
-
 def live_environment(environment: str | None, status: RunStatus, writer: str | None) -> str | None:
-    """Return the environment of a run that run control has begun and that has not ended."""
+    """Return the environment of a run of run control that has not ended; else absent."""
     return environment if writer is not None and not status.is_terminal else None
 
 
-_LIST = Derived("gx_list", ("environment",), same)
+_LIST = Derived("gx_list", ("environment",), unchanged)
 
 
 _STARTED = Derived("gx_started", ("start_time", "run_id"), start_and_run)
@@ -86,13 +71,13 @@ TABLE_CONFIG: Table[TableConfig] = Table(
     indexes=[
         GlobalIndex(
             "by_pipeline",
-            Derived("gx_pipeline", ("pipeline_id",), same),
-            Derived("gx_role", ("table_type", "table_id"), role_and_id),
+            Derived("gx_pipeline", ("pipeline_id",), unchanged),
+            Derived("gx_role", ("table_type", "table_id"), joined),
             project="keys",
         ),
         GlobalIndex(
             "by_list",
-            Derived("gx_list", ("environment", "table_type"), environment_and_type),
+            Derived("gx_list", ("environment", "table_type"), joined),
             Derived("gx_list_sort", ("is_active", "table_id"), activity_and_id),
             project="keys",
         ),
@@ -109,19 +94,19 @@ PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
     indexes=[
         GlobalIndex(
             "by_pipeline",
-            Derived("gx_pipeline", ("pipeline_id",), same),
+            Derived("gx_pipeline", ("pipeline_id",), unchanged),
             _STARTED,
             project=RunSummary,
         ),
         GlobalIndex(
             "by_pipeline_status",
-            Derived("gx_pipeline_status", ("pipeline_id", "status"), pipeline_and_status),
+            Derived("gx_pipeline_status", ("pipeline_id", "status"), joined),
             _STARTED,
             project=RunSummary,
         ),
         GlobalIndex(
             "by_status",
-            Derived("gx_status", ("environment", "status"), environment_and_status),
+            Derived("gx_status", ("environment", "status"), joined),
             _STARTED,
             project=RunSummary,
         ),
@@ -133,7 +118,7 @@ PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
         ),
         GlobalIndex(
             "children",
-            Derived("gx_parent", ("parent_run_id",), same),
+            Derived("gx_parent", ("parent_run_id",), unchanged),
             _STARTED,
             project="keys",
         ),

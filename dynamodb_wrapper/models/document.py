@@ -1,4 +1,4 @@
-"""Base of the three models."""
+"""Base of the three models: common fields, rules between fields, unknown attributes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dynamodb_wrapper.models.fields import (
 
 
 class Part(BaseModel):
-    """Base of the models inside documents: keeps what a newer version of the library stored."""
+    """Base of the models inside documents; keeps fields that a newer library version stored."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
     REFUSES_UNKNOWN: ClassVar[bool] = False
@@ -43,13 +43,13 @@ class Part(BaseModel):
 
 @dataclass(frozen=True)
 class Rule:
-    """What fields of a document demand of each other.
+    """A rule between fields of a document.
 
     Attributes:
-        fields: The fields concerned.
-        check: Takes their values in this order; raises ValueError where they do not fit.
-        is_safe: Takes the fields that are known and tells whether the rule holds whatever the
-            others are.
+        fields: The names of the fields.
+        check: Receives their values in this order; raises ValueError where they break the rule.
+        is_safe: Receives the known fields by name; returns whether the rule holds for every value
+            of the others.
     """
 
     fields: tuple[str, ...]
@@ -58,19 +58,19 @@ class Rule:
 
 
 class Document(BaseModel):
-    """What the three models have in common.
+    """Base of the three models.
 
-    Assignments are validated; unknown fields are refused, while unknown *attributes* of a stored
-    item are kept and written back, so that versions of the library can work side by side. Rules
+    Assignments are validated. Unknown fields are refused; unknown *attributes* of a stored item are
+    kept and written back, so that different versions of the library can share a table. Rules
     between fields are checked at construction and again when a repository writes; an item that is
     read may break them.
 
     Attributes:
         tags: At most 50; keys up to 128 characters, values up to 256.
-        created_at: Set by the first write; None before, and for items others wrote without it.
+        created_at: Set by the first write; None before, and for items of other programs without it.
         updated_at: Set by every write of a repository.
-        created_by: Who wrote first; the config's actor unless given.
-        updated_by: Who wrote last.
+        created_by: Author of the first write; the config's actor unless given.
+        updated_by: Author of the last write.
         row_version: Raised by every write; guards `update` against lost changes. It begins with
             the microseconds since 1970, so that an item which replaces another has a higher one;
             only its order means anything.
@@ -82,14 +82,13 @@ class Document(BaseModel):
     KIND: ClassVar[str]
     SCHEMA_VERSION: ClassVar[int] = 1
     MANAGED: ClassVar[frozenset[str]] = frozenset({"created_at", "created_by"})
-    """Fields that `update` with a whole model leaves alone; they are frozen for users as well."""
-
+    """Fields that `update` with a whole model does not change; users cannot assign them."""
     COUNTED: ClassVar[Optional[str]] = None
-    """Field that counts changes of the configuration, where the model has one."""
+    """Field that counts changes of the configuration; None where the model has no such field."""
     NOT_CONFIGURATION: ClassVar[frozenset[str]] = frozenset()
-    """Fields whose change is no change of the configuration."""
+    """Fields that are not part of the configuration: changing them does not raise `COUNTED`."""
     RULES: ClassVar[tuple[Rule, ...]] = ()
-    """Rules between fields, which updates of single fields must keep as well."""
+    """Rules between fields; updates of single fields must keep them as well."""
 
     tags: Tags = Field(default_factory=dict)
     created_at: Optional[UtcDatetime] = Field(default=None, frozen=True)
@@ -101,12 +100,12 @@ class Document(BaseModel):
     _unknown_attributes: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def check_rules(self) -> None:
-        """Check what the fields demand of each other; raises ValueError."""
+        """Check the rules between fields; raises ValueError."""
         for rule in self.RULES:
             rule.check(*(getattr(self, name) for name in rule.fields))
 
     def check_secrets(self) -> None:
-        """Refuse literal secrets that came into a field in place; raises ValueError."""
+        """Refuse literal secrets, also those added to a dict in place; raises ValueError."""
         for name, info in type(self).model_fields.items():
             if SecretFree in info.metadata:
                 refuse_secrets({name: getattr(self, name)})
@@ -116,12 +115,12 @@ class Document(BaseModel):
         super().model_post_init(context)
         if context == STORED:
             return
-        if self.model_fields_set:  # not for the empty model that only checks one field's value
+        if self.model_fields_set:  # empty where a partial model validates one field
             self.check_rules()
 
     @property
     def unknown_attributes(self) -> dict[str, Any]:
-        """Attributes of the stored item this version does not know, in DynamoDB's own form."""
+        """Attributes of the stored item that this version does not know, as DynamoDB JSON."""
         return self._unknown_attributes
 
     def keep_unknown_attributes(self, attributes: dict[str, Any]) -> None:

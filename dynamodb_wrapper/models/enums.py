@@ -10,7 +10,7 @@ from dynamodb_wrapper.models.fields import keep_unknown, unknown_member
 
 
 class StoredEnum(str, Enum):
-    """An enum whose members are their stored text, whatever the Python version prints."""
+    """An enum whose members print as their stored text in every Python version."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -29,7 +29,7 @@ def enum_of(kind: type[EnumT], value: str) -> EnumT:
     """Return the member of an enum.
 
     Raises:
-        ValidationError: There is none of this value; the values are named.
+        ValidationError: The enum has no such value; its values are named.
     """
     try:
         return kind(value)
@@ -66,7 +66,7 @@ class StageStatus(StoredEnum):
 
 
 class PipelineType(StoredEnum):
-    """What a pipeline is for."""
+    """Purpose of a pipeline."""
 
     BATCH = "batch"
     STREAMING = "streaming"
@@ -75,7 +75,7 @@ class PipelineType(StoredEnum):
 
 
 class TriggerType(StoredEnum):
-    """What started a run."""
+    """Trigger of a run."""
 
     MANUAL = "manual"
     SCHEDULE = "schedule"
@@ -88,7 +88,7 @@ class TriggerType(StoredEnum):
 
 
 class TableType(StoredEnum):
-    """The part a table plays in its pipeline."""
+    """Role of a table in its pipeline."""
 
     SOURCE = "source"
     DESTINATION = "destination"
@@ -98,7 +98,7 @@ class TableType(StoredEnum):
 
 
 class DataFormat(StoredEnum):
-    """How the data of a table is stored; ``catalog`` leaves it to Spark's catalog."""
+    """Storage format of a table; ``catalog`` leaves it to Spark's catalog."""
 
     PARQUET = "parquet"
     CSV = "csv"
@@ -112,7 +112,7 @@ class DataFormat(StoredEnum):
 
 
 class WriteMode(StoredEnum):
-    """What a write does with the data already there."""
+    """Handling of existing data by a write."""
 
     APPEND = "append"
     OVERWRITE = "overwrite"
@@ -128,7 +128,7 @@ class Severity(StoredEnum):
 
 
 class PartitionGrain(StoredEnum):
-    """Length of the partitions a pipeline works through; ``none`` has no partitions."""
+    """Length of the partitions of a pipeline; ``none`` has no partitions."""
 
     HOUR = "hour"
     DAY = "day"

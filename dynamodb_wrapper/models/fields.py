@@ -1,7 +1,7 @@
 """Field types: how a value is checked and, where it differs from the default, stored.
 
-A model read from DynamoDB is validated with `STORED` as context: what somebody else wrote is
-accepted wherever it can be represented, while new values must follow our rules.
+A model read from DynamoDB is validated with `STORED` as context: values that other
+programs wrote are accepted wherever they can be represented; new values must follow the rules.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 STORED = {"dynamodb_wrapper": "stored"}
 UTC = timezone.utc
+ENVIRONMENT_PATTERN = r"^[a-z][a-z0-9-]{0,31}$"
 UNIONS = (Union, getattr(types, "UnionType", Union))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND, _MILLISECOND = timedelta(seconds=1), timedelta(milliseconds=1)
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,254}$")
 
 
@@ -95,12 +97,12 @@ def peel(annotation: Any, markers: Iterable[Any] = ()) -> Peeled:
 
 
 def is_stored(info: ValidationInfo) -> bool:
-    """Tell whether the values come from DynamoDB."""
+    """Return whether the values come from DynamoDB."""
     return info.context is STORED or info.context == STORED
 
 
 def utc_now() -> datetime:
-    """Return the present moment in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -164,8 +166,6 @@ def _to_number(step: timedelta) -> Callable[[datetime], int]:
 
     return convert
 
-
-_SECOND, _MILLISECOND = timedelta(seconds=1), timedelta(milliseconds=1)
 
 UtcDatetime = Annotated[datetime, AfterValidator(to_utc)]
 """Stored as text in UTC with microseconds, 27 characters; a value without time zone is refused."""
@@ -231,26 +231,26 @@ def _json_able(value: Any, path: str = "") -> Any:
 
 
 JsonDict = Annotated[dict[str, Any], AfterValidator(_json_able)]
-"""Free-form settings: whatever JSON can say. Whole numbers come back as int, others as float."""
+"""Free-form settings of JSON values. Whole numbers are read back as int, others as float."""
 
 
-def check_timezone(name: str) -> None:
-    """Refuse what is no time zone.
+def time_zone(name: str) -> ZoneInfo:
+    """Return a time zone.
 
     Raises:
         ValueError: The name is not in the IANA database.
     """
     try:
-        ZoneInfo(name)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("is not a time zone; use an IANA name such as Europe/Berlin") from None
 
 
 def refuse_secrets(value: Any) -> None:
-    """Refuse literal secrets, wherever they are inside a value.
+    """Refuse literal secrets at any depth of a value.
 
     Raises:
-        ValueError: There is one; it is named and not shown.
+        ValueError: There is one; its path is named, the secret is not shown.
     """
     from dynamodb_wrapper.redaction import find_secrets  # its patterns take 2 ms to compile
 
@@ -299,10 +299,11 @@ def _within_tag_limits(tags: dict[str, str]) -> dict[str, str]:
 
 
 Tags = Annotated[dict[str, str], AfterValidator(_within_tag_limits), SecretFree]
+"""At most 50 tags; keys of 1 to 128 characters, values up to 256."""
 
 
 def keep_unknown(enum: type[EnumT]) -> WrapValidator:
-    """Accept values an older version of an enum does not know when they come from DynamoDB."""
+    """Return a validator that accepts unknown values of an enum when they come from DynamoDB."""
 
     def validate(value: Any, handler: Any, info: ValidationInfo) -> Any:
         try:
@@ -316,7 +317,7 @@ def keep_unknown(enum: type[EnumT]) -> WrapValidator:
 
 
 def unknown_member(enum: type[EnumT], value: str) -> EnumT:
-    """Return the member of an enum, made up for a value the enum does not list."""
+    """Return the member of an enum; a new one for a value the enum does not list."""
     if value in enum._value2member_map_:
         return enum(value)
     member: Any = str.__new__(enum, value)  # type: ignore[type-var]

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import dropwhile, islice, takewhile
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dynamodb_wrapper.models.enums import PartitionGrain
-from dynamodb_wrapper.models.fields import UTC, to_utc
+from dynamodb_wrapper.models.fields import UTC, time_zone, to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from zoneinfo import ZoneInfo
 
 MAX_PARTITIONS = 100_000
 _HOUR, _SECOND = timedelta(hours=1), timedelta(seconds=1)
@@ -40,7 +40,7 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Partition:
-    """A stretch of time with a name.
+    """A named period of time.
 
     Attributes:
         key: Day ``2026-03-29``, ISO week ``2026-W13``, month ``2026-03``, hour ``2026-10-25T00Z``.
@@ -57,7 +57,7 @@ def partition_of(moment: date | datetime, grain: PartitionGrain, zone_name: str)
     """Return the partition a moment lies in.
 
     A plain date is a local day of the zone: that day, or the week or month that holds it. An hour
-    is an hour of UTC, whatever the zone.
+    is an hour of UTC in every zone.
 
     Raises:
         ValueError: The moment has no time zone, is a plain date and the grain an hour, is a day
@@ -128,11 +128,9 @@ def _usable(grain: PartitionGrain) -> PartitionGrain:
 
 def _zone(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"{name!r} is not a time zone; use an IANA name such as Europe/Berlin"
-        ) from None
+        return time_zone(name)
+    except ValueError as error:
+        raise ValueError(f"{name!r} {error}") from None
 
 
 def _utc(moment: datetime) -> datetime:

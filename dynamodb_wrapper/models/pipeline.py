@@ -25,12 +25,13 @@ from dynamodb_wrapper.models.enums import (
     PipelineTypeField,
 )
 from dynamodb_wrapper.models.fields import (
+    ENVIRONMENT_PATTERN,
     Id,
     JsonDict,
     SecretFree,
     Settings,
-    check_timezone,
     is_stored,
+    time_zone,
 )
 
 _MEMORY = re.compile(r"^[1-9]\d*(\.\d+)?\s*[kmgt]b?$", re.IGNORECASE)
@@ -85,7 +86,7 @@ class Resources(Part):
 
 
 class Sla(Part):
-    """What is expected of a pipeline; `RunTracker.statistics` counts what missed it.
+    """Service level of a pipeline; `RunTracker.statistics` counts the runs that missed it.
 
     Attributes:
         max_duration: How long a run may take.
@@ -112,8 +113,8 @@ class PipelineConfig(Document):
     Attributes:
         pipeline_id: Key of the item.
         pipeline_name: For people; the id unless given.
-        owner: Whom to ask.
-        environment: Deployment the pipeline belongs to; the config's unless given.
+        owner: The person or team to ask.
+        environment: Deployment of the pipeline; that of the config unless given.
         is_active: A run of an inactive pipeline is refused.
         source_config: Free-form; secrets only as references.
         destination_config: Free-form; secrets only as references.
@@ -128,7 +129,7 @@ class PipelineConfig(Document):
         lease_duration: How long a run counts as alive after its last sign of life; at least three
             times `heartbeat_interval`.
         lease_grace: How long after its lease a run is left alone by others.
-        sla: What is expected of the runs.
+        sla: Expected duration and freshness.
         spark_config: Settings whose names begin with ``spark.``; values are stored as text.
         resources: Sizes of the Spark application.
         retention_days: Days after which a finished run may be deleted by TTL; None keeps runs.
@@ -158,7 +159,7 @@ class PipelineConfig(Document):
     pipeline_name: str = Field(default="", max_length=256)
     description: Annotated[Optional[str], SecretFree] = Field(default=None, max_length=4096)
     owner: Optional[str] = None
-    environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    environment: Optional[str] = Field(default=None, pattern=ENVIRONMENT_PATTERN)
     is_active: bool = True
     pipeline_type: PipelineTypeField = PipelineType.BATCH
     source_config: Annotated[JsonDict, SecretFree] = Field(default_factory=dict)
@@ -199,7 +200,7 @@ class PipelineConfig(Document):
     @classmethod
     def _known_timezone(cls, name: str, info: ValidationInfo) -> str:
         if not is_stored(info):
-            check_timezone(name)
+            time_zone(name)
         return name
 
     @field_validator("spark_config")
@@ -217,7 +218,7 @@ class PipelineConfig(Document):
 
     @property
     def config_hash(self) -> str:
-        """SHA-256 of the configuration: the same for equal settings, whoever wrote them when."""
+        """SHA-256 of the configuration; does not depend on author and time of changes."""
         content = self.model_dump(mode="json", exclude=set(self.NOT_CONFIGURATION))
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

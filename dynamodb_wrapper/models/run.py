@@ -20,15 +20,20 @@ from dynamodb_wrapper.models.enums import (
     TriggerType,
     TriggerTypeField,
 )
-from dynamodb_wrapper.models.fields import EpochSeconds, Id, JsonDict, UtcDatetime
-
-Metric = Union[int, Decimal, str]
-
+from dynamodb_wrapper.models.fields import (
+    ENVIRONMENT_PATTERN,
+    EpochSeconds,
+    Id,
+    JsonDict,
+    UtcDatetime,
+)
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
 else:
     from uuid6 import uuid7
+
+Metric = Union[int, Decimal, str]
 
 
 def new_run_id() -> str:
@@ -109,7 +114,7 @@ class RuntimeInfo(Part):
 
 
 class TableOutput(Part):
-    """What a run says it wrote to a table.
+    """Rows and bytes a run reported to have written to a table.
 
     Attributes:
         rows: Number of rows; None where it is not known.
@@ -121,7 +126,7 @@ class TableOutput(Part):
 
 
 class WatermarkMove(Part):
-    """How far a run moved a watermark; `models.watermarks` reads the values.
+    """A watermark a run moved; `models.run_state.unpack` reads the values.
 
     Attributes:
         value_type: Type of `after`.
@@ -151,7 +156,7 @@ class LogInfo(Part):
 
 
 class PipelineRunLog(Document):
-    """What is known of a run.
+    """The record of a run.
 
     Runs made by run control carry a `writer`: only the calls that know the rules of a run change
     them. Records of foreign runs, stored by `create_run_log`, have none.
@@ -159,7 +164,7 @@ class PipelineRunLog(Document):
     Attributes:
         run_id: Key of the item; sorts by time unless given.
         status_reason: Refines the status: exception, user_cancel, released...
-        status_detail: What a person said when they changed the status.
+        status_detail: Explanation given with a change of the status.
         run_key: What the run is for, such as the day ``2026-03-29``; succeeds once.
         partition_start: Beginning of the time the run covers.
         partition_end: Its end, exclusive.
@@ -168,26 +173,26 @@ class PipelineRunLog(Document):
         run_seq: Number of the run within its pipeline; gaps are harmless.
         fence: Number that only grows within an exclusive pipeline; None for others.
         writer: Random id of the handle that owns the run.
-        root_run_id: The outermost of the runs this one was started inside of.
+        root_run_id: The outermost run that this one was started inside of.
         superseded_by: The run that took over after this one was lost.
-        late_finish: Whether the outcome was stored after the run had been taken for lost.
+        late_finish: Whether the outcome was stored after the run had been marked lost.
         heartbeat_at: When the driver was last known to be alive.
         lease_until: Until when the run may count itself alive; absent once it has ended.
-        lease_grace_seconds: How long after that others leave it alone.
-        deadline: When the run is to stop itself.
-        cancel_requested_at: When somebody asked for the run to be cancelled.
-        cancel_requested_by: Who asked.
+        lease_grace_seconds: Time after that during which other runs do not take over.
+        deadline: When the run should stop itself.
+        cancel_requested_at: When cancellation was requested.
+        cancel_requested_by: Who requested it.
         duration_seconds: With milliseconds.
         pipeline_version: Version of the configuration the run began with.
         config_hash: Its hash.
         parameters: As given, with secrets taken out.
         exit_code: Of a body that ended by SystemExit; None where the process ended before its run.
-        late_outcome: What the body came to after the run had been ended by somebody else.
-        watermarks: What the run committed, by watermark.
-        watermark_conflict: Whether somebody changed a watermark meanwhile, so that the run
-            succeeded without moving it.
+        late_outcome: Outcome of the body where another process had ended the run before.
+        watermarks: Watermarks the run moved, by name.
+        watermark_conflict: Whether another process changed a watermark meanwhile, so that the
+            run succeeded without moving it.
         inputs: Ids of the tables the run read.
-        outputs: What it wrote, by table id.
+        outputs: Rows and bytes written, by table id.
         current_stage: The stage that began last.
         detected_at: When a lost run was found or released.
         retention_days: Days the run is kept after its end; None keeps it.
@@ -198,7 +203,7 @@ class PipelineRunLog(Document):
 
     run_id: Id = Field(default_factory=new_run_id)
     pipeline_id: str = Field(min_length=1)
-    environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    environment: Optional[str] = Field(default=None, pattern=ENVIRONMENT_PATTERN)
     status: RunStatusField = RunStatus.RUNNING
     status_reason: Optional[str] = None
     status_detail: Optional[str] = Field(default=None, max_length=2048)
@@ -280,13 +285,13 @@ class PipelineRunLog(Document):
         return self.writer is not None
 
     def check_rules(self) -> None:
-        """Check what the fields demand of each other."""
+        """Check the rules between fields; raises ValueError."""
         if self.start_time and self.end_time and self.end_time < self.start_time:
             raise ValueError("end_time is before start_time")
 
 
 class RunSummary(BaseModel):
-    """What every list of runs returns; `get_by_run_id` returns the whole."""
+    """The fields of a run that lists of runs return; `get_by_run_id` returns all."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 

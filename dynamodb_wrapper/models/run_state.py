@@ -1,4 +1,4 @@
-"""Values of run control: legal changes of status, watermarks, a pipeline's state, an outcome.
+"""Values of run control: changes of status, watermarks, state of a pipeline, outcome of a run.
 
 ::
 
@@ -28,14 +28,14 @@ _SHORT_BYTES = 1024
 
 
 def predecessors(status: RunStatus) -> tuple[RunStatus, ...]:
-    """Return the statuses from which anybody may change a run to this one."""
+    """Return the statuses from which every process may change a run to this one."""
     if status.is_terminal:
         return LIVE
     return (RunStatus.PENDING,) if status is RunStatus.RUNNING else ()
 
 
 def may_finish_late(status: RunStatus, superseded_by: str | None) -> bool:
-    """Tell whether its own driver may still store what the run came to."""
+    """Return whether the driver of a run may still store its outcome."""
     return status is RunStatus.LOST and superseded_by is None
 
 
@@ -81,12 +81,12 @@ def pack(value: Any) -> tuple[str, Any]:
         return "json", _json_text(value)
     raise ValueError(
         f"is a {type(value).__name__}; a watermark is text, a number, a boolean, an aware "
-        "datetime, a date, bytes, or a dict or list that JSON can say"
+        "datetime, a date, bytes, or a dict or list of JSON values"
     )
 
 
 def unpack(value_type: str, stored: Any) -> Any:
-    """Return the value `pack` was given."""
+    """Return the Python value of a stored watermark; the inverse of `pack`."""
     if value_type == "integer":
         return int(stored)
     if value_type == "decimal":
@@ -103,14 +103,14 @@ def unpack(value_type: str, stored: Any) -> Any:
 
 
 def if_short(stored: Any) -> Any:
-    """Return a stored value, None where it has over 1 KB: not to be kept twice."""
+    """Return a stored value; None for one over 1 KB, which is not stored twice."""
     content = stored.encode() if isinstance(stored, str) else stored
     too_long = isinstance(content, bytes) and len(content) > _SHORT_BYTES
     return None if too_long else stored
 
 
 def is_behind(new: Any, old: Any) -> bool:
-    """Tell whether a value lies before another of its kind; values without an order never do."""
+    """Return whether a value is less than another; False for values without an order."""
     if isinstance(new, _JSON_TYPES) or isinstance(old, _JSON_TYPES):
         return False
     try:
@@ -123,12 +123,12 @@ def _json_text(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"holds what JSON cannot say: {error}") from None
+        raise ValueError(f"holds a value that JSON cannot hold: {error}") from None
 
 
 @dataclass(frozen=True)
 class PipelineState:
-    """What the STATE item of a pipeline says; one per pipeline, never deleted.
+    """Content of the STATE item of a pipeline; one per pipeline, never deleted.
 
     Attributes:
         holder: Run id of the run that holds an exclusive pipeline; None while it is free.
@@ -159,13 +159,13 @@ class PipelineState:
 
 @dataclass(frozen=True)
 class RunSlot:
-    """What the SLOT item of a run key says: who tried last, and who succeeded first.
+    """Content of the SLOT item of a run key: its last attempt and its first success.
 
     Attributes:
         last_run_id: The last attempt.
-        status: How that attempt stands.
+        status: Status of that attempt.
         attempt: Its number.
-        first_success_at: When the key was covered; stays whatever becomes of reruns.
+        first_success_at: When the key was covered; failed reruns do not change it.
         success_run_id: The run that covered it.
     """
 
@@ -177,17 +177,17 @@ class RunSlot:
 
     @property
     def is_live(self) -> bool:
-        """Whether the last attempt is, as far as the slot knows, still going on."""
-        return self.status in (RunStatus.RUNNING, RunStatus.PENDING)
+        """Whether the last attempt, according to the slot, has not ended."""
+        return self.status in LIVE
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the CURSOR item of a watermark says.
+    """Content of the CURSOR item of a watermark.
 
     Attributes:
         name: Name of the watermark.
-        value: As stored; `models.watermarks` reads it.
+        value: As stored; `unpack` reads it.
         value_type: Its type; None where there is no watermark yet.
         row_version: Raised by every change; 0 where there is no watermark yet.
         moved_by: The run that committed the value; None after a reset.
@@ -207,7 +207,7 @@ class CursorMove:
     """A watermark a run wants to move.
 
     Attributes:
-        seen: What the run read.
+        seen: The cursor the run read.
         value: New value, as stored.
         value_type: Its type.
     """
@@ -219,12 +219,12 @@ class CursorMove:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
         status: A terminal status.
         reason: Refines it: exception, user_cancel, process_exit, released...
-        error: What went wrong, with secrets taken out.
+        error: The error, with secrets removed.
         exit_code: Of a body that ended by SystemExit.
         end_time: When the body ended.
         fields: Further fields of the run to set.
@@ -255,7 +255,7 @@ class RunOutcome:
     def without_parts(self) -> RunOutcome:
         """Return the outcome that also empties what makes a run large, and says so.
 
-        Watermarks move all the same; what is left out is that the run notes it.
+        Watermarks move nevertheless; only the note of it in the run is dropped.
         """
         note = (
             "Stages, metrics, checks and noted watermarks were dropped: with them the run was too "

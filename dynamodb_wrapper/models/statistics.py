@@ -1,4 +1,4 @@
-"""What a set of runs says about a pipeline: success, duration, freshness."""
+"""Figures of a set of runs of a pipeline: success, duration, freshness."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RunStatistics:
     wherever freshness counts.
 
     Attributes:
-        runs: Number of runs, whatever their status.
+        runs: Number of runs of any status.
         by_status: Number of runs of each status that occurs.
         ended: Runs that succeeded, failed, timed out or were lost.
         success_rate: Share of `ended` that succeeded, 0 to 1; None where none ended.

@@ -1,4 +1,4 @@
-"""How a table is declared: a frozen value that names a model and its keys."""
+"""Declare a table: a frozen value with the model of its items, its keys and indexes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class GlobalIndex:
         name: Name of the index.
         partition_key: A field name or a `Derived`.
         sort_key: The same, or None.
-        project: What the index holds besides keys: ``all``, ``keys`` or the fields of a model.
+        project: Attributes in the index besides keys: ``all``, ``keys`` or the fields of a model.
     """
 
     name: str
@@ -105,7 +105,7 @@ class GlobalIndex:
 class Table(Generic[ModelT]):
     """A table: its name, the model of its items and its keys.
 
-    Frozen, pure and picklable. Wrong declarations are refused when they are made.
+    Frozen and picklable. The constructor refuses wrong declarations.
 
     Attributes:
         name: Base name; `DynamoDBConfig.table_name` makes the full one.

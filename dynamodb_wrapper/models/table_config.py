@@ -15,7 +15,14 @@ from dynamodb_wrapper.models.enums import (
     WriteMode,
     WriteModeField,
 )
-from dynamodb_wrapper.models.fields import Id, JsonDict, SecretFree, Settings, UtcDatetime
+from dynamodb_wrapper.models.fields import (
+    ENVIRONMENT_PATTERN,
+    Id,
+    JsonDict,
+    SecretFree,
+    Settings,
+    UtcDatetime,
+)
 
 STATISTICS = (
     "record_count",
@@ -27,19 +34,18 @@ STATISTICS = (
 )
 
 
-def _location_where_needed(location: str | None, data_format: DataFormat) -> None:
+def _check_location(location: str | None, data_format: DataFormat) -> None:
     if location is None and data_format is not DataFormat.CATALOG:
         raise ValueError(
             f"location is needed for data_format {data_format}; only 'catalog' has none"
         )
 
 
-def _is_found(known: Mapping[str, Any]) -> bool:
-    has_location = known.get("location") is not None
-    return has_location or known.get("data_format") is DataFormat.CATALOG
+def _has_location(known: Mapping[str, Any]) -> bool:
+    return known.get("location") is not None or known.get("data_format") is DataFormat.CATALOG
 
 
-def _columns_in_schema(schema: str | dict[str, Any] | None, columns: list[str]) -> None:
+def _check_partition_columns(schema: str | dict[str, Any] | None, columns: list[str]) -> None:
     names = _column_names(schema)
     missing = [] if names is None else [column for column in columns if column not in names]
     if missing:
@@ -53,7 +59,7 @@ def _lacks_columns_or_schema(known: Mapping[str, Any]) -> bool:
 
 
 def _column_names(schema: object) -> set[Any] | None:
-    """Return the columns a schema names as JSON; None where it names none that way."""
+    """Return the column names of a schema in JSON; None for other schemas."""
     fields = schema.get("fields") if isinstance(schema, dict) else None
     if not isinstance(fields, list):
         return None
@@ -65,7 +71,7 @@ class TableConfig(Document):
 
     Attributes:
         table_id: Key of the item.
-        pipeline_id: The pipeline the table belongs to.
+        pipeline_id: The pipeline that owns the table.
         table_name: Name in Spark's catalog, or for people; the id unless given.
         database: Database or namespace in Spark's catalog.
         table_type: The part the table plays in its pipeline.
@@ -77,8 +83,8 @@ class TableConfig(Document):
         write_options: Spark writer options; values are stored as text.
         caching_enabled: Whether reading persists the DataFrame.
         cache_level: Name of a Spark storage level.
-        record_count: Rows in the table, as last reported; like all statistics it is changed by
-            `TableConfigRepository.update_table_statistics` only.
+        record_count: Rows in the table, as last reported; only
+            `TableConfigRepository.update_table_statistics` changes the statistics.
         size_bytes: Size of the data, as last reported.
         file_count: Number of files, as last reported.
         last_data_at: When data was last written.
@@ -89,10 +95,10 @@ class TableConfig(Document):
     KIND: ClassVar[str] = "TABLE"
     MANAGED: ClassVar[frozenset[str]] = Document.MANAGED | frozenset(STATISTICS)
     RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(("location", "data_format"), _location_where_needed, _is_found),
+        Rule(("location", "data_format"), _check_location, _has_location),
         Rule(
             ("schema_definition", "partition_columns"),
-            _columns_in_schema,
+            _check_partition_columns,
             _lacks_columns_or_schema,
         ),
     )
@@ -114,7 +120,7 @@ class TableConfig(Document):
     cache_level: str = Field(default="MEMORY_AND_DISK", pattern=r"^[A-Z][A-Z0-9_]*$")
     owner: Optional[str] = None
     description: Annotated[Optional[str], SecretFree] = Field(default=None, max_length=4096)
-    environment: Optional[str] = Field(default=None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    environment: Optional[str] = Field(default=None, pattern=ENVIRONMENT_PATTERN)
     is_active: bool = True
 
     record_count: Optional[int] = Field(default=None, ge=0, frozen=True)

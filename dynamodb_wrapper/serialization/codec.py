@@ -1,4 +1,4 @@
-"""Convert models to stored items and back: compiled where possible, else the generic way."""
+"""Convert models to stored items and back, one item at a time."""
 
 from __future__ import annotations
 

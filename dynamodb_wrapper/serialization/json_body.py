@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BINARY = (b'"B"', b'"BS"')
 _IS_UNBOUNDED = tuple(map(int, orjson.__version__.split(".")[:3])) < (3, 9, 15)
-"""Whether orjson ends the process over a body that nests a million levels; msgspec refuses it."""
+"""Whether orjson crashes at a body that nests a million levels; msgspec refuses it."""
 T = TypeVar("T")
 
 
@@ -37,7 +37,7 @@ class Encoded:
 
 
 def plain_request(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a request as boto3 takes it: without items that are JSON already."""
+    """Return a request for boto3: items that are JSON already are parsed."""
     tables = request.get("RequestItems")
     if not tables:
         return request
@@ -54,18 +54,18 @@ def _plain_write(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_body(request: Mapping[str, Any]) -> bytes:
-    """Return a request as DynamoDB takes it.
+    """Return a request as JSON.
 
     Raises:
         ValidationError: A text holds a lone surrogate.
     """
     try:
-        return orjson.dumps(request, default=_written)
+        return orjson.dumps(request, default=_json_default)
     except orjson.JSONEncodeError as error:
         raise ValidationError(f"The request cannot be sent: {error}.") from error
 
 
-def _written(value: Any) -> Any:
+def _json_default(value: Any) -> Any:
     if isinstance(value, Encoded):
         return orjson.Fragment(value.body)
     if isinstance(value, (bytes, bytearray)):
@@ -93,14 +93,14 @@ def read_body(body: bytes) -> dict[str, Any]:
 
 
 def unreadable(why: object) -> ServiceError:
-    """Return the error of a reply that is none of DynamoDB's."""
+    """Return the error for a reply that is not of DynamoDB's form."""
     return ServiceError(f"DynamoDB's reply cannot be read: {why}.", retryable=True)
 
 
 def with_bytes(value: Any) -> Any:
-    """Return the same with binary as bytes.
+    """Return a value with binary as bytes.
 
-    An attribute may be called ``B``: then its value is no text and no list of texts.
+    An attribute may be called ``B``: then its value is a dict, not text or a list of texts.
     """
     if isinstance(value, list):
         return [with_bytes(inner) for inner in value]
@@ -121,11 +121,11 @@ def _decoded(text: str) -> bytes:
 
 
 class Reply:
-    """What DynamoDB answered.
+    """A reply of DynamoDB.
 
     Args:
-        body: The body, where the client could hand it out.
-        parsed: The response boto3 has parsed, where it could not.
+        body: The body; None where the client has only the parsed response.
+        parsed: The response as boto3 has parsed it, where there is no body.
     """
 
     __slots__ = ("_parsed", "body")
@@ -146,10 +146,10 @@ class Reply:
 
 
 def part_of(reply: Any, name: str, kind: type[T]) -> T:
-    """Return a part of a reply, an empty one where there is none.
+    """Return a part of a reply; an empty one where it is absent.
 
     Raises:
-        ServiceError: It is of another kind than DynamoDB sends.
+        ServiceError: It is of another type than DynamoDB sends.
     """
     part = reply.get(name) if isinstance(reply, dict) else reply
     if part is None:

@@ -45,7 +45,7 @@ class KeyPart:
         return self.check(None if value is None else encode_operand(self.target, value))
 
     def check(self, value: AttributeValue | None) -> AttributeValue:
-        """Return the attribute value, or refuse what DynamoDB would refuse.
+        """Return the attribute value; refuse values that DynamoDB would refuse.
 
         Raises:
             ValidationError: Missing, empty, too long, or of another type than declared.
@@ -73,7 +73,7 @@ class KeyPart:
 
 
 class Keys:
-    """The keys of a table and of its indexes, looked up once.
+    """Encodes and checks the keys of a table and of its indexes.
 
     Attributes:
         parts: Partition key and, where there is one, sort key.

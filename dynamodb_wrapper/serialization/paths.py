@@ -1,4 +1,4 @@
-"""Resolve paths into a model: the field they lead to, the values it takes, their stored form."""
+"""Resolve paths into a model: the field, the values it accepts, their stored form."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.values import AttributeValue
 
 Path = Union[str, "tuple[str | int, ...]"]
-Steps = "tuple[str | int, ...]"
 _FROZEN = ("frozen_field", "frozen_instance")
 
 
 class Target(typing.NamedTuple):
-    """Where a path leads.
+    """The place in a model that a path leads to.
 
     Attributes:
         steps: Attribute names and list positions, for the expression.
@@ -42,7 +41,7 @@ class Target(typing.NamedTuple):
 
     @property
     def text(self) -> str:
-        """The path as people read it."""
+        """The path as text, such as ``stages.load[0]``."""
         text = ""
         for step in self.steps:
             text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -55,7 +54,7 @@ class Target(typing.NamedTuple):
 
 
 def resolve(model: type[BaseModel], path: Path) -> Target:
-    """Find what a path of field names, map keys and list positions leads to.
+    """Resolve a path of field names, map keys and list positions.
 
     Raises:
         ValidationError: No such field; the nearest names are suggested.
@@ -71,22 +70,22 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
     owner: type[BaseModel] | None = model
     field: FieldShape | None = None
     inside: list[str | int] = []
-    here: Any = model
+    current: Any = model
     for step in given:
-        entered = here if is_model(here) else _member_with(here, step)
+        entered = current if is_model(current) else _member_with(current, step)
         if entered is not None:
             owner, field, inside = entered, _field(entered, step, given), []
             # Inside a union the attribute has the name pydantic tells the members apart by.
             name = step if field is None else field.attribute
-            if entered is not here and field is not None:
+            if entered is not current and field is not None:
                 name = field.input_key
             steps.append(name)
-            here = field.annotation if field else Any
+            current = field.annotation if field else Any
         else:
             steps.append(step)
             inside.append(step)
-            here = _element(here, step, given)
-        here = _only_model_or_self(here)
+            current = _element(current, step, given)
+        current = _only_member_or_self(current)
     return Target(tuple(steps), owner, field, tuple(inside))
 
 
@@ -143,23 +142,23 @@ def _place(args: tuple[Any, ...], step: int, path: tuple[Any, ...]) -> Any:
     return args[step]
 
 
-def _only_model_or_self(annotation: Any) -> Any:
+def _only_member_or_self(annotation: Any) -> Any:
     members = alternatives(annotation)
     return members[0] if len(members) == 1 else annotation
 
 
 def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
-    """Return the value as the model takes it.
+    """Validate a value for its place in the model and return it.
 
-    The rules of the field apply to the value alone: rules between fields need the whole model.
+    Only the rules of the field apply: rules between fields need the whole model.
 
     Args:
         target: Where the value goes.
         value: The value.
-        managed: Whether a frozen field may change, because its own method asks.
+        managed: Whether a frozen field may change, because the library's method for it asks.
 
     Raises:
-        ValidationError: The field does not take the value; the value is not shown.
+        ValidationError: The field does not accept the value; the value is not shown.
     """
     if target.owner is None or target.field is None:
         return value
@@ -176,7 +175,7 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
 
 
 def _refuse_secrets(target: Target, value: Any) -> None:
-    """Refuse a literal secret, which may be known by any name on the path to it."""
+    """Refuse a literal secret; any name on the path may mark it as one."""
     if target.owner is None or target.field is None:
         return
     if SecretFree not in target.owner.model_fields[target.field.name].metadata:
@@ -214,7 +213,7 @@ def _adapted(annotation: Any, target: Target, value: Any, *, strict: bool | None
 
 
 def refused(target: Target, error: pydantic.ValidationError) -> ValidationError:
-    """Return our error for a value a field does not take."""
+    """Return the error for a value that a field does not accept."""
     return ValidationError(
         f"{target.label} cannot be set: {explain(error)}.", errors=clean_errors(error)
     )
@@ -226,10 +225,10 @@ def _annotation_at(target: Target) -> Any:
         return Any
     if not target.inside:
         return target.field.marked
-    here: Any = target.field.annotation
+    current: Any = target.field.annotation
     for step in target.inside:
-        here = _only_model_or_self(_element(here, step, target.steps))
-    return here
+        current = _only_member_or_self(_element(current, step, target.steps))
+    return current
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
@@ -261,19 +260,19 @@ def _dumped(annotation: Any, value: Any) -> Any:
 def encode_operand(target: Target, value: Any) -> AttributeValue:
     """Return the attribute value to compare a field with.
 
-    Encoded as the field stores it where it takes the value, else by the value's own type: a
-    condition may compare with anything.
+    Encoded as the field stores it where it accepts the value, else by the type of the value: a
+    condition may compare with any value.
     """
     if target.field is None or value is None:
         return encode_value(value, target.label)
     annotation = _annotation_at(target)
     if annotation is str and type(value) is str and value.isascii():
-        return {"S": value}  # as the long way would; most keys are
+        return {"S": value}  # as the adapter would; most keys are such texts
     try:
-        taken = _adapter(annotation).validate_python(value)
+        valid = _adapter(annotation).validate_python(value)
     except pydantic.ValidationError:
         return encode_value(value, target.label)
-    return encode_value(_dumped(annotation, taken), target.label)
+    return encode_value(_dumped(annotation, valid), target.label)
 
 
 def decode_at(target: Target, value: AttributeValue) -> Any:

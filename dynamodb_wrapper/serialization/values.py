@@ -21,11 +21,11 @@ from dynamodb_wrapper.exceptions.errors import ItemTooLargeError, ValidationErro
 from dynamodb_wrapper.models.fields import utc_now, utc_text
 from dynamodb_wrapper.serialization.json_body import unreadable, write_body
 
-_LARGEST_EXPONENT = 130
 AttributeValue = dict[str, Any]
 Item = dict[str, AttributeValue]
 MAX_ITEM_BYTES = 400 * 1024
 _MAX_DIGITS = 38
+_LARGEST_EXPONENT = 130
 _OUT_OF_RANGE = "the number is beyond ±9.99e125, DynamoDB's range."
 _LARGEST = Decimal("9.9999999999999999999999999999999999999E+125")
 _SMALLEST = Decimal("1E-130")
@@ -37,89 +37,14 @@ to_decimal = Context(
     traps=[InvalidOperation, Overflow, Underflow, Inexact],
 ).create_decimal
 """Makes a Decimal of a stored number, exactly. Refuses exponents of millions, which only a damaged
-reply has: making an int of such a number would take for ever."""
-
-
-def is_item(value: Any) -> bool:
-    """Tell whether something is an item: attribute names and attribute values."""
-    try:
-        return isinstance(value, dict) and all(map(_is_value, value.values()))
-    except RecursionError:
-        return False  # DynamoDB nests 32 levels
-
-
-def _is_value(value: Any) -> bool:
-    if not isinstance(value, dict) or len(value) != 1:
-        return False
-    ((tag, content),) = value.items()
-    if tag == "M":
-        return is_item(content)
-    if tag in ("L", "SS", "NS", "BS"):
-        if not isinstance(content, list):
-            return False
-        return all(_is_value(v) if tag == "L" else _is_scalar(tag[0], v) for v in content)
-    return _is_scalar(tag, content)
-
-
-def _is_scalar(tag: str, content: Any) -> bool:
-    if tag == "N":
-        return isinstance(content, str) and _is_number(content)
-    kinds = {"S": str, "B": bytes, "BOOL": bool, "NULL": bool}
-    return tag in kinds and isinstance(content, kinds[tag])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        number = to_decimal(text)
-    except ArithmeticError:
-        return False
-    return number.is_finite() and (not number or abs(number.adjusted()) <= _LARGEST_EXPONENT)
-
-
-def seconds_now() -> int:
-    """Return the seconds since 1970, which a TTL is compared with."""
-    return int(utc_now().timestamp())
-
-
-def has_passed(ttl: str | None, now: int) -> bool:
-    """Tell whether a TTL, as it is stored, has passed; what is no number is none."""
-    return ttl is not None and int(float(ttl)) <= now
-
-
-def identity(key: Item) -> tuple[Any, ...]:
-    """Return a key in a form that can be compared and put into a dict."""
-    parts = []
-    for name, value in key.items():
-        ((tag, content),) = value.items()
-        parts.append((name, tag, Decimal(content) if tag == "N" else content))
-    parts.sort()
-    return tuple(parts)
-
-
-def comparable(value: AttributeValue) -> tuple[str, Any]:
-    """Return type descriptor and content of a key value; numbers by their value."""
-    ((tag, content),) = value.items()
-    return (tag, Decimal(content) if tag == "N" else content)
-
-
-def key_in(item: Item, names: Iterable[str]) -> Item:
-    """Return attributes of an item that every item has.
-
-    Raises:
-        ServiceError: It has not.
-    """
-    names = dict.fromkeys(names)
-    key = {name: item[name] for name in names if name in item} if isinstance(item, dict) else {}
-    if len(key) < len(names) or not is_item(key):
-        raise unreadable(f"an item is without its key {', '.join(names)}")
-    return key
+reply has: an int of such a number would take hours and all memory."""
 
 
 def encode_value(value: Any, path: str) -> AttributeValue:
     """Return the attribute value of a Python value.
 
     Args:
-        value: What pydantic's serialization left: scalars, containers, models.
+        value: The output of pydantic's serialization: scalars, containers, models.
         path: Names the place in error texts; the value itself is never shown.
 
     Raises:
@@ -192,6 +117,20 @@ def _encode_map(value: Mapping[Any, Any], path: str) -> Item:
     return entries
 
 
+def _map_key(key: Any, path: str) -> str:
+    if type(key) is str:
+        return _checked_text(key, path)
+    if isinstance(key, timedelta):  # pydantic reads ISO 8601 from a text, not seconds
+        key = pydantic_core.to_jsonable_python(key)
+    encoded = encode_value(key, f"{path} (key)")
+    text = encoded.get("S", encoded.get("N"))
+    if text is None and "BOOL" in encoded:
+        text = str(encoded["BOOL"])
+    if not isinstance(text, str):
+        raise ValidationError(f"{path}: a {type(key).__name__} cannot be the key of a map.")
+    return text
+
+
 def _encode_set(value: AbstractSet[Any], path: str) -> AttributeValue:
     members = [encode_value(inner, f"{path}{{}}") for inner in value]
     if not members:
@@ -251,18 +190,12 @@ def _checked_text(text: str, path: str) -> str:
     return text if type(text) is str else str(text)
 
 
-def _map_key(key: Any, path: str) -> str:
-    if type(key) is str:
-        return _checked_text(key, path)
-    if isinstance(key, timedelta):  # pydantic reads ISO 8601 from a text, not seconds
-        key = pydantic_core.to_jsonable_python(key)
-    encoded = encode_value(key, f"{path} (key)")
-    text = encoded.get("S", encoded.get("N"))
-    if text is None and "BOOL" in encoded:
-        text = str(encoded["BOOL"])
-    if not isinstance(text, str):
-        raise ValidationError(f"{path}: a {type(key).__name__} cannot be the key of a map.")
-    return text
+# ---- decoding ------------------------------------------------------------------------------------
+
+
+def decode_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return attribute names and Python values of a stored item."""
+    return {name: decode_value(value) for name, value in item.items()}
 
 
 def decode_value(value: Mapping[str, Any]) -> Any:
@@ -295,11 +228,6 @@ def decode_free(value: Mapping[str, Any]) -> Any:
     if tag == "NS":
         return {free_number(decode_number(text)) for text in content}
     return decode_value(value)
-
-
-def decode_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return attribute names and Python values of a stored item."""
-    return {name: decode_value(value) for name, value in item.items()}
 
 
 def decode_number(text: str) -> int | Decimal:
@@ -335,6 +263,115 @@ def _decode_set(tag: str, content: Sequence[Any]) -> set[Any]:
     raise ValidationError(f"DynamoDB returned a value of the unknown type {tag!r}.")
 
 
+# ---- keys and TTL --------------------------------------------------------------------------------
+
+
+def identity(key: Item) -> tuple[Any, ...]:
+    """Return a key in a form that can be compared and put into a dict."""
+    parts = []
+    for name, value in key.items():
+        ((tag, content),) = value.items()
+        parts.append((name, tag, Decimal(content) if tag == "N" else content))
+    parts.sort()
+    return tuple(parts)
+
+
+def comparable(value: AttributeValue) -> tuple[str, Any]:
+    """Return type descriptor and content of a key value; numbers by their value."""
+    ((tag, content),) = value.items()
+    return (tag, Decimal(content) if tag == "N" else content)
+
+
+def key_in(item: Item, names: Iterable[str]) -> Item:
+    """Return the key of an item.
+
+    Raises:
+        ServiceError: The item lacks a part of its key.
+    """
+    names = dict.fromkeys(names)
+    key = {name: item[name] for name in names if name in item} if isinstance(item, dict) else {}
+    if len(key) < len(names) or not is_item(key):
+        raise unreadable(f"an item is without its key {', '.join(names)}")
+    return key
+
+
+def seconds_now() -> int:
+    """Return the seconds since 1970, which a TTL is compared with."""
+    return int(utc_now().timestamp())
+
+
+def has_passed(ttl: str | None, now: int) -> bool:
+    """Return whether a stored TTL has passed; None never has."""
+    return ttl is not None and int(float(ttl)) <= now
+
+
+# ---- items ---------------------------------------------------------------------------------------
+
+
+def is_item(value: Any) -> bool:
+    """Return whether a value is an item: attribute names and attribute values."""
+    try:
+        return isinstance(value, dict) and all(map(_is_value, value.values()))
+    except RecursionError:
+        return False  # DynamoDB nests 32 levels
+
+
+def _is_value(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    ((tag, content),) = value.items()
+    if tag == "M":
+        return is_item(content)
+    if tag in ("L", "SS", "NS", "BS"):
+        if not isinstance(content, list):
+            return False
+        return all(_is_value(v) if tag == "L" else _is_scalar(tag[0], v) for v in content)
+    return _is_scalar(tag, content)
+
+
+def _is_scalar(tag: str, content: Any) -> bool:
+    if tag == "N":
+        return isinstance(content, str) and _is_number(content)
+    kinds = {"S": str, "B": bytes, "BOOL": bool, "NULL": bool}
+    return tag in kinds and isinstance(content, kinds[tag])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number = to_decimal(text)
+    except ArithmeticError:
+        return False
+    return number.is_finite() and (not number or abs(number.adjusted()) <= _LARGEST_EXPONENT)
+
+
+def item_body(item: Item, table_name: str, key_names: Iterable[str]) -> bytes:
+    """Return an item as JSON; refuse one that is too large.
+
+    Args:
+        item: The item.
+        table_name: For the error.
+        key_names: The attributes of the key, for the error.
+
+    Raises:
+        ItemTooLargeError: The item is over 400 KB.
+    """
+    body = write_body(item)
+    if len(body) <= MAX_ITEM_BYTES:  # JSON is larger than DynamoDB's own count
+        return body
+    size = item_size(item)
+    if size > MAX_ITEM_BYTES:
+        largest = max(item, key=lambda name: _size(item[name]))
+        raise ItemTooLargeError(
+            f"The item for {table_name!r} has {size:,} bytes; DynamoDB takes {MAX_ITEM_BYTES:,}. "
+            f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
+            "data in S3 and store the address.",
+            table_name=table_name,
+            key=decode_item({name: item[name] for name in key_names}),
+            size_bytes=size,
+        )
+    return body
+
+
 def item_size(item: Mapping[str, Mapping[str, Any]]) -> int:
     """Return the size of an item in bytes, as DynamoDB counts it (to a few bytes)."""
     return sum(len(name.encode()) + _size(value) for name, value in item.items())
@@ -360,31 +397,3 @@ def _size(value: Mapping[str, Any]) -> int:
 def _number_size(text: str) -> int:
     digits = text.split("E")[0].lstrip("-").replace(".", "").strip("0")
     return (len(digits) + 1) // 2 + 1 + text.startswith("-")
-
-
-def item_body(item: Item, table_name: str, key_names: Iterable[str]) -> bytes:
-    """Return an item as JSON; refuse one that is too large.
-
-    Args:
-        item: Is written.
-        table_name: For the error.
-        key_names: As well: the attributes of its key.
-
-    Raises:
-        ItemTooLargeError: The item is over 400 KB.
-    """
-    body = write_body(item)
-    if len(body) <= MAX_ITEM_BYTES:  # as JSON it is larger
-        return body
-    size = item_size(item)
-    if size > MAX_ITEM_BYTES:
-        largest = max(item, key=lambda name: _size(item[name]))
-        raise ItemTooLargeError(
-            f"The item for {table_name!r} has {size:,} bytes; DynamoDB takes {MAX_ITEM_BYTES:,}. "
-            f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
-            "data in S3 and store the address.",
-            table_name=table_name,
-            key=decode_item({name: item[name] for name in key_names}),
-            size_bytes=size,
-        )
-    return body
