@@ -10,6 +10,7 @@ import math
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import pydantic
@@ -125,8 +126,6 @@ def require(package: str, installs: str) -> Any:
     Raises:
         MissingDependencyError: It cannot be imported; the command that installs it is named.
     """
-    from importlib import import_module
-
     try:
         return import_module(package)
     except ImportError as error:

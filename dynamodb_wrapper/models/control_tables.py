@@ -16,7 +16,7 @@ from dynamodb_wrapper.models.table import Derived, GlobalIndex, Table
 from dynamodb_wrapper.models.table_config import TableConfig
 
 
-def unchanged(value: str | None) -> str | None:
+def or_absent(value: str | None) -> str | None:
     """Return the value; absent where it is empty."""
     return value or None
 
@@ -41,7 +41,7 @@ def live_environment(environment: str | None, status: RunStatus, writer: str | N
     return environment if writer is not None and not status.is_terminal else None
 
 
-_LIST = Derived("gx_list", ("environment",), unchanged)
+_LIST = Derived("gx_list", ("environment",), or_absent)
 
 
 _STARTED = Derived("gx_started", ("start_time", "run_id"), start_and_run)
@@ -71,7 +71,7 @@ TABLE_CONFIG: Table[TableConfig] = Table(
     indexes=[
         GlobalIndex(
             "by_pipeline",
-            Derived("gx_pipeline", ("pipeline_id",), unchanged),
+            Derived("gx_pipeline", ("pipeline_id",), or_absent),
             Derived("gx_role", ("table_type", "table_id"), joined),
             project="keys",
         ),
@@ -94,7 +94,7 @@ PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
     indexes=[
         GlobalIndex(
             "by_pipeline",
-            Derived("gx_pipeline", ("pipeline_id",), unchanged),
+            Derived("gx_pipeline", ("pipeline_id",), or_absent),
             _STARTED,
             project=RunSummary,
         ),
@@ -118,7 +118,7 @@ PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
         ),
         GlobalIndex(
             "children",
-            Derived("gx_parent", ("parent_run_id",), unchanged),
+            Derived("gx_parent", ("parent_run_id",), or_absent),
             _STARTED,
             project="keys",
         ),

@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import orjson
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WrapValidator
 
+from dynamodb_wrapper.redaction import find_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from enum import Enum
@@ -252,8 +254,6 @@ def refuse_secrets(value: Any) -> None:
     Raises:
         ValueError: There is one; its path is named, the secret is not shown.
     """
-    from dynamodb_wrapper.redaction import find_secrets  # its patterns take 2 ms to compile
-
     for path, reason in find_secrets(value):
         raise ValueError(
             f"{path} must not be stored in the clear ({reason}); store a reference instead, "

@@ -414,7 +414,7 @@ class _Struct:
 
 
 class _Value(NamedTuple):
-    """How an attribute value is read.
+    """Reads an attribute value.
 
     Attributes:
         type: Its type for msgspec.

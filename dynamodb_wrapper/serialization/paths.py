@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Union
@@ -105,8 +106,6 @@ def _field(model: type[BaseModel], step: str | int, path: tuple[Any, ...]) -> Fi
         return names[step]
     if model.model_config.get("extra") == "allow":
         return None
-    import difflib
-
     near = difflib.get_close_matches(str(step), names, n=3)
     hint = (
         f"did you mean {' or '.join(map(repr, near))}?" if near else f"fields: {', '.join(names)}"

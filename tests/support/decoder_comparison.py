@@ -95,7 +95,7 @@ def outcome(read: Any) -> Outcome:
         return Outcome(error=(type(error), repr(error)))
 
 
-def walked(codec: Codec[Any], item: Any) -> Outcome:
+def generic(codec: Codec[Any], item: Any) -> Outcome:
     """Return the outcome of the generic decoder."""
     return outcome(lambda: codec.decode(item))
 
@@ -119,13 +119,13 @@ def compiled(reader: ItemReader[Any], item: Any, *, table_name: str = "t") -> di
 def assert_equal(model: Any, item: Any, table: Table[Any] | None = None) -> Outcome:
     """Read an item with both decoders, check that the outcomes are equal, and return it."""
     codec = codec_of(model, table)
-    expected = walked(codec, item)
+    expected = generic(codec, item)
     for reply, found in compiled(ItemReader(codec), item).items():
         assert found.description == expected.description, reply
     return expected
 
 
-def ways(model: Any, item: Any, table: Table[Any] | None = None) -> tuple[int, int]:
+def decode_counts(model: Any, item: Any, table: Table[Any] | None = None) -> tuple[int, int]:
     """Return how many items of a one-item page each decoder read: compiled, generic."""
     reader = ItemReader(codec_of(model, table))
     outcome(lambda: reader.page(Reply(body_of({"Items": [item]}))))
@@ -136,5 +136,5 @@ def assert_compiled(model: Any, item: Any, table: Table[Any] | None = None) -> A
     """Read an item with both decoders; check that the compiled one did, and return the model."""
     found = assert_equal(model, item, table)
     assert found.error is None
-    assert ways(model, item, table) == (1, 0)
+    assert decode_counts(model, item, table) == (1, 0)
     return found.model

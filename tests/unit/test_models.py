@@ -81,7 +81,7 @@ def test_an_unknown_field_is_refused_by_name(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "wrong", "told"),
+    ("make", "wrong", "message"),
     [
         (pipeline, {"pipeline_id": "a#b"}, "must start with"),
         (pipeline, {"pipeline_name": "x" * 257}, "256"),
@@ -116,8 +116,8 @@ def test_an_unknown_field_is_refused_by_name(make: Any) -> None:
         (run, {"stages": {"s": {"records_read": -1}}}, "records_read"),
     ],
 )
-def test_a_rule_that_is_broken_is_named(make: Any, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(PydanticError, match=told):
+def test_a_rule_that_is_broken_is_named(make: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(PydanticError, match=message):
         make(**wrong)
 
 
@@ -329,7 +329,7 @@ def declared(**options: Any) -> Table[Thing]:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"partition_key": "b"}, "'b', which is not a field of Thing"),
         ({"sort_key": "b"}, "'b', which is not a field of Thing"),
@@ -352,8 +352,8 @@ def declared(**options: Any) -> Table[Thing]:
         ({"indexes": [GlobalIndex("i", Derived("n", ("a",), str))]}, "'n' is a field"),
     ],
 )
-def test_a_wrong_declaration_is_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_a_wrong_declaration_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         declared(**options)
 
 

@@ -1,4 +1,4 @@
-"""Results as columns, and tables written, with an engine: the rows are those iterating gives."""
+"""Results as columns, and tables written, with an engine: the same rows as iterating."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ READS: dict[str, Any] = {
     "whole items behind an index": lambda r: r.query("odd", index="by_status_keys", limit=6),
     "an index that holds part": lambda r: r.query("even", index="by_status_summary"),
     "a smaller model": lambda repository: repository.query("c", into=OrderTotal),
-    "nothing": lambda repository: repository.query("nobody"),
+    "nothing": lambda repository: repository.query("missing"),
 }
 
 
@@ -141,7 +141,7 @@ def test_a_batch_is_a_page_and_only_one_is_read_ahead_of_the_next(orders: Orders
 
 
 def test_an_empty_result_has_the_columns(orders: Orders) -> None:
-    table = orders.query("nobody").to_arrow()
+    table = orders.query("missing").to_arrow()
     assert (table.num_rows, table.schema.names) == (0, list(Order.model_fields))
 
 

@@ -1,4 +1,4 @@
-"""Columns read by Arrow are the columns made of models, whatever else is on the page."""
+"""Columns read by Arrow equal the columns made of models, with any neighbours on the page."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ POLICIES: tuple[Any, ...] = ("raise", "null", "quarantine")
 policies = st.sampled_from(POLICIES)
 
 
-class Ways:
-    """Reads pages of one model by each of the policies, by Arrow and by models."""
+class Readers:
+    """Reads pages of one model with each mismatch policy, by Arrow and by models."""
 
     def __init__(self, model: type[BaseModel], schema: Any = None) -> None:
         reader = ItemReader(Codec(Table("made", model, partition_key="id"), model))
         self._readers = {p: ArrowReader(reader, "made", schema, p) for p in POLICIES}
 
     def compiled(self, items: list[Any]) -> int:
-        """Return how many rows Arrow alone makes of items."""
+        """Return how many rows Arrow alone reads."""
         reader = self._readers["raise"]
         before = reader.counts.compiled
         reader.page(Reply(body_of(items)))
         return reader.counts.compiled - before
 
     def rows(self, items: list[Any], policy: Any = "raise") -> Any:
-        """Return the rows that are read by Arrow where it can, or why there are none."""
+        """Return the rows, read by Arrow where it can, or the text of the error."""
         return self._outcome(policy, Reply(body_of(items)))
 
     def check(self, items: list[Any], policy: Any) -> None:
-        """Make sure that both ways agree, and that items do not depend on their neighbours."""
+        """Check that both readers agree, and that items do not depend on their neighbours."""
         found = self.rows(items, policy)
         assert repr(found) == repr(self._outcome(policy, Reply(None, read_body(body_of(items)))))
         alone = [self.rows([item], policy) for item in items]
@@ -135,11 +135,11 @@ NUMBER_COLUMNS = [
 @pytest.mark.parametrize("column", NUMBER_COLUMNS, ids=str)
 def test_a_number_is_the_same_both_ways_in_every_column(column: Any) -> None:
     schema = None if column is None else pa.schema([("x", column)])
-    ways = [Ways(made(field), schema) for field in NUMBER_FIELDS]
+    ways = [Readers(made(field), schema) for field in NUMBER_FIELDS]
 
     @QUICK
     @given(st.sampled_from(ways), st.lists(NUMBERS, min_size=1, max_size=3), policies)
-    def agree(chosen: Ways, numbers: list[str], policy: Any) -> None:
+    def agree(chosen: Readers, numbers: list[str], policy: Any) -> None:
         chosen.check(items_of([{"N": number} for number in numbers]), policy)
 
     agree()
@@ -151,8 +151,8 @@ def test_a_number_is_the_same_both_ways_in_every_column(column: Any) -> None:
 def test_numbers_in_lists_and_sets_are_the_same_both_ways(column: Any, tag: str) -> None:
     kind: Any = list if tag == "L" else set
     schema = pa.schema([("x", pa.list_(column))])
-    ways = [Ways(made(kind[field]), schema) for field in (int, float, Decimal)]
-    ways += [Ways(made(kind[field])) for field in (int, float, Decimal)]
+    ways = [Readers(made(kind[field]), schema) for field in (int, float, Decimal)]
+    ways += [Readers(made(kind[field])) for field in (int, float, Decimal)]
 
     some = st.lists(NUMBERS, min_size=1, max_size=3)
     if tag == "NS":  # where NaN stands in a set of several numbers is different in every run
@@ -160,7 +160,7 @@ def test_numbers_in_lists_and_sets_are_the_same_both_ways(column: Any, tag: str)
 
     @QUICK
     @given(st.sampled_from(ways), some, policies)
-    def agree(chosen: Ways, numbers: list[str], policy: Any) -> None:
+    def agree(chosen: Readers, numbers: list[str], policy: Any) -> None:
         odd = numbers if tag == "NS" else [{"N": number} for number in numbers]
         usual = ["1", "2"] if tag == "NS" else [{"N": "1"}, {"N": "2"}]
         chosen.check(items_of([{tag: odd}, {tag: usual}]), policy)
@@ -196,7 +196,7 @@ def test_a_decimal_is_the_number_that_is_stored_or_refused(
 
 @pytest.mark.parametrize("number", ["7709388507161651283538740223102594115", "1" * 37, "1" * 38])
 def test_a_decimal_beyond_its_column_is_refused_null_or_kept_apart(number: str) -> None:
-    ways = Ways(made(Annotated[Decimal, Field(decimal_places=2)]))
+    ways = Readers(made(Annotated[Decimal, Field(decimal_places=2)]))
     items = items_of([{"N": "1.25"}, {"N": number}])
     assert "it cannot be a decimal128(38, 2)" in ways.rows(items)
     good = {"id": "0", "x": Decimal("1.25")}
@@ -205,7 +205,7 @@ def test_a_decimal_beyond_its_column_is_refused_null_or_kept_apart(number: str) 
 
 
 def test_a_span_beyond_its_column_is_refused() -> None:
-    Ways(made(timedelta)).check(
+    Readers(made(timedelta)).check(
         items_of([{"N": "1.5"}, {"N": "9" * 38}, {"N": "3" + "0" * 36}]), "null"
     )
 
@@ -213,7 +213,7 @@ def test_a_span_beyond_its_column_is_refused() -> None:
 @pytest.mark.parametrize("field", [str, int, Decimal])
 @pytest.mark.parametrize("make", [pa.dictionary, pa.run_end_encoded])
 def test_an_encoded_column_holds_no_other_number(field: Any, make: Any) -> None:
-    ways = Ways(made(field), pa.schema([("x", make(pa.int32(), pa.decimal128(38, 38)))]))
+    ways = Readers(made(field), pa.schema([("x", make(pa.int32(), pa.decimal128(38, 38)))]))
     good, bad = ({"S" if field is str else "N": text} for text in ("0", "76496171"))
     for value in (good, bad):
         ways.check(items_of([value]), "raise")
@@ -233,7 +233,7 @@ def test_a_text_is_the_number_it_holds_or_refused(column: Any) -> None:
         (dict[str, str], pa.map_(pa.string(), column), lambda v: as_map(k=v), lambda f: f[0][1]),
     ]
     for annotation, type_, stored, content in forms:
-        ways = Ways(made(annotation), pa.schema([("x", type_)]))
+        ways = Readers(made(annotation), pa.schema([("x", type_)]))
         for text in ["0.5", "76496171", "1" * 40, "1e400", "1E2", "half", "7" * 80]:
             items = items_of([stored({"S": text})])
             ways.check(items, "raise")
@@ -257,14 +257,14 @@ def test_a_text_is_the_number_it_holds_or_refused(column: Any) -> None:
     ],
 )
 def test_usual_numbers_are_read_by_arrow_itself(field: Any, column: Any, number: str) -> None:
-    ways = Ways(made(field), pa.schema([("x", column)]))
+    ways = Readers(made(field), pa.schema([("x", column)]))
     assert ways.compiled(items_of([{"N": number}] * 5)) == 5
     assert Decimal(str(ways.rows(items_of([{"N": number}]))[0]["x"])) == Decimal(number)
 
 
 @pytest.mark.parametrize("column", [pa.int32(), pa.float64(), pa.string()], ids=str)
 def test_a_number_the_model_refuses_is_refused_in_every_column(column: Any) -> None:
-    ways = Ways(made(int), pa.schema([("x", column)]))
+    ways = Readers(made(int), pa.schema([("x", column)]))
     assert "it is stored as N" in ways.rows(items_of([{"N": "1"}, {"N": "1.5"}]))
     assert "cannot be read" in ways.rows(items_of([{"N": "1"}, {"N": "NaN"}]))
 
@@ -332,7 +332,7 @@ SCALARS: list[Any] = [
 @pytest.mark.parametrize("annotation", LIMITED, ids=str)
 def test_what_the_model_refuses_is_in_no_column(annotation: Any) -> None:
     inside = create_model("Inside", y=(annotation, ...))
-    bare, listed, nested = (Ways(made(kind)) for kind in (annotation, list[annotation], inside))
+    bare, listed, nested = (Readers(made(kind)) for kind in (annotation, list[annotation], inside))
 
     def check(values: list[Any], policy: Any) -> None:
         bare.check(items_of(values), policy)
@@ -358,7 +358,7 @@ def test_what_the_model_refuses_is_in_no_column(annotation: Any) -> None:
     ids=str,
 )
 def test_usual_limits_are_checked_by_arrow_itself(annotation: Any, value: Any) -> None:
-    assert Ways(made(annotation)).compiled(items_of([value] * 5)) == 5
+    assert Readers(made(annotation)).compiled(items_of([value] * 5)) == 5
 
 
 class Lax(Enum):
@@ -372,7 +372,7 @@ class LaxColour(Lax):
 
 
 def test_an_enum_that_takes_any_value_is_asked() -> None:
-    ways = Ways(made(LaxColour))
+    ways = Readers(made(LaxColour))
     ways.check(items_of([{"S": "red"}, {"S": "purple"}]), "raise")
     assert [row["x"] for row in ways.rows(items_of([{"S": "purple"}]))] == ["red"]
 
@@ -401,7 +401,7 @@ _named = st.dictionaries(
 
 @pytest.mark.parametrize("model", [Named, Crossed])
 def test_an_attribute_named_as_the_field_is_what_the_model_makes_of_it(model: Any) -> None:
-    bare, nested, listed = Ways(model), Ways(made(Named)), Ways(made(list[Named]))
+    bare, nested, listed = Readers(model), Readers(made(Named)), Readers(made(list[Named]))
 
     @QUICK
     @given(st.lists(_named, min_size=1, max_size=3), policies)
@@ -413,8 +413,8 @@ def test_an_attribute_named_as_the_field_is_what_the_model_makes_of_it(model: An
     agree()
 
 
-def test_names_that_are_told_apart_are_read_by_arrow_itself() -> None:
-    ways, item = Ways(made(Named)), as_map(nn={"N": "1"})
+def test_distinct_names_are_read_by_arrow_itself() -> None:
+    ways, item = Readers(made(Named)), as_map(nn={"N": "1"})
     assert ways.compiled(items_of([item, item])) == 2
     assert ways.compiled(items_of([item, as_map(n={"N": "1"})])) == 0
     found = ways.rows(items_of([item, as_map(n={"N": "1"})]))
@@ -430,16 +430,16 @@ def test_a_schema_may_name_some_of_the_fields_of_a_struct() -> None:
         price: Decimal
 
     schema = pa.schema([("x", pa.struct([("price", pa.decimal128(38, 38))]))])
-    ways = Ways(made(Inner), schema)
+    ways = Readers(made(Inner), schema)
     good, bad = (as_map(n={"N": "1"}, price={"N": number}) for number in ("0.5", "76496171"))
     ways.check(items_of([good, bad]), "null")
     assert ways.rows(items_of([good, bad]), "null")[0]["x"] == {"price": Decimal("0.5")}
     assert ways.rows(items_of([good, bad]), "null")[1]["x"] is None
     with pytest.raises(ValidationError, match="nowhere"):
-        Ways(made(Inner), pa.schema([("x", pa.struct([("nowhere", pa.int64())]))]))
+        Readers(made(Inner), pa.schema([("x", pa.struct([("nowhere", pa.int64())]))]))
 
 
 def test_a_set_holds_nothing_twice() -> None:
-    Ways(made(set[float])).check(items_of([{"NS": ["0.1", "0.10000000000000000001"]}]), "raise")
-    Ways(made(set[Decimal])).check(items_of([{"NS": ["1", "1.0"]}]), "raise")
-    Ways(made(set[str])).check(items_of([{"SS": ["a", "a"]}]), "raise")
+    Readers(made(set[float])).check(items_of([{"NS": ["0.1", "0.10000000000000000001"]}]), "raise")
+    Readers(made(set[Decimal])).check(items_of([{"NS": ["1", "1.0"]}]), "raise")
+    Readers(made(set[str])).check(items_of([{"SS": ["a", "a"]}]), "raise")

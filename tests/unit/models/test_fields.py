@@ -1,4 +1,4 @@
-"""The field types: what they take, what they make of it, what they refuse."""
+"""The field types: values they accept, convert and refuse."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_utc_text_has_27_characters_and_names_microseconds() -> None:
 
 
 class Moment(datetime):
-    """A datetime of a class of its own, as pandas has one."""
+    """A subclass of datetime, such as that of pandas."""
 
 
 @given(
@@ -193,7 +193,7 @@ def test_tags_within_the_limits_are_taken(tags: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "message"),
     [
         ({str(n): "" for n in range(51)}, "51 tags"),
         ({"k" * 129: ""}, "128"),
@@ -203,8 +203,8 @@ def test_tags_within_the_limits_are_taken(tags: dict[str, str]) -> None:
     ],
     ids=["51 tags", "long key", "empty key", "long value", "number"],
 )
-def test_tags_beyond_the_limits_are_refused(tags: Any, told: str) -> None:
-    with pytest.raises(PydanticError, match=told):
+def test_tags_beyond_the_limits_are_refused(tags: Any, message: str) -> None:
+    with pytest.raises(PydanticError, match=message):
         taken(Tags, tags)
 
 

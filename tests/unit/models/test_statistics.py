@@ -1,4 +1,4 @@
-"""What a set of runs says about a pipeline."""
+"""Figures of a set of runs of a pipeline."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TestCounts:
         assert {type(name) for name in found.by_status} == {str}
 
     @pytest.mark.parametrize("status", FAILURES, ids=str)
-    def test_whatever_went_wrong_lowers_the_success_rate(self, status: RunStatus) -> None:
+    def test_every_kind_of_failure_lowers_the_success_rate(self, status: RunStatus) -> None:
         found = statistics_of([a_run(), a_run(), a_run(), a_run(status)], now=NOW)
         assert (found.ended, found.success_rate) == (4, 0.75)
 

@@ -1,4 +1,4 @@
-"""What is written is what is read: every legal value comes back equal."""
+"""Every legal value is read back equal to what was written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Prices(RootModel[dict[str, Decimal]]):
 
 
 def stored_and_read(annotation: Any, value: Any, **config: Any) -> tuple[Any, Any]:
-    """Return a value as its model took it, and as it came back."""
+    """Return a value as its model holds it, and as it is read back."""
     base = create_model("Base", __config__=ConfigDict(**config)) if config else None
     model: Any = create_model("Holder", __base__=base, id=(str, ...), value=(annotation, ...))
     item = model(id="x", value=value)
@@ -446,7 +446,7 @@ def test_none_is_stored_where_absence_means_something_else() -> None:
 
 @settings(max_examples=50, deadline=None, database=None)
 @given(value=st.dictionaries(texts, json_values, max_size=4))
-def test_whatever_is_stored_boto3_reads(value: dict[str, Any]) -> None:
+def test_boto3_reads_every_stored_value(value: dict[str, Any]) -> None:
     read = TypeDeserializer().deserialize(encode_value(value, "here"))
     assert str(decode_item({"v": encode_value(value, "here")})["v"].keys()) == str(read.keys())
 
@@ -455,7 +455,7 @@ def test_whatever_is_stored_boto3_reads(value: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (math.nan, "NaN"),
         (math.inf, "infinity"),
@@ -483,9 +483,9 @@ def test_whatever_is_stored_boto3_reads(value: dict[str, Any]) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_dynamodb_cannot_hold_is_refused_naming_the_place_and_not_the_value(
-    value: Any, told: str
+    value: Any, message: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told) as caught:
+    with pytest.raises(ValidationError, match=message) as caught:
         encode_value({"inner": [value]}, "Order.details")
     assert "Order.details.inner[0]" in str(caught.value)
     assert "hunter2" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whatever comes back, decoding gives models or one of our errors."""
+"""Decoding a damaged reply gives models or an error of the library."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ MARK = "put here"
 
 
 def places_in(value: Any) -> list[tuple[Any, Any]]:
-    """Return everything inside, as what holds it and where."""
+    """Return every value inside, as its container and its place in it."""
     if not isinstance(value, (dict, list)):
         return []
     inside = list(value.items() if isinstance(value, dict) else enumerate(value))
@@ -178,7 +178,7 @@ def read_all_ways(body: bytes) -> None:
 
 
 def reads(read: Callable[[Reply], Any], body: bytes) -> None:
-    """Read, and accept what was found or an error of ours."""
+    """Read; accept a result or an error of the library."""
     try:
         found = read(Reply(body))
     except DynamoDBWrapperError:

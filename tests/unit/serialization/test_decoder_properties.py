@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from dynamodb_wrapper.models import EpochMillis, EpochSeconds, IsoDatetime, UtcDatetime
-from tests.support.decoder_comparison import KEY, assert_equal, ways
+from tests.support.decoder_comparison import KEY, assert_equal, decode_counts
 
 Stored = st.SearchStrategy[Any]
 
@@ -232,7 +232,7 @@ def models_and_items(draw: Any) -> tuple[Any, list[Any]]:
 
 
 def places_in(value: Any) -> list[tuple[Any, Any]]:
-    """Return every attribute value inside, as what holds it and where."""
+    """Return every attribute value inside, as its container and its place in it."""
     found: list[tuple[Any, Any]] = []
     inside = value.items() if isinstance(value, dict) else enumerate(value)
     for place, inner in inside:
@@ -272,8 +272,8 @@ def test_generated_models_read_damaged_items_the_same_both_ways(made: Any, data:
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(SCALARS), data=st.data())
-def test_what_the_walk_can_read_of_a_type_the_code_made_for_it_reads(kind: Kind, data: Any) -> None:
+def test_the_compiled_decoder_reads_what_the_generic_one_can_read(kind: Kind, data: Any) -> None:
     model = create_model("One", id=(str, ...), value=(kind.annotation, ...))
     item = {**KEY, "value": data.draw(kind.stored)}
     expected = (0, 1) if assert_equal(model, item).error else (1, 0)
-    assert ways(model, item) == expected
+    assert decode_counts(model, item) == expected

@@ -1,4 +1,4 @@
-"""What tables add to decoding: our own models, TTLs, smaller models, index entries, mixed pages."""
+"""Decoding for tables: our own models, TTLs, smaller models, index entries, mixed pages."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tests.support.decoder_comparison import (
     assert_compiled,
     assert_equal,
     body_of,
+    decode_counts,
     described,
     name_of,
     table_of,
-    ways,
 )
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -143,15 +143,15 @@ ODD: list[Any] = [
 
 
 def page_of(model: Any, table: Table[Any], *items: Any) -> tuple[Any, Any]:
-    """Read a page by a reader, and by one that has to walk."""
+    """Read a page with compiled code and with the generic decoder."""
     codec = Codec(table, model)
     reply = {"Items": list(items)}
     compiled = ItemReader(codec).page(Reply(body_of(reply)))
-    walked = ItemReader(codec).page(Reply(None, reply))
-    assert described(compiled.models) == described(walked.models)
+    generic = ItemReader(codec).page(Reply(None, reply))
+    assert described(compiled.models) == described(generic.models)
     all_places = list(range(len(items)))
-    assert (compiled.places or all_places) == (walked.places or all_places)
-    assert compiled.count == walked.count == len(items)
+    assert (compiled.places or all_places) == (generic.places or all_places)
+    assert compiled.count == generic.count == len(items)
     return compiled.models, compiled.places
 
 
@@ -166,7 +166,7 @@ def test_expired_items_are_left_out(model: Any) -> None:
     models, places = page_of(model, SESSIONS, *items)
     assert [found.user for found in models] == ["b", "c"]
     assert places == [1, 2]
-    assert ways(model, items[1], SESSIONS) == (1, 0)
+    assert decode_counts(model, items[1], SESSIONS) == (1, 0)
 
 
 @pytest.mark.parametrize("model", [Session, User], ids=["whole", "smaller"])
@@ -261,10 +261,10 @@ def test_a_batch_finds_models_by_their_key_whichever_way_they_are_read() -> None
     reply = {"Responses": {"t": items}, "UnprocessedKeys": {"t": {"Keys": [KEY]}}}
     codec = Codec(ORDERS, Total)
     compiled = ItemReader(codec).batch(Reply(body_of(reply)), "t")
-    walked = ItemReader(codec).batch(Reply(None, reply), "t")
-    assert compiled.by_key == walked.by_key
+    generic = ItemReader(codec).batch(Reply(None, reply), "t")
+    assert compiled.by_key == generic.by_key
     assert len(compiled.by_key) == 3
-    assert compiled.left == walked.left == {"t": {"Keys": [KEY]}}
+    assert compiled.left == generic.left == {"t": {"Keys": [KEY]}}
 
 
 # ---- pages and batches of several ----------------------------------------------------------------
@@ -275,14 +275,14 @@ SLOW = {**KEY, "number": {"N": "1E+2"}}
 BAD = {**KEY, "number": {"S": "one"}}
 
 
-def test_an_item_only_the_walk_can_read_leaves_the_others_of_its_page_compiled() -> None:
+def test_an_item_for_the_generic_decoder_leaves_the_others_of_its_page_compiled() -> None:
     reader = ItemReader(Codec(ORDERS, Order))
     found = reader.page(Reply(body_of({"Items": [GOOD, SLOW, GOOD]})))
     assert [order.number for order in found.models] == [1, 100, 1]
     assert (reader.counts.compiled, reader.counts.generic) == (2, 1)
 
 
-def test_an_item_only_the_walk_can_read_leaves_the_others_of_its_batch_compiled() -> None:
+def test_an_item_for_the_generic_decoder_leaves_the_others_of_its_batch_compiled() -> None:
     reader = ItemReader(Codec(ORDERS, Order))
     items = [GOOD, SLOW, {**GOOD, "number": {"N": "2"}}]
     found = reader.batch(Reply(body_of({"Responses": {"t": items}})), "t")
@@ -315,10 +315,10 @@ def test_what_is_around_the_items_is_read_the_same_both_ways() -> None:
     for items in ([GOOD], [GOOD, SLOW], []):
         part = {**reply, "Items": items}
         compiled = ItemReader(codec).page(Reply(body_of(part)))
-        walked = ItemReader(codec).page(Reply(None, part))
-        assert compiled.models == walked.models
-        assert compiled.last_key == walked.last_key == reply["LastEvaluatedKey"]
-        assert compiled.capacity == walked.capacity == reply["ConsumedCapacity"]
+        generic = ItemReader(codec).page(Reply(None, part))
+        assert compiled.models == generic.models
+        assert compiled.last_key == generic.last_key == reply["LastEvaluatedKey"]
+        assert compiled.capacity == generic.capacity == reply["ConsumedCapacity"]
 
 
 def test_nothing_found_is_read_the_same_both_ways() -> None:

@@ -1,4 +1,4 @@
-"""Many threads make and use the readers of one model at once."""
+"""Many threads compile and use the decoder of one model at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Line(BaseModel):
 
 
 def new_model() -> Any:
-    """Return a model nobody has read yet, so that every thread finds it unmade."""
+    """Return a new model, whose decoder no thread has compiled yet."""
     return create_model(
         "Order",
         id=(str, ...),

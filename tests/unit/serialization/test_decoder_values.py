@@ -1,4 +1,4 @@
-"""Every type reads every stored value the same by the code made for a model as by the walk."""
+"""Every type reads every stored value the same by the compiled and by the generic decoder."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Pair(NamedTuple):
 
 
 def sees_float(value: Any) -> float:
-    """A validator that tells which type it was given."""
+    """Return the name of the type a validator received."""
     return float(isinstance(value, float))
 
 
@@ -165,7 +165,7 @@ STORED = [
     {"M": {"1": number("1")}},
     None,
 ]
-"""What the field holds; None where the item has no such attribute."""
+"""Stored values of a field; None where the item has no such attribute."""
 
 NUMBER_TYPES: list[Any] = [
     int,

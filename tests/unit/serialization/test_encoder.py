@@ -1,4 +1,4 @@
-"""Every value is written the same by the code made for a model as by the general walk."""
+"""Every value is written the same by the compiled and by the generic encoder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Level(IntEnum):
 
 
 class Texts(str):
-    """A text that is none to the letter."""
+    """A subclass of str."""
 
 
 class Inner(BaseModel):
@@ -126,12 +126,12 @@ ANNOTATIONS: list[Any] = [
 
 
 def with_value(model: type[BaseModel], value: Any) -> BaseModel:
-    """Return a model that holds a value, which may be none of its type."""
+    """Return a model with a value, which may be of another type than declared."""
     return model.model_construct(id="x", value=value)
 
 
 def assert_written_alike(codec: Codec[Any], item: BaseModel) -> Outcome:
-    """Write a model both ways, refuse any difference, and return what came of it."""
+    """Encode a model both ways, refuse any difference, and return the outcome."""
     expected = outcome(lambda: codec.encode_generic(item))
     found = outcome(lambda: codec.encode(item))
     assert found.error == expected.error
