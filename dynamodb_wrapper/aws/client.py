@@ -19,14 +19,16 @@ from dynamodb_wrapper.exceptions.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.aws.fast_path import DirectTransport
-    from dynamodb_wrapper.aws.interception import Events
+    from dynamodb_wrapper.aws.interception import TrackingEmitter
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 _DEADLINE = "dynamodb_wrapper_deadline"
 _CHECKSUM = "x-amz-crc32"
 
 
-def create_session(config: DynamoDBConfig, loaders: list[Any], events: Events | None) -> Any:
+def create_session(
+    config: DynamoDBConfig, loaders: list[Any], events: TrackingEmitter | None
+) -> Any:
     """Return the session a client is made with.
 
     Args:
@@ -55,7 +57,7 @@ def create_session(config: DynamoDBConfig, loaders: list[Any], events: Events | 
     return _assume_role(session, config, config.role_arn, events) if config.role_arn else session
 
 
-def _new_session(config: DynamoDBConfig, events: Events | None) -> Any:
+def _new_session(config: DynamoDBConfig, events: TrackingEmitter | None) -> Any:
     import botocore.session
 
     session = botocore.session.Session(profile=config.profile_name, event_hooks=events)
@@ -65,7 +67,9 @@ def _new_session(config: DynamoDBConfig, events: Events | None) -> Any:
     return session
 
 
-def _assume_role(source: Any, config: DynamoDBConfig, role_arn: str, events: Events | None) -> Any:
+def _assume_role(
+    source: Any, config: DynamoDBConfig, role_arn: str, events: TrackingEmitter | None
+) -> Any:
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
     fetcher = AssumeRoleCredentialFetcher(
@@ -200,7 +204,7 @@ class Connection:
                 )
             self._made, self._pid = _made_for(self._config), os.getpid()
         if self._made.direct is not None:
-            self._made.direct.listeners.adopt()
+            self._made.direct.interception.adopt()
         return self._made
 
 
@@ -254,16 +258,16 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
     return _Made(client, _direct_transport(config, client, session, events, clock))
 
 
-def _events_of(config: DynamoDBConfig) -> Events | None:
+def _events_of(config: DynamoDBConfig) -> TrackingEmitter | None:
     if config.transport == "boto3":
         return None
-    from dynamodb_wrapper.aws.interception import Events
+    from dynamodb_wrapper.aws.interception import TrackingEmitter
 
-    return Events()
+    return TrackingEmitter()
 
 
 def _direct_transport(
-    config: DynamoDBConfig, client: Any, core: Any, events: Events | None, clock: Clock
+    config: DynamoDBConfig, client: Any, core: Any, events: TrackingEmitter | None, clock: Clock
 ) -> DirectTransport | None:
     if events is None:
         return None

@@ -19,7 +19,7 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 
 from dynamodb_wrapper.aws.clock import Skew
 from dynamodb_wrapper.aws.http_pool import Answer, Pool, settings_of
-from dynamodb_wrapper.aws.interception import Events, Listeners
+from dynamodb_wrapper.aws.interception import Interception, TrackingEmitter
 from dynamodb_wrapper.aws.raw_replies import RawResponse, sent_by
 from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
@@ -149,7 +149,7 @@ class DirectTransport:
     Args:
         client: Prepares the first request, and takes over after a failure.
         credentials: The client's; renewed by botocore when it is time.
-        listeners: Know who else takes part.
+        interception: Finds the tools that must see each request.
         settings: How endpoints are reached.
         clock: Sees the dates of replies.
         is_demanded: Whether a signature that is not known is an error.
@@ -159,14 +159,14 @@ class DirectTransport:
         self,
         client: Any,
         credentials: Any,
-        listeners: Listeners,
+        interception: Interception,
         settings: Settings,
         clock: Clock,
         is_demanded: bool,
     ) -> None:
         self._client = client
         self._credentials = credentials
-        self.listeners = listeners
+        self.interception = interception
         self._settings = settings
         self._clock = clock
         self._is_demanded = is_demanded
@@ -234,7 +234,7 @@ class DirectTransport:
 
     def _way_now(self, method: str, request: Mapping[str, Any]) -> _Way | None:
         """Return how to send a request; None where only the client can."""
-        why_not = self.listeners.found()
+        why_not = self.interception.found()
         if why_not is None and _names_an_account(request):
             why_not = "a table is named by its ARN, which may choose another endpoint"
         if why_not is None and self._credentials is None:
@@ -316,7 +316,7 @@ def _names_an_account(request: Mapping[str, Any]) -> bool:
 
 
 def direct_transport(
-    client: Any, session: Any, events: Events, clock: Clock, *, is_demanded: bool
+    client: Any, session: Any, events: TrackingEmitter, clock: Clock, *, is_demanded: bool
 ) -> DirectTransport | None:
     """Return the transport of a client; None where its settings need boto3's.
 
@@ -341,17 +341,17 @@ def direct_transport(
             ) from error
         logger.debug("The client of %s uses transport 'boto3': %s", client.meta.endpoint_url, error)
         return None
-    listeners = Listeners(client, events)
+    interception = Interception(client, events)
     credentials = session.get_credentials()
     logger.debug(
         "The client of %s uses transport 'direct': every setting is supported.",
         client.meta.endpoint_url,
     )
-    return DirectTransport(client, credentials, listeners, settings, clock, is_demanded)
+    return DirectTransport(client, credentials, interception, settings, clock, is_demanded)
 
 
-def _check_parts(events: Events) -> None:
-    for other in events.others:
+def _check_parts(events: TrackingEmitter) -> None:
+    for other in events.foreign:
         for module, setting in _PARTS_OF_BOTOCORE.items():
             if str(getattr(other.handler, "__module__", "")).startswith(module):
                 raise ConfigurationError(f"{setting}.")
