@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple, TypeVar
@@ -44,12 +45,13 @@ def batch_get(
     found: dict[Any, T] = {}
     chunks = list(_chunks(list(distinct.values()), MAX_GETS))
     work = partial(_get_chunk, caller, extra, read, flow)
-    for done in side_by_side(work, chunks, flow.workers_for(len(chunks))):
-        if done.result is None:
-            raise done.error or AssertionError(done)
-        for part in done.result:
-            found.update(part.by_key)
-            flow.advance(len(part.by_key), part.size_bytes, part.used)
+    with closing(side_by_side(work, chunks, flow.workers_for(len(chunks)))) as parts:
+        for done in parts:
+            if done.result is None:
+                raise done.error or AssertionError(done)
+            for answer in done.result:
+                found.update(answer.by_key)
+                flow.advance(len(answer.by_key), answer.size_bytes, answer.used)
     return [found.get(name) for name in names]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -208,12 +208,12 @@ def limiter_of(rate: float | RateLimiter | None) -> RateLimiter | None:
 
 @dataclass
 class Done(Generic[PartT, ResultT]):
-    """A part that was worked on.
+    """A part of the work that has ended.
 
     Attributes:
         part: The part.
         result: What the work returned; None after an error.
-        error: What it raised.
+        error: The exception it raised.
     """
 
     part: PartT
@@ -227,46 +227,70 @@ def side_by_side(
     workers: int,
     *,
     apart: Callable[[PartT, PartT], bool] = lambda *_: False,
-) -> Iterator[Done[PartT, ResultT]]:
-    """Work on parts in threads and yield each when it is done.
+    follow_up: Callable[[Done[PartT, ResultT]], PartT | None] = lambda _: None,
+) -> Generator[Done[PartT, ResultT], None, None]:
+    """Work on parts in threads and yield each when it has ended. The one worker pool.
 
-    A further part is taken only when a thread is free and the last one that was done has been
-    dealt with, so that no more than `workers` are in memory.
+    A further part is taken only when a thread is free and the caller has dealt with the last one
+    yielded, so at most `workers` parts are in memory. Threads run in a copy of the caller's context
+    variables. Close the generator to stop early: parts that have not begun are cancelled, those
+    under way are waited for.
 
     Args:
-        work: What is done with a part.
+        work: Called with a part.
         parts: Taken one after the other, in the caller's thread.
-        workers: How many at once; with one everything happens in the caller's thread.
-        apart: Tells whether a part must wait until an earlier one is done.
+        workers: Parts under way at once; with one everything runs in the caller's thread.
+        apart: Whether a part must wait until an earlier one has ended.
+        follow_up: Called in the caller's thread when a part has ended, before it is yielded;
+            returns a part that continues it, which begins at once, or None.
     """
     if workers == 1:
-        for part in parts:
-            yield _done(work, part)
+        yield from _one_after_the_other(work, parts, follow_up)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="dynamodb-wrapper") as pool:
         under_way: dict[Future[Done[PartT, ResultT]], PartT] = {}
+
+        def begin(part: PartT) -> None:
+            under_way[pool.submit(copy_context().run, _done, work, part)] = part
+
+        def ended() -> Iterator[Done[PartT, ResultT]]:
+            finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in finished:
+                del under_way[future]
+            for future in finished:
+                done = future.result()
+                following = follow_up(done)
+                if following is not None:
+                    begin(following)
+                yield done
+
         try:
             for part in parts:
                 while len(under_way) == workers or any(apart(p, part) for p in under_way.values()):
-                    yield from _next_done(under_way)
-                under_way[pool.submit(copy_context().run, _done, work, part)] = part
+                    yield from ended()
+                begin(part)
             while under_way:
-                yield from _next_done(under_way)
+                yield from ended()
         finally:
             for future in under_way:
                 future.cancel()
 
 
+def _one_after_the_other(
+    work: Callable[[PartT], ResultT],
+    parts: Iterable[PartT],
+    follow_up: Callable[[Done[PartT, ResultT]], PartT | None],
+) -> Iterator[Done[PartT, ResultT]]:
+    for first in parts:
+        part: PartT | None = first
+        while part is not None:
+            done = _done(work, part)
+            part = follow_up(done)
+            yield done
+
+
 def _done(work: Callable[[PartT], ResultT], part: PartT) -> Done[PartT, ResultT]:
     try:
         return Done(part, work(part))
-    except Exception as error:  # noqa: BLE001 - whoever asked for the work deals with it
+    except Exception as error:  # noqa: BLE001 - the caller deals with it
         return Done(part, error=error)
-
-
-def _next_done(under_way: dict[Future[Any], Any]) -> Iterator[Any]:
-    finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-    for future in finished:
-        del under_way[future]
-    for future in finished:
-        yield future.result()

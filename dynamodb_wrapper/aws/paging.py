@@ -7,14 +7,13 @@ import binascii
 import hashlib
 import json
 import re
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple, TypeVar
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed
-from dynamodb_wrapper.aws.concurrency import Flow
+from dynamodb_wrapper.aws.concurrency import Done, Flow, side_by_side
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.serialization.decoder import Found
 from dynamodb_wrapper.serialization.json_body import Reply
@@ -68,32 +67,38 @@ def raw_pages(
             return
 
 
+class _Segment(NamedTuple):
+    """The next request of a segment."""
+
+    request: dict[str, Any]
+    last_key: Item | None
+
+
 def parallel_pages(
     caller: Caller, request: dict[str, Any], read: Read[T], flow: Flow
 ) -> Iterator[RawPage[T]]:
-    """Scan segments side by side, one request of each under way; pages come as they arrive."""
-    segments = flow.workers_for(None)
-    pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="dynamodb-wrapper")
-    try:
-        waiting: dict[Any, dict[str, Any]] = {}
+    """Scan segments in threads, one request of each under way; yield pages as they arrive."""
+    count = flow.workers_for(None)
 
-        def send(part: dict[str, Any], last_key: Item | None) -> None:
-            run = copy_context().run
-            waiting[pool.submit(run, _page, caller, "Scan", part, read, flow, last_key)] = part
+    def work(segment: _Segment) -> RawPage[T]:
+        return _page(caller, "Scan", segment.request, read, flow, segment.last_key)
 
-        for segment in range(segments):
-            send({**request, "Segment": segment, "TotalSegments": segments}, None)
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                part = waiting.pop(future)
-                page = future.result()
-                if page.found.last_key is not None:
-                    send(part, page.found.last_key)
-                _advance(flow, page)
-                yield page
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    segments = [
+        _Segment({**request, "Segment": number, "TotalSegments": count}, None)
+        for number in range(count)
+    ]
+    with closing(side_by_side(work, segments, count, follow_up=_next_of_segment)) as pages:
+        for done in pages:
+            if done.result is None:
+                raise done.error or AssertionError(done)
+            _advance(flow, done.result)
+            yield done.result
+
+
+def _next_of_segment(done: Done[_Segment, RawPage[Any]]) -> _Segment | None:
+    if done.result is None or done.result.found.last_key is None:
+        return None
+    return _Segment(done.part.request, done.result.found.last_key)
 
 
 def _page(

@@ -16,8 +16,6 @@ from dynamodb_wrapper.serialization.json_body import Reply, plain_request, read_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from typing_extensions import Self
-
 DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
     "UpdateItem".split()
@@ -35,10 +33,10 @@ def reply_of(response: dict[str, Any]) -> Reply:
 
 
 class RawResponse(dict[str, Any]):
-    """A response that is parsed when somebody looks at more than its metadata.
+    """A response whose body is parsed only when more than its metadata is read.
 
     Attributes:
-        body: The body; None once it is parsed, because somebody may have changed what it held.
+        body: The body; None once it is parsed, because a handler may have changed what it held.
     """
 
     def __init__(self, metadata: dict[str, Any], body: bytes) -> None:
@@ -46,14 +44,14 @@ class RawResponse(dict[str, Any]):
         self.body: bytes | None = body
 
     def parse(self) -> None:
-        """Read the body; what is there already stays."""
+        """Read the body; entries that exist already stay."""
         body, self.body = self.body, None
         if body is not None:
             for name, value in read_body(body).items():
                 super().setdefault(name, value)
 
     def __missing__(self, name: str) -> Any:
-        if self.body is None or name == "Error":  # asked for by every retry handler
+        if self.body is None or name == "Error":  # every retry handler reads it
             raise KeyError(name)
         self.parse()
         return self[name]
@@ -66,104 +64,43 @@ class RawResponse(dict[str, Any]):
             return default
 
     def __contains__(self, name: object) -> bool:
-        if super().__contains__(name) or name == "Error":
-            return super().__contains__(name)
-        self.parse()
+        if not super().__contains__(name) and name != "Error":
+            self.parse()
         return super().__contains__(name)
 
-    def __iter__(self) -> Iterator[str]:
-        self.parse()
-        return super().__iter__()
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Return an entry, set where it was missing."""
+        return self[name] if name in self else super().setdefault(name, default)
+
+    def update(self, *arguments: Any, **named: Any) -> None:
+        """Replace entries."""
+        new = dict(*arguments, **named)
+        if new:  # botocore updates every response, mostly with nothing
+            self.parse()
+            super().update(new)
 
     def __bool__(self) -> bool:
         return True
 
-    def __len__(self) -> int:
-        self.parse()
-        return super().__len__()
-
-    def __eq__(self, other: object) -> bool:
-        self.parse()
-        return super().__eq__(other)
-
-    __hash__ = None
-
-    def __repr__(self) -> str:
-        self.parse()
-        return super().__repr__()
-
-    def keys(self) -> Any:
-        """Return the names."""
-        self.parse()
-        return super().keys()
-
-    def values(self) -> Any:
-        """Return the values."""
-        self.parse()
-        return super().values()
-
-    def items(self) -> Any:
-        """Return names and values."""
-        self.parse()
-        return super().items()
-
-    def copy(self) -> dict[str, Any]:
-        """Return a plain copy."""
-        return dict(self.items())
-
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        """Return an entry, set where it was missing."""
-        if not super().__contains__(name):
-            self.parse()
-        return super().setdefault(name, default)
-
-    def pop(self, name: str, *default: Any) -> Any:
-        """Remove an entry and return it."""
-        self.parse()
-        return super().pop(name, *default)
-
-    def update(self, *args: Any, **more: Any) -> None:
-        """Replace entries."""
-        new = dict(*args, **more)
-        if new:
-            self.parse()
-            super().update(new)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name != "ResponseMetadata":
-            self.parse()
-        super().__setitem__(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        self.parse()
-        super().__delitem__(name)
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove the last entry and return it."""
-        self.parse()
-        return super().popitem()
-
-    def clear(self) -> None:
-        """Remove all entries."""
-        self.body = None
-        super().clear()
-
-    def __reversed__(self) -> Iterator[str]:
-        self.parse()
-        return super().__reversed__()
-
-    def __or__(self, other: Any) -> Any:
-        return {**self, **other} if isinstance(other, dict) else NotImplemented
-
-    def __ror__(self, other: Any) -> Any:
-        return {**other, **self} if isinstance(other, dict) else NotImplemented
-
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override]  # a dict has two of it
-        self.update(other)
-        return self
-
     def __reduce__(self) -> Any:
         return dict, (self.copy(),)
+
+
+def _parsing_first(name: str) -> Any:
+    method = getattr(dict, name)
+
+    def parse_first(self: RawResponse, *arguments: Any, **named: Any) -> Any:
+        self.parse()
+        return method(self, *arguments, **named)
+
+    return parse_first
+
+
+for _name in (
+    "__iter__ __reversed__ __len__ __eq__ __ne__ __repr__ __or__ __ror__ __ior__ __setitem__ "
+    "__delitem__ keys values items copy pop popitem clear"
+).split():
+    setattr(RawResponse, _name, _parsing_first(_name))
 
 
 class _Calls(threading.local):
