@@ -34,7 +34,7 @@ def batch_get(
     read: Callable[[Reply, str], Batch[T]],
     flow: Flow | None = None,
 ) -> list[T | None]:
-    """Return what was found in the order of the keys, None where there was nothing.
+    """Return the items in the order of the keys, None where there is none.
 
     Raises:
         ThrottledError: DynamoDB left keys unprocessed until the time was used up.
@@ -56,7 +56,7 @@ def batch_get(
 
 
 @dataclass(frozen=True)
-class _Answer(Generic[T]):
+class _GetResult(Generic[T]):
     by_key: dict[Any, T]
     size_bytes: int
     used: Consumed
@@ -68,9 +68,9 @@ def _get_chunk(
     read: Callable[[Reply, str], Batch[T]],
     flow: Flow,
     keys: list[Item],
-) -> list[_Answer[T]]:
+) -> list[_GetResult[T]]:
     table, left = caller.table_name, keys
-    answers: list[_Answer[T]] = []
+    answers: list[_GetResult[T]] = []
     while left:
         before = len(left)
         for _ in caller.backoff().waits():
@@ -80,7 +80,7 @@ def _get_chunk(
             found = read(reply, table)
             caller.measure("BatchGetItem", found.capacity, used)
             flow.consumed(used.read_units)
-            answers.append(_Answer(found.by_key, len(reply.body or b""), used))
+            answers.append(_GetResult(found.by_key, len(reply.body or b""), used))
             left = part_of(part_of(found.left, table, dict), "Keys", list)
             if left:
                 flow.throttled()
@@ -135,11 +135,11 @@ class Chunk:
     """The writes of one request.
 
     Attributes:
-        number: Its place among the chunks.
-        given: All writes it stands for, in their order.
+        number: Its position among the chunks.
+        given: All writes it covers, in their order.
         left: The last write of each key that DynamoDB has not accepted.
         keys: The `identity` of each key.
-        used: What it consumed.
+        used: Capacity it consumed.
     """
 
     number: int
@@ -153,7 +153,7 @@ class Chunk:
 
     @property
     def written(self) -> int:
-        """How many of its writes were accepted."""
+        """Number of its writes that were accepted."""
         return self.wanted - len(self.left)
 
 
@@ -165,17 +165,17 @@ def batch_write(
 ) -> int:
     """Send writes and return how many DynamoDB accepted; those of one key stay in their order.
 
-    Of several for the same key in one request only the last is sent, which is what sending all in
-    order would leave.
+    Of several writes of one key in one request only the last is sent: sending all in order would
+    leave the same item.
 
     Args:
-        caller: Sends.
+        caller: Sends the requests.
         writes: Taken as they are sent.
-        flow: How they are sent.
-        note: Is told what was accepted, and what it stands for.
+        flow: Workers, rate limit and progress.
+        note: Called with the writes that were accepted, those replaced by a later one included.
 
     Raises:
-        BatchWriteError: It stopped half way; what was taken and not written is in `unprocessed`.
+        BatchWriteError: It stopped half way; the writes taken and not written are in `unprocessed`.
     """
     source = _Source(writes)
     written = 0
@@ -194,7 +194,7 @@ def batch_write(
         note([write for write in chunk.given if id(write) not in still_left])
         try:
             flow.advance(chunk.written, sum(w.size_bytes for w in chunk.given), chunk.used)
-        except Exception as error:  # noqa: BLE001 - the caller's; raised when all under way is noted
+        except Exception as error:  # noqa: BLE001 - the caller's; raised once all requests under way are noted
             problem = problem or error
             source.stop()
     problem = problem or source.problem
@@ -232,7 +232,7 @@ def _stopped(
 
 
 def _write_chunk(caller: Caller, flow: Flow, chunk: Chunk) -> None:
-    """Send writes until none is left; what was accepted is taken from the list."""
+    """Send writes until none is left; remove accepted ones from the list."""
     table, left = caller.table_name, chunk.left
     while left:
         before = len(left)
@@ -271,10 +271,10 @@ def _key_of(request: dict[str, Any], names: list[str]) -> Item:
 
 
 class _Source:
-    """Puts writes into chunks as they are asked for.
+    """Splits writes into chunks, one at a time.
 
     Attributes:
-        problem: What taking a write raised; there is no further chunk then.
+        problem: The error that taking a write raised; no further chunk follows.
     """
 
     def __init__(self, writes: Iterable[Write]) -> None:
@@ -289,7 +289,7 @@ class _Source:
         self._is_stopped = True
 
     def unsent(self) -> list[Write]:
-        """Return the writes of no chunk: the rest of a list, what was taken from an iterator."""
+        """Return the writes in no chunk: the rest of a list, or those taken from an iterator."""
         return [*self._taken, *(self._writes if self._is_list else ())]
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -312,7 +312,7 @@ class _Source:
                 last[write.name] = write
                 given.append(write)
                 size += write.size_bytes
-        except Exception as problem:  # noqa: BLE001 - raised when what is under way has ended
+        except Exception as problem:  # noqa: BLE001 - raised when the requests under way have ended
             self.problem, self._taken = problem, given
             return None
         return Chunk(number, given, list(last.values()), frozenset(last)) if given else None

@@ -33,12 +33,12 @@ Read = Callable[[Reply], Found[T]]
 
 @dataclass(frozen=True)
 class RawPage(Generic[T]):
-    """One reply of a Query or Scan, and what was found in it.
+    """One reply of a Query or Scan, and what was read from it.
 
     Attributes:
-        found: What was found.
+        found: The items, and the key to continue from.
         reply: The reply.
-        consumed: What the request consumed.
+        consumed: Capacity that the request consumed.
     """
 
     found: Found[T]
@@ -55,7 +55,7 @@ def raw_pages(
     start: Item | None = None,
     flow: Flow | None = None,
 ) -> Iterator[RawPage[T]]:
-    """Send requests one after the other until the end; each only when it is asked for."""
+    """Send requests one after the other until the end; each only when its page is requested."""
     last_key, flow = start, flow or Flow()
     for size in sizes:
         part = request if size is None else {**request, "Limit": size}
@@ -125,9 +125,9 @@ def _advance(flow: Flow, page: RawPage[Any]) -> None:
 
 
 def fingerprint(operation: str, request: Mapping[str, Any]) -> str:
-    """Return what identifies a query apart from its place: operation, order, key condition.
+    """Return a fingerprint of a query without its position: operation, order, key condition.
 
-    Filters are left out: they hold the present time, and another filter does no harm.
+    Filters are left out: they may hold the present time, and another filter does no harm.
     """
     known: dict[str, Any] = {
         **request.get("ExpressionAttributeNames", {}),
@@ -148,7 +148,7 @@ def make_token(table_name: str, index: str | None, mark: str, key: Item) -> str:
 
 
 def read_token(token: str, table_name: str, index: str | None, mark: str) -> Item:
-    """Return the key a token stands for.
+    """Return the key in a token.
 
     Raises:
         ValidationError: Damaged, or made for another table, index or query.
@@ -179,7 +179,7 @@ def read_token(token: str, table_name: str, index: str | None, mark: str) -> Ite
 
 
 def _checksum(text: bytes) -> bytes:
-    """Return what tells a damaged token; it is no protection against forgery."""
+    """Return a checksum that reveals a damaged token; it does not protect against forgery."""
     return hashlib.sha256(text).digest()[:_CHECKSUM_BYTES]
 
 

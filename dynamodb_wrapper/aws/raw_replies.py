@@ -11,6 +11,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from botocore.parsers import ResponseParserFactory
+
 from dynamodb_wrapper.serialization.json_body import Reply, plain_request, read_body, write_body
 
 if TYPE_CHECKING:
@@ -20,13 +22,13 @@ DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
     "UpdateItem".split()
 )
-"""The operations whose bodies are made and read elsewhere."""
+"""The operations whose bodies are written and read by `serialization`."""
 _IS_OURS, _BODY = "dynamodb_wrapper_is_ours", "dynamodb_wrapper_body"
 _FIRST_ERROR = 300
 
 
 def reply_of(response: dict[str, Any]) -> Reply:
-    """Return the reply in a response of a client; what a handler has changed in it counts."""
+    """Return the reply in a client's response, with the changes that handlers made to it."""
     if isinstance(response, RawResponse) and response.body is not None:
         return Reply(response.body)
     return Reply(None, response)
@@ -103,32 +105,32 @@ for _name in (
     setattr(RawResponse, _name, _parsing_first(_name))
 
 
-class _Calls(threading.local):
-    """What the handlers know of the calls of their thread."""
+class _ThreadState(threading.local):
+    """State of the calls of a thread, for the handlers below."""
 
-    is_next_ours = False  # the next call of a client that begins is one of ours
-    shape: Any = None  # of the reply to the request of ours that is under way
+    is_next_ours = False  # the next call that starts is made by this library
+    shape: Any = None  # of the reply to this library's current request
 
 
-_calls = _Calls()
+_state = _ThreadState()
 
 
 @contextmanager
 def raw_reply() -> Iterator[None]:
-    """Have the one call made inside the block answered by a `RawResponse`, where the client can.
+    """Have the one call made inside the block return a `RawResponse`, where the client can.
 
-    A call that a handler makes in the middle of it is answered as usual, and so is every call of
-    another client: of one that was passed in, of those that get credentials.
+    Calls that a handler makes meanwhile return as usual, and so do calls of other clients: one that
+    was passed in, those that obtain credentials.
     """
-    _calls.is_next_ours = True
+    _state.is_next_ours = True
     try:
         yield
     finally:
-        _calls.is_next_ours, _calls.shape = False, None
+        _state.is_next_ours, _state.shape = False, None
 
 
-def sent_by(client: Any, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a client's response to a request, with its body as it is where the client can.
+def send_through_client(client: Any, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a request through boto3; return a `RawResponse` where the client supports it.
 
     Args:
         client: The client.
@@ -140,15 +142,14 @@ def sent_by(client: Any, method: str, request: Mapping[str, Any]) -> dict[str, A
     return response
 
 
-def keep_bodies(session: Any) -> None:
-    """Let the clients that a session makes from now on answer with bodies."""
-    from botocore.parsers import ResponseParserFactory
+def install_raw_parser(session: Any) -> None:
+    """Have the clients that a session makes from now on return raw bodies."""
+    session.register_component("response_parser_factory", _ParserFactory())
 
-    class Factory(ResponseParserFactory):
-        def create_parser(self, protocol_name: str) -> Any:
-            return _Parser(super().create_parser(protocol_name))
 
-    session.register_component("response_parser_factory", Factory())
+class _ParserFactory(ResponseParserFactory):
+    def create_parser(self, protocol_name: str) -> Any:
+        return _Parser(super().create_parser(protocol_name))
 
 
 class _Parser:
@@ -156,48 +157,48 @@ class _Parser:
         self._parser = parser
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        # Each client has shapes of its own; those that get credentials have this parser as well.
-        is_ours = shape is not None and shape is _calls.shape
+        # Each client has its own shapes; clients that obtain credentials have this parser as well.
+        is_ours = shape is not None and shape is _state.shape
         if not is_ours or response["status_code"] >= _FIRST_ERROR:
             return self._parser.parse(response, shape)
         metadata = self._parser.parse({**response, "body": b"{}"}, shape)
         return RawResponse(metadata, response["body"])
 
 
-def take_bodies(client: Any) -> None:
-    """Let the requests of a client of ours be made here.
+def install_raw_bodies(client: Any) -> None:
+    """Have the bodies of a client's data operations written by `serialization`.
 
-    Parameters become a body after all handlers that build parameters have seen them, and changed
-    them perhaps: when the endpoint is chosen.
+    Parameters become a body when the endpoint is chosen: after all handlers of parameters have
+    seen and perhaps changed them.
     """
     events = client.meta.events
     for operation in DATA_OPERATIONS:
-        # Of a client's handlers those of the narrower event come first, whatever else is asked for.
-        events.register_first(f"provide-client-params.dynamodb.{operation}", _note_ours)
-        events.register_first(f"before-call.dynamodb.{operation}", _put_body)
-    events.register_last("before-endpoint-resolution", _make_body)
+        # botocore calls handlers of the narrower event first, however they are registered.
+        events.register_first(f"provide-client-params.dynamodb.{operation}", _mark_request)
+        events.register_first(f"before-call.dynamodb.{operation}", _insert_body)
+    events.register_last("before-endpoint-resolution", _write_body)
 
 
-def _note_ours(context: dict[str, Any], **_: Any) -> None:
-    context[_IS_OURS], _calls.is_next_ours = _calls.is_next_ours, False
+def _mark_request(context: dict[str, Any], **_: Any) -> None:
+    context[_IS_OURS], _state.is_next_ours = _state.is_next_ours, False
 
 
-def _make_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+def _write_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     if context.get(_IS_OURS):
         context[_BODY] = write_body(params)
-        left = _what_chooses_the_endpoint(params)
+        kept = _endpoint_parameters(params)
         params.clear()
-        params.update(left)
+        params.update(kept)
 
 
-def _put_body(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-    _calls.shape = model.output_shape if context.get(_IS_OURS) else None
+def _insert_body(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    _state.shape = model.output_shape if context.get(_IS_OURS) else None
     if _BODY in context:
         params["body"] = context[_BODY]
 
 
-def _what_chooses_the_endpoint(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables of a request: an account's own endpoint is chosen by their ARN."""
+def _endpoint_parameters(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a request: their ARNs may choose an endpoint of the account."""
     if "TableName" in params:
         return {"TableName": params["TableName"]}
     if "TransactItems" in params:
@@ -207,8 +208,8 @@ def _what_chooses_the_endpoint(params: dict[str, Any]) -> dict[str, Any]:
         ]
         return {"TransactItems": actions}
     tables = params["RequestItems"]
-    return {"RequestItems": {name: _emptied(tables[name]) for name in tables}}
+    return {"RequestItems": {name: _without_items(tables[name]) for name in tables}}
 
 
-def _emptied(asked: Any) -> Any:
-    return [] if isinstance(asked, list) else {"Keys": []}
+def _without_items(request: Any) -> Any:
+    return [] if isinstance(request, list) else {"Keys": []}

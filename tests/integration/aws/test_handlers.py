@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 
 from dynamodb_wrapper.aws.client import client_for
-from dynamodb_wrapper.aws.raw_replies import reply_of, sent_by
+from dynamodb_wrapper.aws.raw_replies import reply_of, send_through_client
 from tests.support import misbehaving
 from tests.support.misbehaving import ITEM, MisbehavingServer
 from tests.support.transports import TRANSPORTS, Order, orders
@@ -151,7 +151,7 @@ def test_a_handler_that_looks_at_a_reply_sees_a_whole_dict(
 def test_a_reply_no_handler_looks_at_is_not_parsed(table: MisbehavingServer) -> None:
     client = client_for(orders(table.url, "boto3").config)
     key = {"customer_id": {"S": "c"}, "order_id": {"S": "o"}}
-    response = sent_by(client, "get_item", {"TableName": "orders", "Key": key})
+    response = send_through_client(client, "get_item", {"TableName": "orders", "Key": key})
     assert reply_of(response).body == misbehaving.FOUND
 
 
