@@ -55,6 +55,7 @@ def is_installed(module: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.newest_only
 @pytest.mark.parametrize(("tool", "when"), CASES)
 def test_a_tool_sees_every_request(tool: str, when: str, local_config: DynamoDBConfig) -> None:
     if not is_installed(MODULES.get(tool, tool)):
