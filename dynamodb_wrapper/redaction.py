@@ -90,7 +90,7 @@ _KEPT_CHARACTERS = 32_768  # more than is stored, so that no secret is cut in tw
 
 @lru_cache(maxsize=4096)
 def is_secret_key(key: str) -> bool:
-    """Tell whether a setting of this name is expected to hold a secret."""
+    """Return whether a setting of this name is expected to hold a secret."""
     words = [word.lower() for word in _WORDS.findall(key)]
     if not words or "_".join(words) in _HARMLESS_KEYS or words[-1] in _HARMLESS_LAST_WORDS:
         # An access key id is a credential all the same.
@@ -101,7 +101,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def is_reference(value: object) -> bool:
-    """Tell whether a value points to a secret, as ``secretsmanager:…`` and ``env:…`` do."""
+    """Return whether a value refers to a secret, as ``secretsmanager:…`` and ``env:…`` do."""
     return isinstance(value, str) and bool(_REFERENCE.fullmatch(value))
 
 
@@ -109,11 +109,11 @@ def find_secrets(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[st
     """Yield ``(path, reason)`` of each literal secret inside nested dicts and lists."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            here = (*path, str(key))
+            inner_path = (*path, str(key))
             if is_secret_key(str(key)) and _is_literal(inner):
-                yield ".".join(here), "its name says it is a secret"
+                yield ".".join(inner_path), "its name says it is a secret"
             else:
-                yield from find_secrets(inner, here)
+                yield from find_secrets(inner, inner_path)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for position, inner in enumerate(value):
             yield from find_secrets(inner, (*path, str(position)))
@@ -143,7 +143,7 @@ def redact_known(text: str, secrets: Iterable[str]) -> str:
 def redact_values(value: Any, secrets: Iterable[str] = ()) -> Any:
     """Return a copy of nested dicts and lists with every secret replaced.
 
-    Of keys only known secrets are: a key that looks like a secret is a name.
+    In keys only known secrets are replaced: a key that looks like a secret is a name.
     """
     known = tuple(secrets)
     if isinstance(value, dict):
@@ -170,7 +170,7 @@ def _is_literal(value: object) -> bool:
 
 
 def _redact_assignments(text: str) -> str:
-    """Take the values of secret names out; what any other name is followed by is looked into."""
+    """Remove the values of secret names; values of other names are searched for secrets."""
     kept, begin, place = [], 0, 0
     while name := _ASSIGNED_NAME.search(text, place):
         place = name.end()
@@ -184,7 +184,7 @@ def _redact_assignments(text: str) -> str:
 
 
 def stored_text(text: str, secrets: Iterable[str], size_bytes: int) -> str:
-    """Return the beginning of a text as it may be stored; a cut is marked."""
+    """Return the beginning of a text without secrets; a cut is marked."""
     return head(presentable(text, secrets), size_bytes)
 
 

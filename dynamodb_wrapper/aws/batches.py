@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple, TypeVar
@@ -33,7 +34,7 @@ def batch_get(
     read: Callable[[Reply, str], DecodedBatch[T]],
     flow: Flow | None = None,
 ) -> list[T | None]:
-    """Return what was found in the order of the keys, None where there was nothing.
+    """Return the items in the order of the keys, None where there is none.
 
     Raises:
         ThrottledError: DynamoDB left keys unprocessed until the time was used up.
@@ -44,17 +45,18 @@ def batch_get(
     found: dict[Any, T] = {}
     chunks = list(_chunks(list(distinct.values()), MAX_GETS))
     work = partial(_get_chunk, caller, extra, read, flow)
-    for done in side_by_side(work, chunks, flow.workers_for(len(chunks))):
-        if done.result is None:
-            raise done.error or AssertionError(done)
-        for part in done.result:
-            found.update(part.by_key)
-            flow.advance(len(part.by_key), part.size_bytes, part.used)
+    with closing(side_by_side(work, chunks, flow.workers_for(len(chunks)))) as parts:
+        for done in parts:
+            if done.result is None:
+                raise done.error or AssertionError(done)
+            for answer in done.result:
+                found.update(answer.by_key)
+                flow.advance(len(answer.by_key), answer.size_bytes, answer.used)
     return [found.get(name) for name in names]
 
 
 @dataclass(frozen=True)
-class _Answer(Generic[T]):
+class _GetResult(Generic[T]):
     by_key: dict[Any, T]
     size_bytes: int
     used: Consumed
@@ -66,9 +68,9 @@ def _get_chunk(
     read: Callable[[Reply, str], DecodedBatch[T]],
     flow: Flow,
     keys: list[Item],
-) -> list[_Answer[T]]:
+) -> list[_GetResult[T]]:
     table, left = caller.table_name, keys
-    answers: list[_Answer[T]] = []
+    answers: list[_GetResult[T]] = []
     while left:
         before = len(left)
         for _ in caller.backoff().waits():
@@ -78,7 +80,7 @@ def _get_chunk(
             found = read(reply, table)
             caller.measure("BatchGetItem", found.capacity, used)
             flow.consumed(used.read_units)
-            answers.append(_Answer(found.by_key, len(reply.body or b""), used))
+            answers.append(_GetResult(found.by_key, len(reply.body or b""), used))
             left = part_of(part_of(found.left, table, dict), "Keys", list)
             if left:
                 flow.throttled()
@@ -133,11 +135,11 @@ class Chunk:
     """The writes of one request.
 
     Attributes:
-        number: Its place among the chunks.
-        given: All writes it stands for, in their order.
+        number: Its position among the chunks.
+        given: All writes it covers, in their order.
         left: The last write of each key that DynamoDB has not accepted.
         keys: The `identity` of each key.
-        used: What it consumed.
+        used: Capacity it consumed.
     """
 
     number: int
@@ -151,7 +153,7 @@ class Chunk:
 
     @property
     def written(self) -> int:
-        """How many of its writes were accepted."""
+        """Number of its writes that were accepted."""
         return self.wanted - len(self.left)
 
 
@@ -163,17 +165,17 @@ def batch_write(
 ) -> int:
     """Send writes and return how many DynamoDB accepted; those of one key stay in their order.
 
-    Of several for the same key in one request only the last is sent, which is what sending all in
-    order would leave.
+    Of several writes of one key in one request only the last is sent: sending all in order would
+    leave the same item.
 
     Args:
-        caller: Sends.
+        caller: Sends the requests.
         writes: Taken as they are sent.
-        flow: How they are sent.
-        note: Is told what was accepted, and what it stands for.
+        flow: Workers, rate limit and progress.
+        note: Called with the writes that were accepted, those replaced by a later one included.
 
     Raises:
-        BatchWriteError: It stopped half way; what was taken and not written is in `unprocessed`.
+        BatchWriteError: It stopped half way; the writes taken and not written are in `unprocessed`.
     """
     source = _Source(writes)
     written = 0
@@ -192,7 +194,7 @@ def batch_write(
         note([write for write in chunk.given if id(write) not in still_left])
         try:
             flow.advance(chunk.written, sum(w.size_bytes for w in chunk.given), chunk.used)
-        except Exception as error:  # noqa: BLE001 - the caller's; raised when all under way is noted
+        except Exception as error:  # noqa: BLE001 - the caller's; raised once all requests under way are noted
             problem = problem or error
             source.stop()
     problem = problem or source.problem
@@ -230,7 +232,7 @@ def _stopped(
 
 
 def _write_chunk(caller: Caller, flow: Flow, chunk: Chunk) -> None:
-    """Send writes until none is left; what was accepted is taken from the list."""
+    """Send writes until none is left; remove accepted ones from the list."""
     table, left = caller.table_name, chunk.left
     while left:
         before = len(left)
@@ -269,10 +271,10 @@ def _key_of(request: dict[str, Any], names: list[str]) -> Item:
 
 
 class _Source:
-    """Puts writes into chunks as they are asked for.
+    """Splits writes into chunks, one at a time.
 
     Attributes:
-        problem: What taking a write raised; there is no further chunk then.
+        problem: The error that taking a write raised; no further chunk follows.
     """
 
     def __init__(self, writes: Iterable[Write]) -> None:
@@ -287,7 +289,7 @@ class _Source:
         self._is_stopped = True
 
     def unsent(self) -> list[Write]:
-        """Return the writes of no chunk: the rest of a list, what was taken from an iterator."""
+        """Return the writes in no chunk: the rest of a list, or those taken from an iterator."""
         return [*self._taken, *(self._writes if self._is_list else ())]
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -310,7 +312,7 @@ class _Source:
                 last[write.name] = write
                 given.append(write)
                 size += write.size_bytes
-        except Exception as problem:  # noqa: BLE001 - raised when what is under way has ended
+        except Exception as problem:  # noqa: BLE001 - raised when the requests under way have ended
             self.problem, self._taken = problem, given
             return None
         return Chunk(number, given, list(last.values()), frozenset(last)) if given else None

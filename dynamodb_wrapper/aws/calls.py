@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.aws.client import Connection
 from dynamodb_wrapper.aws.errors import CONFLICT_CODES, translate
-from dynamodb_wrapper.aws.raw_replies import DATA_OPERATIONS, reply_of, sent_by
+from dynamodb_wrapper.aws.raw_replies import DATA_OPERATIONS, reply_of, send_through_client
 from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
@@ -25,8 +26,6 @@ from dynamodb_wrapper.serialization.json_body import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from dynamodb_wrapper.aws.client import Connection
 
 logger = logging.getLogger(__name__)
 OPERATIONS = tuple(
@@ -79,7 +78,7 @@ class Caller:
     """Sends the requests of one repository.
 
     Attributes:
-        connection: Leads to this process's client.
+        connection: Provides this process's client.
         table_name: The table as DynamoDB knows it.
         limit_seconds: Time for one operation, resending included.
     """
@@ -106,7 +105,7 @@ class Caller:
         key: Mapping[str, Any] | None = None,
         meter: Consumed | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return the response as boto3 gives it; measured, as `fetch` is not."""
+        """Send and measure a request; return the response as boto3 does."""
         response = self.fetch(operation, request, key=key).parsed()
         self.measure(operation, response.get("ConsumedCapacity"), meter)
         return response
@@ -114,10 +113,10 @@ class Caller:
     def fetch(
         self, operation: str, request: dict[str, Any], *, key: Mapping[str, Any] | None = None
     ) -> Reply:
-        """Send a request and return the reply unread; who reads it calls `measure`.
+        """Send a request and return the unread reply; call `measure` after reading it.
 
         A conflict with a transaction is resent with full jitter: the SDK resends throttles and
-        server errors, but not these.
+        server errors, but not conflicts.
         """
         if operation in DATA_OPERATIONS:
             request = {"ReturnConsumedCapacity": "TOTAL", **request}
@@ -156,12 +155,12 @@ class Caller:
         direct = self.connection.direct
         if direct is not None:
             return reply_of(direct.send(operation, name, request))
-        return reply_of(sent_by(self.client, name, request))
+        return reply_of(send_through_client(self.client, name, request))
 
     def _missing_index(
         self, request: Mapping[str, Any], error: DynamoDBWrapperError
     ) -> IndexNotFoundError | None:
-        """Ask once whether an index is missing: engines answer differently, texts prove nothing."""
+        """Return the error for a missing index, found by describing the table: engines differ."""
         index = request.get("IndexName")
         if index is None or not isinstance(error, (ValidationError, TableNotFoundError)):
             return None
@@ -183,7 +182,7 @@ class Caller:
         )
 
     def measure(self, operation: str, capacity: Any, meter: Consumed | None = None) -> None:
-        """Note what a reply says it consumed, for whoever measures."""
+        """Add the capacity that a reply reports to the meter and to every open `consumed` block."""
         used = consumed_by(operation, capacity)
         if meter is not None:
             meter.add(used)
@@ -213,7 +212,7 @@ def consumed_by(operation: str, capacity: Any) -> Consumed:
 
 
 def _is_amount(value: Any) -> bool:
-    """Tell whether it is a number a float can be made of; a damaged reply may hold any."""
+    """Return whether a value of a possibly damaged reply is a number that fits a float."""
     if isinstance(value, int):
         return value.bit_length() <= _MAX_BITS
     return isinstance(value, float)

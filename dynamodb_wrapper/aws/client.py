@@ -1,7 +1,7 @@
 """boto3 clients: one per process and config, made from a session with the config's credentials.
 
-Creating a client is slow and not thread-safe, using one is fast and is. Sessions share one data
-loader, because reading the service model is most of the cost.
+Creating a client is slow and not thread-safe; using one is fast and thread-safe. Sessions share
+one data loader, because reading the service model is most of the cost.
 """
 
 from __future__ import annotations
@@ -12,21 +12,41 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dynamodb_wrapper.aws.clock import Clock
-from dynamodb_wrapper.aws.raw_replies import keep_bodies, take_bodies
-from dynamodb_wrapper.aws.throttles import tell_of_throttles
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import (
+    ChecksumError,
+    ClientError,
+    CredentialRetrievalError,
+    InvalidConfigError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from dynamodb_wrapper.aws.clock import ClockMonitor
+from dynamodb_wrapper.aws.fast_path import (
+    DirectTransport,
+    direct_transport,
+    first_attempt_started,
+)
+from dynamodb_wrapper.aws.interception import TrackingEmitter
+from dynamodb_wrapper.aws.raw_replies import install_raw_bodies, install_raw_parser
+from dynamodb_wrapper.aws.retries import watch_throttles
+from dynamodb_wrapper.aws.service_data import fast_loader
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dynamodb_wrapper.aws.fast_path import DirectTransport
-    from dynamodb_wrapper.aws.interception import Events
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
 _DEADLINE = "dynamodb_wrapper_deadline"
 _CHECKSUM = "x-amz-crc32"
 
 
-def create_session(config: DynamoDBConfig, loaders: list[Any], events: Events | None) -> Any:
+def create_session(
+    config: DynamoDBConfig, loaders: list[Any], events: TrackingEmitter | None
+) -> Any:
     """Return the session a client is made with.
 
     Args:
@@ -38,13 +58,9 @@ def create_session(config: DynamoDBConfig, loaders: list[Any], events: Events | 
         ProfileNotFound: The profile is not there.
     """
     session = _new_session(config, None if config.role_arn else events)
-    if loaders:
-        session.register_component("data_loader", loaders[0])
-    else:
-        from dynamodb_wrapper.aws.service_data import faster
-
-        loaders.append(faster(session.get_component("data_loader")))
-        session.register_component("data_loader", loaders[0])
+    if not loaders:
+        loaders.append(fast_loader(session.get_component("data_loader")))
+    session.register_component("data_loader", loaders[0])
     if config.aws_access_key_id is not None and config.aws_secret_access_key is not None:
         token = config.aws_session_token
         session.set_credentials(
@@ -55,19 +71,17 @@ def create_session(config: DynamoDBConfig, loaders: list[Any], events: Events | 
     return _assume_role(session, config, config.role_arn, events) if config.role_arn else session
 
 
-def _new_session(config: DynamoDBConfig, events: Events | None) -> Any:
-    import botocore.session
-
+def _new_session(config: DynamoDBConfig, events: TrackingEmitter | None) -> Any:
     session = botocore.session.Session(profile=config.profile_name, event_hooks=events)
-    keep_bodies(session)
+    install_raw_parser(session)
     if config.region_name is not None:
         session.set_config_variable("region", config.region_name)
     return session
 
 
-def _assume_role(source: Any, config: DynamoDBConfig, role_arn: str, events: Events | None) -> Any:
-    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-
+def _assume_role(
+    source: Any, config: DynamoDBConfig, role_arn: str, events: TrackingEmitter | None
+) -> Any:
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=source.create_client,
         source_credentials=source.get_credentials(),
@@ -76,8 +90,8 @@ def _assume_role(source: Any, config: DynamoDBConfig, role_arn: str, events: Eve
     )
     target = _new_session(config, events)
     target.register_component("data_loader", source.get_component("data_loader"))
-    # botocore offers no public setter for renewable credentials; its own provider chain does:
-    # a provider placed first in the chain is asked first and renews them by itself.
+    # botocore offers no public setter for renewable credentials, but its provider chain does:
+    # the provider placed first in the chain is asked first and renews them.
     credentials = DeferredRefreshableCredentials(
         refresh_using=fetcher.fetch_credentials, method="assume-role"
     )
@@ -96,9 +110,9 @@ class _RoleProvider:
         return self._credentials
 
 
-class _Made(NamedTuple):
+class _OpenClient(NamedTuple):
     client: Any
-    direct: DirectTransport | None  # sends data operations; None where the client does
+    direct: DirectTransport | None  # sends data operations; None where boto3 does
 
     def close(self) -> None:
         self.client.close()
@@ -112,7 +126,7 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
-        self.made: dict[DynamoDBConfig, _Made] = {}
+        self.open: dict[DynamoDBConfig, _OpenClient] = {}
         self.loaders: list[Any] = []
 
 
@@ -125,52 +139,52 @@ def client_for(config: DynamoDBConfig) -> Any:
     Raises:
         ConfigurationError: No region is configured, or the profile or role cannot be used.
     """
-    return _made_for(config).client
+    return _open_client_for(config).client
 
 
-def _made_for(config: DynamoDBConfig) -> _Made:
+def _open_client_for(config: DynamoDBConfig) -> _OpenClient:
     global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
     if _cache.pid != os.getpid():
         _cache = _Cache()
     cache = _cache
-    made = cache.made.get(config)
-    if made is None:
+    found = cache.open.get(config)
+    if found is None:
         with cache.lock:
-            made = cache.made.get(config)
-            if made is None:
-                made = cache.made[config] = _make(config, cache)
-    return made
+            found = cache.open.get(config)
+            if found is None:
+                found = cache.open[config] = _create(config, cache)
+    return found
 
 
 def close_clients() -> None:
     """Close the connections of every client this process has made, and forget the clients.
 
-    For processes that go through many configurations; what still holds such a client may go on
-    using it, on connections of its own. Clients that were passed in are left alone.
+    For processes that use many configurations. A repository that holds such a client can still use
+    it: it opens new connections. Clients that were passed in are left alone.
     """
     cache = _cache
     if cache.pid != os.getpid():
         return
     with cache.lock:
-        forgotten, cache.made = list(cache.made.values()), {}
-    for made in forgotten:
-        made.close()
+        forgotten, cache.open = list(cache.open.values()), {}
+    for found in forgotten:
+        found.close()
 
 
 class Connection:
-    """The client a repository sends with; a forked process gets one of its own.
+    """The client a repository sends with; a forked process makes another.
 
     Sockets must not be shared: two processes on one would read each other's replies.
 
     Args:
-        config: Leads to the shared client.
+        config: Identifies the shared client.
         client: Used instead, in this process only.
     """
 
     def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
         self._config = config
         self._injected = client is not None
-        self._made = _Made(client, None) if self._injected else _made_for(config)
+        self._open = _OpenClient(client, None) if self._injected else _open_client_for(config)
         self._pid = os.getpid()
 
     @property
@@ -180,42 +194,33 @@ class Connection:
         Raises:
             ConfigurationError: A client that was passed in is used in a forked process.
         """
-        return self._here().client
+        return self._current().client
 
     @property
     def direct(self) -> DirectTransport | None:
-        """What sends data operations past the client; None where the client does.
+        """The transport that sends data operations directly; None where boto3 sends them.
 
         Raises:
             ConfigurationError: A client that was passed in is used in a forked process.
         """
-        return self._here().direct
+        return self._current().direct
 
-    def _here(self) -> _Made:
+    def _current(self) -> _OpenClient:
         if self._pid != os.getpid():
             if self._injected:
                 raise ConfigurationError(
                     "This process was forked after the repository was given its client, and a "
                     "connection must not be shared: make the repository anew in this process."
                 )
-            self._made, self._pid = _made_for(self._config), os.getpid()
-        if self._made.direct is not None:
-            self._made.direct.listeners.adopt()
-        return self._made
+            self._open, self._pid = _open_client_for(self._config), os.getpid()
+        if self._open.direct is not None:
+            self._open.direct.interception.adopt()
+        return self._open
 
 
-def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
-    from botocore.config import Config
-    from botocore.exceptions import (
-        CredentialRetrievalError,
-        InvalidConfigError,
-        NoRegionError,
-        PartialCredentialsError,
-        ProfileNotFound,
-    )
-
+def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     longest = config.operation_timeout_seconds
-    events = _events_of(config)
+    events = None if config.transport == "boto3" else TrackingEmitter()
     try:
         session = create_session(config, cache.loaders, events)
         # What `boto3.client` returns as well; importing boto3 takes longer than making it.
@@ -245,41 +250,24 @@ def _make(config: DynamoDBConfig, cache: _Cache) -> _Made:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
     except (CredentialRetrievalError, InvalidConfigError) as error:
         raise ConfigurationError(f"The AWS credentials cannot be used: {error}") from error
-    take_bodies(client)
+    install_raw_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
-    tell_of_throttles(client)
-    clock = Clock()
+    watch_throttles(client)
+    clock = ClockMonitor()
     _warn_of_clock_skew(client, clock)
-    return _Made(client, _direct_transport(config, client, session, events, clock))
-
-
-def _events_of(config: DynamoDBConfig) -> Events | None:
-    if config.transport == "boto3":
-        return None
-    from dynamodb_wrapper.aws.interception import Events
-
-    return Events()
-
-
-def _direct_transport(
-    config: DynamoDBConfig, client: Any, core: Any, events: Events | None, clock: Clock
-) -> DirectTransport | None:
     if events is None:
-        return None
-    from dynamodb_wrapper.aws.fast_path import direct_transport
-
-    return direct_transport(client, core, events, clock, is_demanded=config.transport == "direct")
+        return _OpenClient(client, None)
+    is_required = config.transport == "direct"
+    direct = direct_transport(client, session, events, clock, is_required=is_required)
+    return _OpenClient(client, direct)
 
 
 def _limit_total_time(client: Any, limit_seconds: float) -> None:
-    """Begin no further attempt of a request once its time is used up."""
-    from botocore.exceptions import ClientError
-
-    from dynamodb_wrapper.aws.fast_path import begun
+    """Start no further attempt of a request once its time is used up."""
 
     def note_deadline(params: dict[str, Any], **_: Any) -> None:
-        params["context"][_DEADLINE] = (begun() or time.monotonic()) + limit_seconds
+        params["context"][_DEADLINE] = (first_attempt_started() or time.monotonic()) + limit_seconds
 
     def stop_when_late(
         response: Any, caught_exception: Any, request_dict: dict[str, Any], operation: Any, **_: Any
@@ -298,8 +286,7 @@ def _limit_total_time(client: Any, limit_seconds: float) -> None:
 
 
 def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
-    """Check the last attempt's reply as well: botocore hands it out without looking."""
-    from botocore.exceptions import ChecksumError
+    """Check the last attempt's reply as well: botocore returns it unchecked."""
 
     def check(response: Any, attempts: int, **_: Any) -> None:
         if response is None or _CHECKSUM not in response[0].headers:
@@ -307,7 +294,7 @@ def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
         http, _parsed = response
         expected, actual = http.headers[_CHECKSUM], zlib.crc32(http.content)
         if not _is_number(expected):
-            http.headers[_CHECKSUM] = "-1"  # of no reply, but botocore can compare it
+            http.headers[_CHECKSUM] = "-1"  # matches no reply, and botocore can compare it
         elif int(expected) == actual:
             return
         if attempts >= max_attempts:
@@ -328,7 +315,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _warn_of_clock_skew(client: Any, clock: Clock) -> None:
+def _warn_of_clock_skew(client: Any, clock: ClockMonitor) -> None:
     def compare(parsed: Any, **_: Any) -> None:
         metadata = (parsed or {}).get("ResponseMetadata", {})
         clock.compare(metadata.get("HTTPHeaders", {}).get("date"))

@@ -23,10 +23,10 @@ _CODES = (
 )
 
 
-class Clock:
-    """Compares the clock with the dates of replies, once a minute at most.
+class ClockMonitor:
+    """Compares this machine's clock with the dates of replies, at most once a minute.
 
-    Nothing depends on the clocks agreeing, but leases run out early or late for everybody else.
+    Requests do not depend on it, but other processes see leases expire early or late.
     """
 
     def __init__(self) -> None:
@@ -51,18 +51,18 @@ class Clock:
             )
 
 
-class Skew:
-    """What has to be added to this machine's clock to get DynamoDB's.
+class ClockOffset:
+    """The difference between DynamoDB's clock and this machine's.
 
     Attributes:
-        seconds: The difference; 0 until a refusal has told another.
+        seconds: Added to this machine's clock; 0 until a refusal shows another difference.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def explains(self, answer: Answer) -> bool:
-        """Learn the difference from a refusal; say whether signing anew may help."""
+    def learn_from(self, answer: Answer) -> bool:
+        """Set the difference from a refusal; return whether signing again may help."""
         if answer.status not in (400, 403) or not any(code in answer.body for code in _CODES):
             return False
         try:

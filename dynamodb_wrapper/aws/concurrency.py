@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -13,15 +13,15 @@ from numbers import Real
 from typing import Any, Callable, Generic, TypeVar
 
 from dynamodb_wrapper.aws.calls import Consumed
-from dynamodb_wrapper.aws.throttles import THROTTLES, told_of_throttles
+from dynamodb_wrapper.aws.retries import THROTTLES, on_throttle
 from dynamodb_wrapper.exceptions.errors import ThrottledError, ValidationError
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
 _WORKERS = 4
-"""Requests of a batch under way at once, unless somebody asks for another number."""
+"""Requests of a batch under way at once, unless the caller gives another number."""
 _FEW = 4
-"""So many requests are not worth the threads."""
+"""Up to this number of requests are sent without threads."""
 MAX_WORKERS = 256
 _LEAST_SHARE = 1 / 64
 _RECOVERY_PER_SECOND = 1.1
@@ -29,7 +29,7 @@ _RECOVERY_PER_SECOND = 1.1
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an operation of many requests is.
+    """The progress of an operation of many requests.
 
     Attributes:
         items: Items read or written.
@@ -47,8 +47,8 @@ class Progress:
 class RateLimiter:
     """Keeps the units that requests consume below a rate, on average over seconds.
 
-    What a request will consume is not known before its reply. So one begins whenever nothing is
-    owed, and what it turns out to have consumed is owed then. Throttling halves the rate, which
+    What a request will consume is not known before its reply. So a request is sent whenever nothing
+    is owed, and the units it consumed are owed afterwards. Throttling halves the rate, which
     recovers by a tenth each second. Safe to share between threads, and between operations.
 
     Args:
@@ -93,13 +93,13 @@ class RateLimiter:
             self._sleep(seconds)
 
     def consumed(self, units: float) -> None:
-        """Note what a request has consumed."""
+        """Record what a request has consumed."""
         with self._lock:
             self._pass()
             self._owed += units
 
     def throttled(self) -> None:
-        """Note that DynamoDB refused something for its rate."""
+        """Record that DynamoDB throttled a request."""
         with self._lock:
             self._pass()
             self._rate = max(self._rate / 2, self._most * _LEAST_SHARE)
@@ -113,12 +113,11 @@ class RateLimiter:
 
 @dataclass
 class Flow:
-    """How the requests of one operation are sent.
+    """Workers, rate limit and progress of the requests of one operation.
 
     Attributes:
-        workers: Requests under way at once, each in a thread of its own when there are several;
-            None leaves it to their number.
-        limiter: Holds them back; None lets them go.
+        workers: Requests under way at once, in as many threads; None chooses by their number.
+        limiter: Holds requests back; None sends them at once.
         on_progress: Called in the caller's thread after every reply.
     """
 
@@ -138,47 +137,48 @@ class Flow:
             )
 
     def workers_for(self, requests: int | None) -> int:
-        """Return how many requests of so many are under way at once; None is not known."""
+        """Return how many of a number of requests are sent at once; None: the number is unknown."""
         if self.workers is not None:
             return self.workers
         return 1 if requests is not None and requests <= _FEW else _WORKERS
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Wait until the next request may be sent; heed the attempts of it that are throttled.
+        """Wait until the next request may be sent; slow down when its attempts are throttled.
 
-        A client of ours tells of each, one that was passed in only by its error, after the last.
+        Our own clients report each throttled attempt; a client that was passed in shows only the
+        error after the last one.
         """
         if self.limiter is None:
             yield
             return
         self.limiter.wait()
-        told = []
+        reported = []
 
-        def tell() -> None:
-            told.append(True)
+        def report() -> None:
+            reported.append(True)
             self.throttled()
 
         try:
-            with told_of_throttles(tell):
+            with on_throttle(report):
                 yield
         except ThrottledError as error:
-            if not told and error.error_code in THROTTLES:
+            if not reported and error.error_code in THROTTLES:
                 self.throttled()
             raise
 
     def consumed(self, units: float) -> None:
-        """Note what a request has consumed."""
+        """Record what a request has consumed."""
         if self.limiter is not None:
             self.limiter.consumed(units)
 
     def throttled(self) -> None:
-        """Note that DynamoDB refused something for its rate."""
+        """Record that DynamoDB throttled a request."""
         if self.limiter is not None:
             self.limiter.throttled()
 
     def advance(self, items: int, size_bytes: int, used: Consumed) -> None:
-        """Tell how far the operation is."""
+        """Add the result of a request and report the progress."""
         before = self._so_far
         self._so_far = Progress(
             before.items + items,
@@ -191,10 +191,10 @@ class Flow:
 
 
 def limiter_of(rate: float | RateLimiter | None) -> RateLimiter | None:
-    """Return the limiter a caller asks for.
+    """Return the limiter for the argument ``rate``.
 
     Raises:
-        ValidationError: It is none, and no rate of one.
+        ValidationError: It is neither a limiter nor a rate.
     """
     if rate is None or isinstance(rate, RateLimiter):
         return rate
@@ -208,12 +208,12 @@ def limiter_of(rate: float | RateLimiter | None) -> RateLimiter | None:
 
 @dataclass
 class Done(Generic[PartT, ResultT]):
-    """A part that was worked on.
+    """A part of the work that has ended.
 
     Attributes:
         part: The part.
         result: What the work returned; None after an error.
-        error: What it raised.
+        error: The exception it raised.
     """
 
     part: PartT
@@ -227,46 +227,70 @@ def side_by_side(
     workers: int,
     *,
     apart: Callable[[PartT, PartT], bool] = lambda *_: False,
-) -> Iterator[Done[PartT, ResultT]]:
-    """Work on parts in threads and yield each when it is done.
+    follow_up: Callable[[Done[PartT, ResultT]], PartT | None] = lambda _: None,
+) -> Generator[Done[PartT, ResultT], None, None]:
+    """Work on parts in threads and yield each when it has ended. The one worker pool.
 
-    A further part is taken only when a thread is free and the last one that was done has been
-    dealt with, so that no more than `workers` are in memory.
+    A further part is taken only when a thread is free and the caller has dealt with the last one
+    yielded, so at most `workers` parts are in memory. Threads run in a copy of the caller's context
+    variables. Close the generator to stop early: parts that have not started are cancelled, those
+    under way are waited for.
 
     Args:
-        work: What is done with a part.
+        work: Called with a part.
         parts: Taken one after the other, in the caller's thread.
-        workers: How many at once; with one everything happens in the caller's thread.
-        apart: Tells whether a part must wait until an earlier one is done.
+        workers: Parts under way at once; with one everything runs in the caller's thread.
+        apart: Whether a part must wait until an earlier one has ended.
+        follow_up: Called in the caller's thread when a part has ended, before it is yielded;
+            returns a part that continues it, which begins at once, or None.
     """
     if workers == 1:
-        for part in parts:
-            yield _done(work, part)
+        yield from _one_after_the_other(work, parts, follow_up)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="dynamodb-wrapper") as pool:
         under_way: dict[Future[Done[PartT, ResultT]], PartT] = {}
+
+        def submit(part: PartT) -> None:
+            under_way[pool.submit(copy_context().run, _done, work, part)] = part
+
+        def completed() -> Iterator[Done[PartT, ResultT]]:
+            finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in finished:
+                del under_way[future]
+            for future in finished:
+                done = future.result()
+                following = follow_up(done)
+                if following is not None:
+                    submit(following)
+                yield done
+
         try:
             for part in parts:
                 while len(under_way) == workers or any(apart(p, part) for p in under_way.values()):
-                    yield from _next_done(under_way)
-                under_way[pool.submit(copy_context().run, _done, work, part)] = part
+                    yield from completed()
+                submit(part)
             while under_way:
-                yield from _next_done(under_way)
+                yield from completed()
         finally:
             for future in under_way:
                 future.cancel()
 
 
+def _one_after_the_other(
+    work: Callable[[PartT], ResultT],
+    parts: Iterable[PartT],
+    follow_up: Callable[[Done[PartT, ResultT]], PartT | None],
+) -> Iterator[Done[PartT, ResultT]]:
+    for first in parts:
+        part: PartT | None = first
+        while part is not None:
+            done = _done(work, part)
+            part = follow_up(done)
+            yield done
+
+
 def _done(work: Callable[[PartT], ResultT], part: PartT) -> Done[PartT, ResultT]:
     try:
         return Done(part, work(part))
-    except Exception as error:  # noqa: BLE001 - whoever asked for the work deals with it
+    except Exception as error:  # noqa: BLE001 - the caller deals with it
         return Done(part, error=error)
-
-
-def _next_done(under_way: dict[Future[Any], Any]) -> Iterator[Any]:
-    finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-    for future in finished:
-        del under_way[future]
-    for future in finished:
-        yield future.result()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from botocore import exceptions as boto
+
 from dynamodb_wrapper.exceptions.errors import (
     AccessDeniedError,
     ConditionFailedError,
@@ -73,7 +75,7 @@ CONFLICT_CODES = frozenset(
 )
 _CREDENTIALS = "botocore.credentials"
 _RETRYABLE = frozenset({"InternalServerError", "InternalFailure", "ServiceUnavailable"})
-_WAYS_OUT: dict[type[DynamoDBWrapperError], str] = {
+_NEXT_STEPS: dict[type[DynamoDBWrapperError], str] = {
     AccessDeniedError: "Check the credentials and the permission for {operation} on the table.",
     ThrottledError: "Try again later, or raise the table's capacity.",
     TableBusyError: "Wait until the table is ACTIVE.",
@@ -93,17 +95,15 @@ def translate(
     client: Any,
 ) -> DynamoDBWrapperError | None:
     """Return our error for one of botocore's, None for anything else."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     if isinstance(error, DynamoDBWrapperError):
         return None
     context: dict[str, Any] = {"operation": operation, "table_name": table_name, "key": key}
-    if _is_of_credentials(error):
-        return _of_credentials(error, context)
-    if isinstance(error, ClientError):
-        return _of_service(error, context, client)
-    if isinstance(error, BotoCoreError):
-        return _of_client(error, context, client)
+    if _is_credentials_error(error):
+        return _credentials_error(error, context)
+    if isinstance(error, boto.ClientError):
+        return _service_error(error, context, client)
+    if isinstance(error, boto.BotoCoreError):
+        return _client_error(error, context, client)
     return None
 
 
@@ -113,21 +113,21 @@ def error_code(error: BaseException) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def _of_service(error: Any, context: dict[str, Any], client: Any) -> DynamoDBWrapperError:
+def _service_error(error: Any, context: dict[str, Any], client: Any) -> DynamoDBWrapperError:
     code = error_code(error)
     metadata = error.response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
     found = ERROR_CLASSES.get(code, ServiceError if status >= 500 else DynamoDBWrapperError)
     text = error.response.get("Error", {}).get("Message") or code
-    way_out = _WAYS_OUT.get(found, "").format(
+    next_step = _NEXT_STEPS.get(found, "").format(
         operation=context["operation"],
         table=f"{context['table_name']!r}",
         region=client.meta.region_name,
         endpoint=f" at {client.meta.endpoint_url}",
     )
-    where = f" on table {context['table_name']!r}" if context["table_name"] else ""
+    on_table = f" on table {context['table_name']!r}" if context["table_name"] else ""
     return found(
-        f"{context['operation']}{where} was refused: {text} ({code}). {way_out}".rstrip(),
+        f"{context['operation']}{on_table} was refused: {text} ({code}). {next_step}".rstrip(),
         **context,
         error_code=code,
         request_id=metadata.get("RequestId"),
@@ -135,22 +135,20 @@ def _of_service(error: Any, context: dict[str, Any], client: Any) -> DynamoDBWra
     )
 
 
-def _is_of_credentials(error: Exception) -> bool:
-    """Whether it was raised while credentials were got, by whatever botocore asks for them."""
-    from botocore import exceptions as boto
-
+def _is_credentials_error(error: Exception) -> bool:
+    """Return whether an error was raised while botocore obtained credentials."""
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
-        return False  # there is nobody to ask
+        return False  # no provider was asked
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == _CREDENTIALS for frame, _ in frames)
 
 
-def _of_credentials(error: Exception, context: dict[str, Any]) -> DynamoDBWrapperError:
-    from botocore import exceptions as boto
-
-    told = (boto.BotoCoreError, boto.ClientError, RuntimeError)
-    why = str(error) if isinstance(error, told) else type(error).__name__  # it may show a secret
-    text = f"{context['operation']} was not sent: its credentials could not be got or renewed: "
+def _credentials_error(error: Exception, context: dict[str, Any]) -> DynamoDBWrapperError:
+    shown = (boto.BotoCoreError, boto.ClientError, RuntimeError)
+    why = str(error) if isinstance(error, shown) else type(error).__name__  # it may show a secret
+    text = (
+        f"{context['operation']} was not sent: its credentials could not be obtained or renewed: "
+    )
     if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
         return ConnectionError(f"{text}{why}", **context, retryable=True)
     metadata = (getattr(error, "response", None) or {}).get("ResponseMetadata", {})
@@ -163,9 +161,7 @@ def _of_credentials(error: Exception, context: dict[str, Any]) -> DynamoDBWrappe
     )
 
 
-def _of_client(error: Exception, context: dict[str, Any], client: Any) -> DynamoDBWrapperError:
-    from botocore import exceptions as boto
-
+def _client_error(error: Exception, context: dict[str, Any], client: Any) -> DynamoDBWrapperError:
     operation, endpoint = context["operation"], client.meta.endpoint_url
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         return ConfigurationError(

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionError, HTTPClientError
 
-from dynamodb_wrapper.aws.clock import Skew
-from dynamodb_wrapper.aws.http_pool import Answer, Pool, settings_of
-from dynamodb_wrapper.aws.interception import Events, Listeners
-from dynamodb_wrapper.aws.raw_replies import RawResponse, sent_by
+from dynamodb_wrapper.aws.clock import ClockMonitor, ClockOffset
+from dynamodb_wrapper.aws.http_pool import Answer, ConnectionSettings, Pool, connection_settings_of
+from dynamodb_wrapper.aws.interception import Interception, TrackingEmitter
+from dynamodb_wrapper.aws.raw_replies import RawResponse, send_through_client
 from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
 from dynamodb_wrapper.serialization.json_body import write_body
@@ -28,12 +28,9 @@ from dynamodb_wrapper.serialization.json_body import write_body
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dynamodb_wrapper.aws.clock import Clock
-    from dynamodb_wrapper.aws.http_pool import Settings
-
 logger = logging.getLogger(__name__)
 _RETRY_QUOTA = 500
-_PARTS_OF_BOTOCORE = {
+_UNSUPPORTED_HANDLERS = {
     "botocore.discovery": "endpoint discovery (AWS_ENDPOINT_DISCOVERY_ENABLED) is on",
     "botocore.monitoring": "client-side monitoring (AWS_CSM_ENABLED) is on",
 }
@@ -43,7 +40,7 @@ class PreparedOnly(Exception):
     """A request was prepared and not sent.
 
     Attributes:
-        request: What would have been sent.
+        request: The prepared request.
     """
 
     def __init__(self, request: Any) -> None:
@@ -52,22 +49,22 @@ class PreparedOnly(Exception):
 
 
 class _Call(threading.local):
-    """What is known of the call this thread makes of the client."""
+    """State of the call that this thread makes through boto3."""
 
     is_prepared_only = False
     outcome: Any = None
-    begun: float | None = None
+    started: float | None = None
 
 
 _call = _Call()
 
 
 def register(client: Any) -> None:
-    """Let first attempts of a client be made without it."""
-    client.meta.events.register_first("before-send.dynamodb", _stand_in)
+    """Let a client take the outcome of a first attempt that was made directly."""
+    client.meta.events.register_first("before-send.dynamodb", _answer_first_attempt)
 
 
-def _stand_in(request: Any, **_: Any) -> Any:
+def _answer_first_attempt(request: Any, **_: Any) -> Any:
     if _call.is_prepared_only:
         raise PreparedOnly(request)
     outcome, _call.outcome = _call.outcome, None
@@ -76,14 +73,9 @@ def _stand_in(request: Any, **_: Any) -> Any:
     return outcome
 
 
-def begun() -> float | None:
-    """Return when the first attempt of this thread's call began, if it was made without it."""
-    return _call.begun
-
-
-def is_prepared_only() -> bool:
-    """Whether this thread's call only prepares a request."""
-    return _call.is_prepared_only
+def first_attempt_started() -> float | None:
+    """Return when the direct first attempt of this thread's call began, None without one."""
+    return _call.started
 
 
 @contextmanager
@@ -97,26 +89,26 @@ def prepared_only() -> Iterator[None]:
 
 
 @contextmanager
-def attempted(outcome: Answer | Exception, begun: float, url: str) -> Iterator[None]:
-    """Have the call inside the block take an outcome for that of its first attempt.
+def first_attempt(outcome: Answer | Exception, started: float, url: str) -> Iterator[None]:
+    """Have the call inside the block use an outcome as that of its first attempt.
 
     Args:
-        outcome: An answer, or botocore's exception that there was instead.
-        begun: When the attempt began, in monotonic seconds.
-        url: Where it went.
+        outcome: The answer, or botocore's exception where there was none.
+        started: When the attempt began, in monotonic seconds.
+        url: Its endpoint.
     """
-    came: Any = outcome
+    _call.started = started
+    _call.outcome = outcome
     if isinstance(outcome, Answer):
-        came = response(url, outcome.status, outcome.headers, outcome.body)
-    _call.outcome, _call.begun = came, begun
+        _call.outcome = response(url, outcome.status, outcome.headers, outcome.body)
     try:
         yield
     finally:
-        _call.outcome = _call.begun = None
+        _call.outcome = _call.started = None
 
 
 def response(url: str, status: int, headers: Mapping[str, str], body: bytes) -> Any:
-    """Return a response as the client's own connections give it."""
+    """Return a response as botocore's own connections give it."""
     return AWSResponse(url, status, headers, _Content(body))  # type: ignore[arg-type]  # any mapping
 
 
@@ -132,15 +124,16 @@ class _Content:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How requests are sent while the credentials stay the same."""
+class _Sender:
+    """Signer and connections, for as long as the credentials stay the same."""
 
     credentials: Any = field(repr=False)
     signer: Signer
     pool: Pool
 
     def exchange(self, operation: str, body: bytes) -> Answer:
-        return self.pool.exchange(self.signer.head(operation, body, self.pool.road.begin) + body)
+        head = self.signer.head(operation, body, self.pool.endpoint.request_lines)
+        return self.pool.exchange(head + body)
 
 
 class DirectTransport:
@@ -148,35 +141,35 @@ class DirectTransport:
 
     Args:
         client: Prepares the first request, and takes over after a failure.
-        credentials: The client's; renewed by botocore when it is time.
-        listeners: Know who else takes part.
+        credentials: The client's; botocore renews them in time.
+        interception: Finds the tools that must see each request.
         settings: How endpoints are reached.
-        clock: Sees the dates of replies.
-        is_demanded: Whether a signature that is not known is an error.
+        clock: Compares the dates of replies.
+        is_required: Whether an unknown signature is an error.
     """
 
     def __init__(
         self,
         client: Any,
         credentials: Any,
-        listeners: Listeners,
-        settings: Settings,
-        clock: Clock,
-        is_demanded: bool,
+        interception: Interception,
+        settings: ConnectionSettings,
+        clock: ClockMonitor,
+        is_required: bool,
     ) -> None:
         self._client = client
         self._credentials = credentials
-        self.listeners = listeners
+        self.interception = interception
         self._settings = settings
         self._clock = clock
-        self._is_demanded = is_demanded
-        self._way: _Way | None = None
-        self._unknown: Any = None  # credentials that make signatures nobody here knows
-        self._why_not: str | None = None
+        self._is_required = is_required
+        self._sender: _Sender | None = None
+        self._unsupported: Any = None  # credentials whose signatures `signing` does not know
+        self._last_reason: str | None = None
         self._quota_used = 0
-        self._skew = Skew()
+        self._offset = ClockOffset()
         self.requests = 0
-        """Requests answered at the first attempt, past the client."""
+        """Requests answered at the first attempt, without boto3."""
         register(client)
         client.meta.events.register_last("request-created.dynamodb", self._correct_date)
 
@@ -192,85 +185,78 @@ class DirectTransport:
             BotoCoreError: As the client raises it.
             ClientError: As the client raises it.
         """
-        way = self._way_now(method, request)
-        if way is None:
-            return sent_by(self._client, method, request)
-        begun = time.monotonic()
+        sender = self._current_sender(method, request)
+        if sender is None:
+            return send_through_client(self._client, method, request)
+        started = time.monotonic()
         body = write_body(request)
         try:
-            answer = way.exchange(operation, body)
-            if self._skew.explains(answer):
-                answer = way.exchange(operation, body)
+            answer = sender.exchange(operation, body)
+            if self._offset.learn_from(answer):
+                answer = sender.exchange(operation, body)
         except (ConnectionError, HTTPClientError) as error:
-            return self._go_on(error, begun, method, request)
+            return self._fall_back(error, started, method, request)
         if not answer.is_clean:
-            return self._go_on(answer, begun, method, request)
+            return self._fall_back(answer, started, method, request)
         self.requests += 1
         self._clock.compare(answer.headers.get("date"))
         if self._quota_used:
-            self._give_quota_back(operation)
+            self._release_quota(operation)
         return RawResponse({}, answer.body)
 
-    def _go_on(
-        self, outcome: Answer | Exception, begun: float, method: str, request: Mapping[str, Any]
+    def _fall_back(
+        self, outcome: Answer | Exception, started: float, method: str, request: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Have the client go on where a first attempt ended, and return the response.
-
-        Args:
-            outcome: An answer that is not clean, or botocore's exception.
-            begun: When the attempt began, in monotonic seconds.
-            method: The client's method.
-            request: Its parameters.
-        """
+        """Let botocore continue after a failed first attempt, and return the response."""
         self._quota_used = _RETRY_QUOTA
-        with attempted(outcome, begun, self._client.meta.endpoint_url):
-            return sent_by(self._client, method, request)
+        with first_attempt(outcome, started, self._client.meta.endpoint_url):
+            return send_through_client(self._client, method, request)
 
     def close(self) -> None:
         """Close the idle connections; new ones can be made."""
-        way = self._way
-        if way is not None:
-            way.pool.close()
+        sender = self._sender
+        if sender is not None:
+            sender.pool.close()
 
-    def _way_now(self, method: str, request: Mapping[str, Any]) -> _Way | None:
-        """Return how to send a request; None where only the client can."""
-        why_not = self.listeners.found()
-        if why_not is None and _names_an_account(request):
-            why_not = "a table is named by its ARN, which may choose another endpoint"
-        if why_not is None and self._credentials is None:
-            why_not = "there are no credentials"
-        if why_not is not None:
-            self._tell(why_not)
+    def _current_sender(self, method: str, request: Mapping[str, Any]) -> _Sender | None:
+        """Return the sender of a request; None where boto3 must send it."""
+        reason = self.interception.found()
+        if reason is None and _names_an_arn(request):
+            reason = "a table is named by its ARN, which may choose another endpoint"
+        if reason is None and self._credentials is None:
+            reason = "there are no credentials"
+        if reason is not None:
+            self._log_reason(reason)
             return None
         credentials = self._credentials.get_frozen_credentials()
-        way = self._way
-        if way is not None and way.credentials == credentials:
-            return way
-        if credentials == self._unknown and not self._is_demanded:
+        sender = self._sender
+        if sender is not None and sender.credentials == credentials:
+            return sender
+        if credentials == self._unsupported and not self._is_required:
             return None
-        self._way = self._way_like_the_clients(credentials, method, request)
-        return self._way
+        self._sender = self._learn_sender(credentials, method, request)
+        return self._sender
 
-    def _way_like_the_clients(
+    def _learn_sender(
         self, credentials: Any, method: str, request: Mapping[str, Any]
-    ) -> _Way | None:
-        """Learn from the client how it would send a request."""
+    ) -> _Sender | None:
+        """Return a sender that signs as the client does, None where that is not possible."""
         prepared = self._prepared(method, request)
         try:
-            signer = Signer.like(prepared, credentials, self._skew)
-            road = self._settings.road_to(prepared.url)
+            signer = Signer.like(prepared, credentials, self._offset)
+            endpoint = self._settings.endpoint_for(prepared.url)
         except (UnknownSignatureError, OSError) as error:
             if credentials == self._credentials.get_frozen_credentials():
-                self._remember_unknown(credentials, error)
-            self._tell(f"a request was prepared and {error}")
+                self._refuse_signature(credentials, error)
+            self._log_reason(f"a request was prepared and {error}")
             return None
-        before = self._way
-        pool = before.pool if before is not None and before.pool.road == road else None
-        return _Way(credentials, signer, pool or Pool(road, self._settings.pool_size))
+        before = self._sender
+        pool = before.pool if before is not None and before.pool.endpoint == endpoint else None
+        return _Sender(credentials, signer, pool or Pool(endpoint, self._settings.pool_size))
 
-    def _remember_unknown(self, credentials: Any, error: Exception) -> None:
-        self._unknown = credentials
-        if self._is_demanded:
+    def _refuse_signature(self, credentials: Any, error: Exception) -> None:
+        self._unsupported = credentials
+        if self._is_required:
             raise ConfigurationError(
                 f"transport='direct' cannot be used: a request was prepared and {error}. Leave the "
                 "signature and AWS_CA_BUNDLE to their defaults, or choose transport='auto'."
@@ -279,13 +265,13 @@ class DirectTransport:
     def _prepared(self, method: str, request: Mapping[str, Any]) -> Any:
         try:
             with prepared_only():
-                sent_by(self._client, method, request)
+                send_through_client(self._client, method, request)
         except PreparedOnly as found:
             return found.request
         raise RuntimeError("The boto3 client answered a request without sending it.")
 
-    def _give_quota_back(self, operation: str) -> None:
-        """Tell the client of a success: each gives it back a part of its quota of retries."""
+    def _release_quota(self, operation: str) -> None:
+        """Report a success to botocore: each returns a part of the retry quota it has used."""
         self._quota_used -= 1
         self._client.meta.events.emit(
             f"after-call.dynamodb.{operation}",
@@ -296,19 +282,19 @@ class DirectTransport:
         )
 
     def _correct_date(self, request: Any, **_: Any) -> None:
-        """Sign what the client sends by DynamoDB's clock, if this machine's is wrong."""
-        way = self._way
-        if self._skew.seconds and way is not None and not is_prepared_only():
-            way.signer.sign_again(request)
+        """Sign what boto3 sends by DynamoDB's clock, if this machine's is wrong."""
+        sender = self._sender
+        if self._offset.seconds and sender is not None and not _call.is_prepared_only:
+            sender.signer.sign_again(request)
 
-    def _tell(self, why_not: str) -> None:
-        if why_not != self._why_not:
-            self._why_not = why_not
-            logger.debug("Requests are sent by the boto3 client: %s.", why_not)
+    def _log_reason(self, reason: str) -> None:
+        if reason != self._last_reason:
+            self._last_reason = reason
+            logger.debug("Requests are sent by the boto3 client: %s.", reason)
 
 
-def _names_an_account(request: Mapping[str, Any]) -> bool:
-    """Whether a table is named by its ARN."""
+def _names_an_arn(request: Mapping[str, Any]) -> bool:
+    """Return whether a table is named by its ARN."""
     names = [*request.get("RequestItems", ()), request.get("TableName", "")]
     for action in request.get("TransactItems", ()):
         names += [asked["TableName"] for asked in action.values()]
@@ -316,42 +302,42 @@ def _names_an_account(request: Mapping[str, Any]) -> bool:
 
 
 def direct_transport(
-    client: Any, session: Any, events: Events, clock: Clock, *, is_demanded: bool
+    client: Any, session: Any, events: TrackingEmitter, clock: ClockMonitor, *, is_required: bool
 ) -> DirectTransport | None:
     """Return the transport of a client; None where its settings need boto3's.
 
     Args:
         client: A client that was just made.
         session: The botocore session it was made with.
-        events: What that session was made with.
-        clock: Sees the dates of replies.
-        is_demanded: Whether it is an error if there is none.
+        events: The emitter that session was made with.
+        clock: Compares the dates of replies.
+        is_required: Whether it is an error that a setting needs boto3.
 
     Raises:
-        ConfigurationError: It is demanded, and a setting is not supported; it is named.
+        ConfigurationError: It is required, and a setting is not supported; it is named.
     """
     try:
-        _check_parts(events)
-        settings = settings_of(client, session)
+        _check_handlers(events)
+        settings = connection_settings_of(client, session)
     except ConfigurationError as error:
-        if is_demanded:
+        if is_required:
             raise ConfigurationError(
                 f"transport='direct' cannot be used: {error} Change that, or choose "
                 "transport='auto'."
             ) from error
         logger.debug("The client of %s uses transport 'boto3': %s", client.meta.endpoint_url, error)
         return None
-    listeners = Listeners(client, events)
+    interception = Interception(client, events)
     credentials = session.get_credentials()
     logger.debug(
         "The client of %s uses transport 'direct': every setting is supported.",
         client.meta.endpoint_url,
     )
-    return DirectTransport(client, credentials, listeners, settings, clock, is_demanded)
+    return DirectTransport(client, credentials, interception, settings, clock, is_required)
 
 
-def _check_parts(events: Events) -> None:
-    for other in events.others:
-        for module, setting in _PARTS_OF_BOTOCORE.items():
+def _check_handlers(events: TrackingEmitter) -> None:
+    for other in events.foreign:
+        for module, setting in _UNSUPPORTED_HANDLERS.items():
             if str(getattr(other.handler, "__module__", "")).startswith(module):
                 raise ConfigurationError(f"{setting}.")

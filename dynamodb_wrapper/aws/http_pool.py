@@ -65,8 +65,8 @@ class Answer(NamedTuple):
     Attributes:
         status: Of HTTP.
         headers: Their names in lower case.
-        body: As much of it as arrived.
-        is_whole: Whether all of it did.
+        body: The part of it that arrived.
+        is_whole: Whether all of it arrived.
         leaves_open: Whether the connection can be used again.
     """
 
@@ -78,7 +78,7 @@ class Answer(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Whether it is what was asked for, undamaged."""
+        """Whether it is a complete success with the right checksum."""
         if self.status != 200 or not self.is_whole:
             return False
         checksum = self.headers.get("x-amz-crc32")
@@ -90,7 +90,7 @@ def read_answer(connection: socket.socket) -> Answer:
 
     Raises:
         OSError: The connection broke or nothing came in time.
-        HTTPException: What came is no HTTP.
+        HTTPException: The reply is not HTTP.
         ValueError: As well.
     """
     received = connection.recv(_FIRST_BYTES)
@@ -99,16 +99,16 @@ def read_answer(connection: socket.socket) -> Answer:
     end = received.find(b"\r\n\r\n")
     while end < 0:
         if not _USUAL_SO_FAR.fullmatch(received):
-            return _by_http_client(received, connection)  # for which it may be whole
+            return _read_with_http_client(received, connection)  # which may find it complete
         more = connection.recv(_FIRST_BYTES)
         if not more:
-            return _by_http_client(received, connection)
+            return _read_with_http_client(received, connection)
         received += more
         end = received.find(b"\r\n\r\n")
         if len(received) > _LONGEST_HEAD:
             raise HTTPException("the head of a reply does not end")
     if not _USUAL.fullmatch(received, 0, end):
-        return _by_http_client(received, connection)
+        return _read_with_http_client(received, connection)
     first, *lines = received[:end].decode("ascii").split("\r\n")
     headers: dict[str, str] = {}
     for line in lines:
@@ -121,7 +121,7 @@ def read_answer(connection: socket.socket) -> Answer:
         or "transfer-encoding" in headers
         or status in _WITHOUT_BODY
     ):
-        return _by_http_client(received, connection)
+        return _read_with_http_client(received, connection)
     body = _body(received, end + 4, int(length), connection)
     whole = len(body) == int(length)
     stays = whole and len(received) <= end + 4 + len(body)
@@ -134,13 +134,13 @@ def _add(headers: dict[str, str], name: str, value: str) -> None:
     headers[name] = f"{headers[name]}, {value}" if name in headers else value
 
 
-def _body(received: bytes, begin: int, length: int, connection: socket.socket) -> bytes:
-    there = received[begin : begin + length]
-    if len(there) == length:
-        return there
+def _body(received: bytes, start: int, length: int, connection: socket.socket) -> bytes:
+    available = received[start : start + length]
+    if len(available) == length:
+        return available
     body = bytearray(length)
-    body[: len(there)] = there
-    filled, view = len(there), memoryview(body)
+    body[: len(available)] = available
+    filled, view = len(available), memoryview(body)
     while filled < length:
         count = connection.recv_into(view[filled:])
         if not count:
@@ -149,24 +149,24 @@ def _body(received: bytes, begin: int, length: int, connection: socket.socket) -
     return cast("bytes", body)  # read like bytes by all; a copy would cost as much as receiving
 
 
-def _by_http_client(received: bytes, connection: socket.socket) -> Answer:
-    begun = _Begun(received, connection)
-    response = HTTPResponse(begun, method="POST")  # type: ignore[arg-type]
+def _read_with_http_client(received: bytes, connection: socket.socket) -> Answer:
+    source = _PartlyRead(received, connection)
+    response = HTTPResponse(source, method="POST")  # type: ignore[arg-type]
     response.begin()
     headers: dict[str, str] = {}
     for name, value in response.getheaders():
         _add(headers, name, value)
     body = b"".join(iter(lambda: response.read(_FIRST_BYTES), b""))
     whole = not response.length
-    stays = whole and not response.will_close and begun.is_read_to_the_end()
+    stays = whole and not response.will_close and source.is_read_to_the_end()
     return Answer(response.status, headers, body, whole, leaves_open=stays)
 
 
-class _Begun(io.RawIOBase):
-    """A socket of which some bytes have been read; what http.client takes for one.
+class _PartlyRead(io.RawIOBase):
+    """A socket from which some bytes have been read already, for http.client.
 
     Attributes:
-        ends: No more is read from it.
+        ends: Whether reading it ends here.
     """
 
     def __init__(self, received: bytes, connection: socket.socket) -> None:
@@ -179,7 +179,7 @@ class _Begun(io.RawIOBase):
         return self._reader
 
     def is_read_to_the_end(self) -> bool:
-        """Whether http.client has read one reply, and nothing has arrived behind it."""
+        """Return whether http.client has read one reply and no data follows it."""
         return self._reader.closed and not self._reader.left and not self._received
 
     def readable(self) -> bool:
@@ -196,30 +196,30 @@ class _Begun(io.RawIOBase):
 
 
 class _Reader(io.BufferedReader):
-    """Knows whether something was left in its buffer when it was closed."""
+    """A buffered reader that keeps what was left in its buffer when it was closed."""
 
     left = b""
 
-    def __init__(self, begun: _Begun) -> None:
-        super().__init__(begun)
-        self._begun = begun
+    def __init__(self, source: _PartlyRead) -> None:
+        super().__init__(source)
+        self._source = source
 
     def close(self) -> None:
         if not self.closed:
-            self._begun.ends = True
+            self._source.ends = True
             self.left = self.peek()
         super().close()
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """What stands between this machine and an endpoint.
+    """A proxy between this machine and an endpoint.
 
     Attributes:
-        url: As the environment has it.
+        url: As given by the environment.
         host: Its name.
         port: Its port.
-        headers: Its credentials, if it wants any.
+        headers: Its credentials, if it needs any.
     """
 
     url: str = field(repr=False)  # it may hold a password
@@ -229,8 +229,8 @@ class Proxy:
 
 
 @dataclass(frozen=True)
-class Road:
-    """How an endpoint is reached.
+class Endpoint:
+    """An endpoint, and how to connect to it.
 
     Attributes:
         url: The endpoint, for messages.
@@ -240,7 +240,7 @@ class Road:
         proxy: Connected to instead, if there is one.
         connect_timeout: Seconds.
         read_timeout: Seconds of silence.
-        keeps_alive: Whether TCP looks after idle connections.
+        keeps_alive: Whether TCP keep-alive is on.
     """
 
     url: str
@@ -253,8 +253,8 @@ class Road:
     keeps_alive: bool = False
 
     @property
-    def begin(self) -> str | None:
-        """First lines of a request a proxy forwards; None where the endpoint itself reads them."""
+    def request_lines(self) -> str | None:
+        """First lines of a request that a proxy forwards; None where the endpoint reads it."""
         if self.proxy is None or self.tls is not None:
             return None
         lines = [f"POST {self.url} HTTP/1.1", *map(": ".join, self.proxy.headers.items()), ""]
@@ -277,15 +277,15 @@ class Road:
 
     def _first_hop(self) -> socket.socket:
         hop = self.proxy or self
-        opening = HTTPConnection(hop.host, hop.port, timeout=self.connect_timeout)
+        http = HTTPConnection(hop.host, hop.port, timeout=self.connect_timeout)
         if self.proxy is not None and self.tls is not None:
-            opening.set_tunnel(self.host, self.port, dict(self.proxy.headers))
+            http.set_tunnel(self.host, self.port, dict(self.proxy.headers))
         try:
-            opening.connect()
+            http.connect()
         except (OSError, HTTPException) as error:
-            opening.close()
+            http.close()
             raise self._not_connected(error) from error
-        return opening.sock
+        return http.sock
 
     def _not_connected(self, error: Exception) -> Exception:
         if isinstance(error, socket.timeout):
@@ -299,9 +299,9 @@ class Road:
             return tls.wrap_socket(connection, server_hostname=self.host)
         except OSError as error:
             connection.close()
-            raise self.failure(error) from error
+            raise self.as_botocore_error(error) from error
 
-    def failure(self, error: Exception) -> Exception:
+    def as_botocore_error(self, error: Exception) -> Exception:
         """Return botocore's exception for one that a connection raised."""
         if isinstance(error, socket.timeout):
             return ReadTimeoutError(endpoint_url=self.url, error=error)
@@ -316,12 +316,12 @@ class Pool:
     """Idle connections to one endpoint; threads share it without a lock.
 
     Args:
-        road: How they are made.
+        endpoint: Makes the connections.
         size: Idle connections that are kept; there may be any number of busy ones.
     """
 
-    def __init__(self, road: Road, size: int) -> None:
-        self.road = road
+    def __init__(self, endpoint: Endpoint, size: int) -> None:
+        self.endpoint = endpoint
         self._size = size
         self._idle: deque[Any] = deque()
 
@@ -339,7 +339,7 @@ class Pool:
             answer = read_answer(connection)
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
-            raise self.road.failure(error) from error
+            raise self.endpoint.as_botocore_error(error) from error
         except BaseException:
             connection.close()
             raise
@@ -359,14 +359,14 @@ class Pool:
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if not _has_something(connection):
+                if not _has_unread_data(connection):
                     return connection
-                connection.close()  # the other side has, or has said what nobody asked for
-        return self.road.connect()
+                connection.close()  # the server has, or has sent unrequested data
+        return self.endpoint.connect()
 
 
-def _has_something(connection: Any) -> bool:
-    """Tell whether there is something to read, be it the end."""
+def _has_unread_data(connection: Any) -> bool:
+    """Return whether there is something to read, or the connection has ended."""
     if not hasattr(select, "poll"):
         return bool(select.select([connection], [], [], 0)[0])
     poll = select.poll()  # takes descriptors of any number, which select does not
@@ -375,14 +375,14 @@ def _has_something(connection: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How endpoints are reached.
+class ConnectionSettings:
+    """Settings of the connections of one client.
 
     Attributes:
         connect_timeout: Seconds.
         read_timeout: Seconds of silence.
         pool_size: Idle connections that are kept.
-        keeps_alive: Whether TCP looks after idle connections.
+        keeps_alive: Whether TCP keep-alive is on.
         proxies: Scheme to address.
         authorities: Certificates that are trusted, a file or a directory.
     """
@@ -394,14 +394,14 @@ class Settings:
     proxies: Mapping[str, str]
     authorities: str
 
-    def road_to(self, url: str) -> Road:
-        """Return how the endpoint of a request is reached.
+    def endpoint_for(self, url: str) -> Endpoint:
+        """Return the endpoint of a request.
 
         Raises:
             OSError: The authorities cannot be read.
         """
         parts = urlsplit(url)
-        return Road(
+        return Endpoint(
             url=url,
             host=str(parts.hostname),
             port=parts.port or DEFAULT_PORTS[parts.scheme],
@@ -413,8 +413,8 @@ class Settings:
         )
 
 
-def settings_of(client: Any, session: Any) -> Settings:
-    """Return the settings of a client.
+def connection_settings_of(client: Any, session: Any) -> ConnectionSettings:
+    """Return the connection settings of a client.
 
     Args:
         client: The client.
@@ -426,7 +426,7 @@ def settings_of(client: Any, session: Any) -> Settings:
     chosen, url = client.meta.config, client.meta.endpoint_url
     proxies = get_environ_proxies(url)
     _check_proxy(url, proxies)
-    return Settings(
+    return ConnectionSettings(
         connect_timeout=chosen.connect_timeout,
         read_timeout=chosen.read_timeout,
         pool_size=chosen.max_pool_connections,

@@ -7,14 +7,13 @@ import binascii
 import hashlib
 import json
 import re
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple, TypeVar
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed
-from dynamodb_wrapper.aws.concurrency import Flow
+from dynamodb_wrapper.aws.concurrency import Done, Flow, side_by_side
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.serialization.decoder import DecodedPage
 from dynamodb_wrapper.serialization.json_body import Reply
@@ -34,12 +33,12 @@ Read = Callable[[Reply], DecodedPage[T]]
 
 @dataclass(frozen=True)
 class RawPage(Generic[T]):
-    """One reply of a Query or Scan, and what was found in it.
+    """One reply of a Query or Scan, and what was read from it.
 
     Attributes:
-        found: What was found.
+        found: The items, and the key to continue from.
         reply: The reply.
-        consumed: What the request consumed.
+        consumed: Capacity that the request consumed.
     """
 
     found: DecodedPage[T]
@@ -56,7 +55,7 @@ def raw_pages(
     start: Item | None = None,
     flow: Flow | None = None,
 ) -> Iterator[RawPage[T]]:
-    """Send requests one after the other until the end; each only when it is asked for."""
+    """Send requests one after the other until the end; each only when its page is requested."""
     last_key, flow = start, flow or Flow()
     for size in sizes:
         part = request if size is None else {**request, "Limit": size}
@@ -68,32 +67,38 @@ def raw_pages(
             return
 
 
+class _Segment(NamedTuple):
+    """The next request of a segment."""
+
+    request: dict[str, Any]
+    last_key: Item | None
+
+
 def parallel_pages(
     caller: Caller, request: dict[str, Any], read: Read[T], flow: Flow
 ) -> Iterator[RawPage[T]]:
-    """Scan segments side by side, one request of each under way; pages come as they arrive."""
-    segments = flow.workers_for(None)
-    pool = ThreadPoolExecutor(max_workers=segments, thread_name_prefix="dynamodb-wrapper")
-    try:
-        waiting: dict[Any, dict[str, Any]] = {}
+    """Scan segments in threads, one request of each under way; yield pages as they arrive."""
+    count = flow.workers_for(None)
 
-        def send(part: dict[str, Any], last_key: Item | None) -> None:
-            run = copy_context().run
-            waiting[pool.submit(run, _page, caller, "Scan", part, read, flow, last_key)] = part
+    def work(segment: _Segment) -> RawPage[T]:
+        return _page(caller, "Scan", segment.request, read, flow, segment.last_key)
 
-        for segment in range(segments):
-            send({**request, "Segment": segment, "TotalSegments": segments}, None)
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                part = waiting.pop(future)
-                page = future.result()
-                if page.found.last_key is not None:
-                    send(part, page.found.last_key)
-                _advance(flow, page)
-                yield page
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    segments = [
+        _Segment({**request, "Segment": number, "TotalSegments": count}, None)
+        for number in range(count)
+    ]
+    with closing(side_by_side(work, segments, count, follow_up=_next_of_segment)) as pages:
+        for done in pages:
+            if done.result is None:
+                raise done.error or AssertionError(done)
+            _advance(flow, done.result)
+            yield done.result
+
+
+def _next_of_segment(done: Done[_Segment, RawPage[Any]]) -> _Segment | None:
+    if done.result is None or done.result.found.last_key is None:
+        return None
+    return _Segment(done.part.request, done.result.found.last_key)
 
 
 def _page(
@@ -120,9 +125,9 @@ def _advance(flow: Flow, page: RawPage[Any]) -> None:
 
 
 def fingerprint(operation: str, request: Mapping[str, Any]) -> str:
-    """Return what identifies a query apart from its place: operation, order, key condition.
+    """Return a fingerprint of a query without its position: operation, order, key condition.
 
-    Filters are left out: they hold the present time, and another filter does no harm.
+    Filters are left out: they may hold the present time, and another filter does no harm.
     """
     known: dict[str, Any] = {
         **request.get("ExpressionAttributeNames", {}),
@@ -143,7 +148,7 @@ def make_token(table_name: str, index: str | None, mark: str, key: Item) -> str:
 
 
 def read_token(token: str, table_name: str, index: str | None, mark: str) -> Item:
-    """Return the key a token stands for.
+    """Return the key in a token.
 
     Raises:
         ValidationError: Damaged, or made for another table, index or query.
@@ -174,7 +179,7 @@ def read_token(token: str, table_name: str, index: str | None, mark: str) -> Ite
 
 
 def _checksum(text: bytes) -> bytes:
-    """Return what tells a damaged token; it is no protection against forgery."""
+    """Return a checksum that reveals a damaged token; it does not protect against forgery."""
     return hashlib.sha256(text).digest()[:_CHECKSUM_BYTES]
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _OPEN: dict[str, Callable[..., Any]] = {".json": open, ".json.gz": gzip.open}
 
 
-def faster(loader: Loader) -> Loader:
-    """Return a loader of what another one finds."""
+def fast_loader(loader: Loader) -> Loader:
+    """Return a fast loader with the search paths of another one."""
     paths = list(loader.search_paths)
     return _Loader(paths, file_loader=_Files(), include_default_search_paths=False)
 

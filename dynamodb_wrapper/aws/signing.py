@@ -21,21 +21,21 @@ from dynamodb_wrapper.aws.http_pool import DEFAULT_PORTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dynamodb_wrapper.aws.clock import Skew
+    from dynamodb_wrapper.aws.clock import ClockOffset
 
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, "
     r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
 )
 _DATE, _TARGET, _TRACE = "x-amz-date", "x-amz-target", "x-amzn-trace-id"
-_OF_EACH_REQUEST = frozenset(
+_VARIABLE_HEADERS = frozenset(
     {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET, _TRACE}
 )
 _MARK = "\0"
 
 
 class UnknownSignatureError(Exception):
-    """A request is not signed in the way this module signs."""
+    """A request is signed in a way that this module does not support."""
 
 
 class Signer:
@@ -43,11 +43,11 @@ class Signer:
 
     Args:
         url: The endpoint.
-        headers: Those of every request, names in lower case, with the target of any operation.
+        headers: Headers of every request, names in lower case, with the target of any operation.
         signed: Names of the headers that are signed, joined by ``;``.
         scope: Region and service of the signature.
-        credentials: What is signed with, frozen.
-        skew: Corrects the clock.
+        credentials: The frozen credentials to sign with.
+        offset: Corrects the clock.
     """
 
     def __init__(
@@ -57,31 +57,31 @@ class Signer:
         signed: str,
         scope: tuple[str, str],
         credentials: Any,
-        skew: Skew,
+        offset: ClockOffset,
     ) -> None:
         parts = urlsplit(url)
         self.url = url
         self._region, self._service = scope
         self._secret = credentials.secret_key
-        self._skew = skew
+        self._offset = offset
         self._prefix = headers[_TARGET].partition(".")[0]
         self._canonical = _canonical_parts(parts, headers, signed)
         self._authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/"
         self._rest = f", SignedHeaders={signed}, Signature="
         self._fixed = _fixed_part(parts, headers)
         query = f"?{parts.query}" if parts.query else ""
-        self._begin = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
-        self._of_day = ("", b"")
-        self._of_second = (0, "")
+        self._request_line = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
+        self._day_key = ("", b"")
+        self._second_text = (0, "")
 
     @classmethod
-    def like(cls, prepared: Any, credentials: Any, skew: Skew) -> Signer:
-        """Return what makes requests like one that botocore has prepared.
+    def like(cls, prepared: Any, credentials: Any, offset: ClockOffset) -> Signer:
+        """Return a signer of requests like one that botocore has prepared.
 
         Args:
-            prepared: What botocore would send.
-            credentials: What it was signed with, frozen.
-            skew: Corrects the clock.
+            prepared: The request as botocore would send it.
+            credentials: The frozen credentials it was signed with.
+            offset: Corrects the clock.
 
         Raises:
             UnknownSignatureError: It is signed in another way or with other credentials.
@@ -93,23 +93,23 @@ class Signer:
         access_key, region, service, signed, signature = match.groups()
         if access_key != credentials.access_key:
             raise UnknownSignatureError("its credentials are not the client's")
-        made = cls(prepared.url, headers, signed, (region, service), credentials, skew)
+        made = cls(prepared.url, headers, signed, (region, service), credentials, offset)
         own = made._signature(headers[_TARGET], headers[_DATE], prepared.body)
         if not hmac.compare_digest(own, signature):
             raise UnknownSignatureError("its signature is computed in a way that is not known")
         return made
 
-    def head(self, operation: str, body: bytes, begin: str | None = None) -> bytes:
+    def head(self, operation: str, body: bytes, request_lines: str | None = None) -> bytes:
         """Return the head of a request, signed now.
 
         Args:
             operation: ``GetItem`` …
-            body: What follows.
-            begin: Its first lines, if they are not the usual one.
+            body: The body that follows.
+            request_lines: Its first lines, if they are not the usual one.
         """
         now, wanted = self._now(), f"{self._prefix}.{operation}"
         return (
-            f"{begin or self._begin}{self._fixed}"
+            f"{request_lines or self._request_line}{self._fixed}"
             f"X-Amz-Target: {wanted}\r\nX-Amz-Date: {now}\r\n"
             f"Authorization: {self._authorized(wanted, now, body)}\r\n"
             f"amz-sdk-invocation-id: {uuid.uuid4()}\r\n{_trace()}"
@@ -117,7 +117,7 @@ class Signer:
         ).encode("latin-1")
 
     def sign_again(self, request: Any) -> None:
-        """Sign a request of botocore's by the corrected clock, if it has the same credentials."""
+        """Sign a botocore request again by the corrected clock, if its credentials are the same."""
         now, headers = self._now(), request.headers
         if not _text(headers["Authorization"]).startswith(self._authorization):
             return
@@ -135,11 +135,11 @@ class Signer:
         return f"{self._region}/{self._service}/aws4_request"
 
     def _now(self) -> str:
-        second = int(time.time() + self._skew.seconds)
-        known, text = self._of_second
+        second = int(time.time() + self._offset.seconds)
+        known, text = self._second_text
         if second != known:
             text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-            self._of_second = (second, text)
+            self._second_text = (second, text)
         return text
 
     def _signature(self, target: str, now: str, body: bytes) -> str:
@@ -150,12 +150,12 @@ class Signer:
         return hmac.digest(self._key(now[:8]), text.encode(), "sha256").hex()
 
     def _key(self, day: str) -> bytes:
-        known, key = self._of_day
+        known, key = self._day_key
         if known != day:
             key = f"AWS4{self._secret}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._of_day = (day, key)
+            self._day_key = (day, key)
         return key
 
 
@@ -173,7 +173,7 @@ def _canonical_parts(parts: Any, headers: Mapping[str, str], signed: str) -> tup
 
 
 def _fixed_part(parts: Any, headers: Mapping[str, str]) -> str:
-    fixed = {name: value for name, value in headers.items() if name not in _OF_EACH_REQUEST}
+    fixed = {name: value for name, value in headers.items() if name not in _VARIABLE_HEADERS}
     fixed = {"host": _host(parts), "accept-encoding": "identity", **fixed}
     return "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
 

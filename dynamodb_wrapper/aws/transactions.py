@@ -33,7 +33,7 @@ class Action:
     Attributes:
         verb: ``put``, ``update``, ``delete`` or ``check``.
         key: Key attributes as stored.
-        request: What DynamoDB is sent, table name included.
+        request: Parameters sent to DynamoDB, table name included.
     """
 
     verb: str
@@ -46,7 +46,7 @@ class Action:
         return str(self.request["TableName"])
 
     def as_item(self) -> dict[str, Any]:
-        """Return the entry of TransactItems; a refusal shows the item it met."""
+        """Return the entry of TransactItems; a refusal returns the stored item."""
         return {
             _VERBS[self.verb]: {"ReturnValuesOnConditionCheckFailure": "ALL_OLD", **self.request}
         }
@@ -64,7 +64,7 @@ def transact(
     Raises:
         TransactionCanceledError: Refused, with one reason per action.
         ThrottledError: Conflicts or throttles lasted until the time was used up.
-        ValidationError: DynamoDB takes no such transaction.
+        ValidationError: DynamoDB rejected the transaction as invalid.
     """
     _check(actions)
     request = {
@@ -131,11 +131,11 @@ def _explained(
                 current=plain(reason.get("Item") or None),
             )
         )
-    told = "; ".join(
+    refused = "; ".join(
         f"{r.action} of {dict(r.key)} in {r.table_name!r}: {r.code}" for r in reasons if r.code
     )
     return TransactionCanceledError(
-        f"The transaction was refused and nothing was written: {told or error.message}.",
+        f"The transaction was refused and nothing was written: {refused or error.message}.",
         reasons=reasons,
         table_name=error.table_name,
         operation=error.operation,
@@ -147,7 +147,7 @@ def _explained(
 def _invalid(refusal: TransactionCanceledError) -> ValidationError:
     reason = next(r for r in refusal.reasons if r.code == "ValidationError")
     return ValidationError(
-        f"DynamoDB takes no such transaction: {reason.action} of {dict(reason.key)} in "
+        f"DynamoDB rejected the transaction as invalid: {reason.action} of {dict(reason.key)} in "
         f"{reason.table_name!r}: {reason.message}",
         table_name=reason.table_name,
         key=reason.key,

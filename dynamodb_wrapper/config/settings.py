@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import platformdirs
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -51,7 +52,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "DYNAMODB_OPERATION_TIMEOUT_SECONDS",
         "operation_timeout_seconds",
-        "no further attempt is begun after this",
+        "no further attempt starts after this",
     ),
     Variable("DYNAMODB_TRANSPORT", "transport", "auto, boto3 or direct"),
     Variable("DYNAMODB_USER_TIMEZONE", "user_timezone", "time zone for display"),
@@ -81,23 +82,24 @@ class DynamoDBConfig(BaseModel):
         endpoint_url: Address of a local engine or a private endpoint.
         table_prefix: Put before every table name, joined by ``_``.
         environment: Deployment such as ``dev``; part of table names unless ``prod``/``production``.
-        default_environment: What items get as their environment when `environment` is not set.
-        aws_access_key_id: Only where the SDK's default chain does not serve.
-        aws_secret_access_key: Goes with the access key id.
-        aws_session_token: Goes with temporary keys.
+        default_environment: Environment of items when `environment` is not set.
+        aws_access_key_id: Only where the SDK's default chain is not enough.
+        aws_secret_access_key: Belongs to the access key id.
+        aws_session_token: Belongs to temporary keys.
         profile_name: Profile of the shared AWS configuration files.
         role_arn: Role to assume; renewed by the SDK before it expires.
         max_pool_connections: Connections kept per client.
         max_attempts: Attempts of one request, the first included.
         connect_timeout_seconds: Limit of one attempt to connect.
         read_timeout_seconds: Limit of one wait for a reply.
-        operation_timeout_seconds: After this no further attempt is begun.
-        transport: ``boto3`` sends everything with its client; ``direct`` sends data operations past
-            it, and is refused where a setting needs the client; ``auto`` is direct where it can be.
+        operation_timeout_seconds: No further attempt starts after this.
+        transport: ``boto3`` sends everything through boto3; ``direct`` sends data operations over
+            connections of this library, and raises ConfigurationError where a setting needs boto3;
+            ``auto`` is direct where every setting supports it.
         user_timezone: Used for display only; everything is stored in UTC.
         actor: Who writes, for ``created_by`` and ``updated_by``; else the user of the OS.
-        spool_directory: Where outcomes of runs are kept that could not be stored; a directory of
-            the user's unless given.
+        spool_directory: Keeps outcomes of runs that could not be stored; by default in the user's
+            state directory.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -132,7 +134,7 @@ class DynamoDBConfig(BaseModel):
         return name
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Check what fields demand of each other."""
+        """Check that fields which need each other are set together."""
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
         if self.aws_session_token is not None and self.aws_access_key_id is None:
@@ -182,7 +184,7 @@ class DynamoDBConfig(BaseModel):
     def impatient(self) -> DynamoDBConfig:
         """Return the config of a client that gives up quickly: one attempt, 3 seconds in all.
 
-        Heartbeats and the end of a run are sent with it, in loops of their own.
+        Heartbeats and the end of a run use it and retry themselves.
         """
         return self.model_copy(
             update={
@@ -195,11 +197,9 @@ class DynamoDBConfig(BaseModel):
         )
 
     def spool_path(self) -> Path:
-        """Return where outcomes of runs are kept that could not be stored."""
+        """Return the directory of outcomes of runs that could not be stored."""
         if self.spool_directory is not None:
             return Path(self.spool_directory)
-        import platformdirs
-
         return Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
 
     def table_name(self, base: str) -> str:
@@ -214,7 +214,7 @@ class DynamoDBConfig(BaseModel):
 
     @property
     def item_environment(self) -> str:
-        """What items get as their environment when they name none."""
+        """Environment of items that name none."""
         return self.environment or self.default_environment
 
     @property

@@ -6,7 +6,7 @@
     ├── ItemNotFoundError             the key holds no item
     ├── ConditionFailedError          a condition did not hold; nothing was written
     │   ├── ItemAlreadyExistsError    create met an existing key
-    │   └── VersionConflictError      somebody else wrote the item first
+    │   └── VersionConflictError      another writer changed the item first
     ├── TransactionCanceledError      nothing of the transaction was written; see .reasons
     ├── ValidationError               the input is wrong (also a ValueError)
     │   ├── ItemTooLargeError         over 400 KB
@@ -14,7 +14,7 @@
     │   └── IncompatibleItemError     a stored item does not fit the model
     ├── ConnectionError               no answer from DynamoDB (also a builtin ConnectionError)
     ├── ThrottledError                retries ran out
-    ├── ServiceError                  DynamoDB failed or refused for a reason of its own
+    ├── ServiceError                  DynamoDB failed, or refused for another reason
     │   ├── LimitExceededError        an account or table limit was reached
     │   └── TableBusyError            the table is being created, changed or deleted
     ├── AccessDeniedError             credentials were refused or lack a permission
@@ -31,7 +31,7 @@
         │   └── PipelineInactiveError
         ├── RunFinishError            the outcome could not be stored
         ├── LeaseLostError            the run may have been taken over; stop writing
-        ├── RunCancelledError         somebody asked for the run to be cancelled
+        ├── RunCancelledError         a cancellation of the run was requested
         ├── RunTimedOutError          the run is past its deadline
         └── NoActiveRunError          there is no run here, or it has ended
 
@@ -63,7 +63,7 @@ class DynamoDBWrapperError(Exception):
     """Root of everything this library raises.
 
     Attributes:
-        message: What happened and the way out.
+        message: What happened, and what to do.
         table_name: Name of the table as DynamoDB knows it.
         key: Key of the item, attribute name to value.
         operation: AWS operation, such as ``PutItem``.
@@ -104,7 +104,7 @@ class DynamoDBWrapperError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The builtin parents of some classes have their own idea of args: rebuild by attributes.
+        # The builtin parents of some classes treat args differently: rebuild by attributes.
         return _rebuild, (type(self), self.message, {}, dict(self.__dict__))
 
 
@@ -131,7 +131,7 @@ class ItemAlreadyExistsError(ConditionFailedError):
 
 
 class VersionConflictError(ConditionFailedError):
-    """Somebody else wrote the item since it was read. Read it again, then repeat the change."""
+    """Another writer changed the item since it was read. Read it again, then repeat the change."""
 
 
 class CancellationReason(NamedTuple):
@@ -140,7 +140,7 @@ class CancellationReason(NamedTuple):
     Attributes:
         position: Place of the action in the transaction, from 0.
         action: ``put``, ``update``, ``delete`` or ``check``.
-        code: DynamoDB's code; ``None`` for an action that had no part in the refusal.
+        code: DynamoDB's code; ``None`` for an action that did not cause the refusal.
         message: DynamoDB's text.
         table_name: Table of the action.
         key: Key of the action's item, attribute name to value.
@@ -219,7 +219,7 @@ class ThrottledError(DynamoDBWrapperError):
 
 
 class ServiceError(DynamoDBWrapperError):
-    """DynamoDB failed or refused for a reason of its own."""
+    """DynamoDB failed, or refused for another reason."""
 
 
 class LimitExceededError(ServiceError):
@@ -255,7 +255,7 @@ class BatchWriteError(DynamoDBWrapperError):
 
     Attributes:
         written: Number of requests DynamoDB accepted.
-        unprocessed: What was not written, in the order given: the items or keys themselves.
+        unprocessed: The items or keys that were not written, in the order given.
     """
 
     def __init__(
@@ -311,7 +311,7 @@ class AlreadyRunningError(RunStartError):
         since: When the holder started, as stored.
         host: Where the holder runs, as stored.
         last_heartbeat: When the holder last gave a sign of life, as stored.
-        self_nested: Whether the holder is a run this code is itself inside of.
+        self_nested: Whether this code runs inside the holder.
     """
 
     def __init__(
@@ -352,10 +352,10 @@ class PipelineInactiveError(RunStartError):
 
 
 class RunFinishError(RunError):
-    """The outcome of a run could not be stored, or the run was ended by somebody else.
+    """The outcome of a run could not be stored, or another process ended the run.
 
     Attributes:
-        outcome: The status the body deserved.
+        outcome: The status that should have been stored.
     """
 
     def __init__(self, message: str, *, outcome: str | None = None, **context: Any) -> None:
@@ -368,15 +368,15 @@ class LeaseLostError(RunError):
 
 
 class RunCancelledError(RunError):
-    """Somebody asked for the run to be cancelled; it ends CANCELLED when this leaves its block."""
+    """A cancellation was requested; the run ends CANCELLED when this error leaves its block."""
 
 
 class RunTimedOutError(RunError):
-    """The run is past its deadline; it ends TIMED_OUT when this leaves its block."""
+    """The run is past its deadline; it ends TIMED_OUT when this error leaves its block."""
 
 
 class NoActiveRunError(RunError):
-    """There is no run in this thread or task, or the run of a handle goes on no more.
+    """There is no active run in this thread or task.
 
-    It has ended, or belongs to the process this one was forked from.
+    Or the run of a handle has ended, or belongs to the process this one was forked from.
     """

@@ -86,10 +86,10 @@ class Engine(NamedTuple):
 
 
 def find_engine(name: str, path: Path | None) -> Engine:
-    """Return the engine asked for, or the best there is for ``auto``; fetch it where needed.
+    """Return an engine, for ``auto`` the best one available; fetch it where needed.
 
     Raises:
-        LocalEngineError: The engine cannot be had here; what to install is named.
+        LocalEngineError: The engine is not available here; the message names what to install.
     """
     if name == "auto":
         return _best(path)
@@ -111,7 +111,7 @@ def _best(path: Path | None) -> Engine:
             return _moto(path)
         except LocalEngineError as moto_error:
             raise LocalEngineError(
-                f"No local engine can be had.\ndynoxide: {dynoxide_error}\nmoto: {moto_error}"
+                f"No local engine is available.\ndynoxide: {dynoxide_error}\nmoto: {moto_error}"
             ) from dynoxide_error
 
 
@@ -224,7 +224,7 @@ def _check_digest(archive: Path) -> None:
     if digest != DYNOXIDE_SHA512:
         raise LocalEngineError(
             f"The downloaded {archive.name} is not the one this version was tried with "
-            f"(sha512 {digest}, wanted {DYNOXIDE_SHA512}); it was thrown away."
+            f"(sha512 {digest}, wanted {DYNOXIDE_SHA512}); it was deleted."
         )
 
 

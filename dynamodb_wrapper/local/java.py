@@ -1,4 +1,4 @@
-"""Is there a Java that can run DynamoDB Local and Spark? Standard library only."""
+"""Find a Java that can run DynamoDB Local and Spark. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def java_command() -> str | None:
 
 
 def major_version(version_output: str) -> int | None:
-    """Read the major version out of what ``java -version`` says.
+    """Return the major version in the output of ``java -version``.
 
     Java 8 and before call themselves ``1.8``; the major version is then the second number.
     """
@@ -32,7 +32,7 @@ def major_version(version_output: str) -> int | None:
 
 
 def java_problem() -> str | None:
-    """Return why Java cannot be used and what to install, or None when it can be used."""
+    """Return why Java cannot be used and what to install; None if it can."""
     command = java_command()
     if command is None:
         return f"Java was not found: {INSTALL}."

@@ -9,12 +9,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import LocalEngineError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _READY_SECONDS = 60
-_POLL_SECONDS = 0.02
+_UNTIL_READY = Backoff(
+    _READY_SECONDS, first_seconds=0.02, shortest_seconds=0.02, longest_seconds=0.02
+)
 _END_SECONDS = 15
 _LIST_TABLES = {
     "Content-Type": "application/x-amz-json-1.0",
@@ -41,13 +43,13 @@ _LIST_TABLES = {
 def reserved_port(port: int) -> Iterator[int]:
     """Hold a port, or any free one for 0, until the engine that is started on it has answered.
 
-    Linux never hands a bound port to somebody who asks for any port, yet lets a program that asks
-    for this one listen on it, because both sides set SO_REUSEADDR and we do not listen. So two
-    processes looking for a free port at the same time never get the same one. Other systems
-    refuse the second bind; there the port is let go at once.
+    Linux never assigns a bound port to a program that asks for any port, yet lets a program that
+    asks for this one listen on it, because both set SO_REUSEADDR and this one does not listen. So
+    two processes looking for a free port at the same time never get the same one. Other systems
+    refuse the second bind; there the port is released at once.
 
     Raises:
-        LocalEngineError: Somebody listens on the port.
+        LocalEngineError: Another program uses the port.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,7 +68,7 @@ def reserved_port(port: int) -> Iterator[int]:
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens on the port."""
+    """Return whether a program listens on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return probe.connect_ex((HOST, port)) == 0
 
@@ -105,18 +107,18 @@ class EngineProcess:
         """Return once ListTables is answered.
 
         Raises:
-            LocalEngineError: The engine ended, or did not answer in time; its last output is told.
+            LocalEngineError: The engine ended, or did not answer in time; its last output is in
+                the message.
         """
-        deadline = time.monotonic() + _READY_SECONDS
-        while not _answers(port):
+        for _ in _UNTIL_READY.waits():
+            if _answers(port):
+                return
             if not self.alive:
                 raise LocalEngineError(f"The engine ended at once:\n{self._last_output()}")
-            if time.monotonic() > deadline:
-                self.stop()
-                raise LocalEngineError(
-                    f"The engine did not answer within {_READY_SECONDS} s:\n{self._last_output()}"
-                )
-            time.sleep(_POLL_SECONDS)
+        self.stop()
+        raise LocalEngineError(
+            f"The engine did not answer within {_READY_SECONDS} s:\n{self._last_output()}"
+        )
 
     def stop(self) -> None:
         """End the engine and wait until it is gone."""

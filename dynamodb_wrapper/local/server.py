@@ -1,4 +1,4 @@
-"""LocalDynamoDB, the engine as users hold it."""
+"""`LocalDynamoDB`: start and stop a local engine."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class LocalDynamoDB:
             repository = PipelineConfigRepository(local.config)
 
     It listens on 127.0.0.1 and ends with the ``with`` block, with the interpreter, or, where the
-    process is killed hard, within a second of it. Other processes it leaves alone.
+    process is killed, within a second.
 
     The engines:
 
     * ``dynoxide``: one small program that starts in milliseconds; taken from the PATH, else from
       the user's cache directory, else fetched into it with npm (Linux on x86-64).
-    * ``dynamodb-local``: Amazon's own, fetched with Maven, run by Java 17 or later. It cannot be
-      told to listen on 127.0.0.1 only: it listens on **every** interface, without a password. Use
-      it in tests and CI only.
+    * ``dynamodb-local``: Amazon's own, fetched with Maven, run by Java 17 or later. It cannot
+      be made to listen on 127.0.0.1 only: it listens on **every** interface, without a
+      password. Use it in tests and CI only.
     * ``moto``: a Python server, from ``pip install 'dynamodb-wrapper[local]'``; memory only.
-    * ``auto``: dynoxide, or moto where dynoxide cannot be had. The log (INFO) tells which and why.
+    * ``auto``: dynoxide, or moto where dynoxide is not available; the log (INFO) says why.
 
     Args:
         engine: One of the above.
@@ -90,10 +90,10 @@ class LocalDynamoDB:
         return self._process is not None and self._process.alive
 
     def start(self) -> Self:
-        """Start the engine and return once it answers; nothing happens where it runs already.
+        """Start the engine and return once it answers; does nothing if it runs already.
 
         Raises:
-            LocalEngineError: The engine cannot be had, its port is taken, or it does not come up.
+            LocalEngineError: The engine is not available, its port is taken, or it does not start.
         """
         with self._lock:
             if not self.is_running:
@@ -104,7 +104,7 @@ class LocalDynamoDB:
         return self
 
     def stop(self) -> None:
-        """End the engine and wait until it is gone; nothing happens where none runs."""
+        """End the engine and wait until it is gone; does nothing if none runs."""
         with self._lock:
             process, self._process = self._process, None
             if process is not None:

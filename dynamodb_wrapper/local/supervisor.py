@@ -11,6 +11,7 @@ process, and sets that signal on the engine for the case that it is itself kille
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -56,8 +57,6 @@ def main() -> int:
 def _before_engine() -> Callable[[], None]:
     libc: Any = None
     if sys.platform.startswith("linux"):
-        import ctypes
-
         libc = ctypes.CDLL(None)
 
     def prepare() -> None:

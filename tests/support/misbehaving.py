@@ -191,7 +191,9 @@ def answer(body: bytes, status: int = 200, *, stays: bool = True, **headers: Any
 def error(code: str, status: int = 400, **more: Any) -> Behaviour:
     """Answer with an error of the service."""
     kind = f"com.amazonaws.dynamodb.v20120810#{code}"
-    return answer(json.dumps({"__type": kind, "message": f"{code}, told", **more}).encode(), status)
+    return answer(
+        json.dumps({"__type": kind, "message": f"{code}, as scripted", **more}).encode(), status
+    )
 
 
 found = answer(FOUND)

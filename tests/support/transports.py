@@ -32,7 +32,7 @@ def orders(url: str, transport: str, **settings: Any) -> BaseDynamoRepository[Or
     return BaseDynamoRepository(config_of(url, transport, **settings), ORDERS)
 
 
-def told(error: DynamoDBWrapperError) -> dict[str, Any]:
+def described(error: DynamoDBWrapperError) -> dict[str, Any]:
     """Return the content of an error without the parts that differ in every request."""
     response = getattr(error.__cause__, "response", None) or {}
     metadata = response.get("ResponseMetadata", {})
@@ -55,4 +55,4 @@ def outcome(repository: BaseDynamoRepository[Order]) -> Any:
     try:
         return repository.get(("c", "o"))
     except DynamoDBWrapperError as error:
-        return told(error)
+        return described(error)

@@ -141,7 +141,7 @@ def every(shared_config: DynamoDBConfig) -> BaseDynamoRepository[Every]:
 
 @pytest.fixture(scope="module")
 def resource(shared_config: DynamoDBConfig) -> Any:
-    """What somebody without this library uses."""
+    """The resource API of boto3, for users without this library."""
     return boto3.resource(
         "dynamodb",
         region_name=shared_config.region_name,
@@ -172,7 +172,7 @@ def test_what_we_write_boto3_reads_and_we_read_again(
 
 
 @pytest.mark.parametrize("way", ["auto", "boto3", "a handler", "a client of the user's"])
-def test_a_batch_stores_what_single_writes_store_whatever_way_it_goes(
+def test_a_batch_stores_what_single_writes_store_however_it_is_sent(
     every: BaseDynamoRepository[Every], customer: str, way: str
 ) -> None:
     transport = way if way in ("auto", "boto3") else "auto"
@@ -195,9 +195,9 @@ def test_a_batch_stores_what_single_writes_store_whatever_way_it_goes(
     assert len(batched) == len(items)
     if way == "a handler":
         requests = [r for params in seen for r in params["RequestItems"][every.table_name]]
-        told = {r["PutRequest"]["Item"]["id"]["S"]: r["PutRequest"]["Item"] for r in requests}
-        assert told.keys() == batched.keys()
-        binary = [item["data"] for item in told.values() if "data" in item]
+        sent = {r["PutRequest"]["Item"]["id"]["S"]: r["PutRequest"]["Item"] for r in requests}
+        assert sent.keys() == batched.keys()
+        binary = [item["data"] for item in sent.values() if "data" in item]
         assert binary
         assert all(isinstance(value["B"], bytes) for value in binary)
 
@@ -282,7 +282,7 @@ def test_what_boto3_writes_is_found_changed_and_deleted(
     assert every.delete(customer) is not None
 
 
-def test_a_pipeline_written_by_somebody_else_is_read_and_keeps_its_extras(
+def test_a_pipeline_written_by_boto3_is_read_and_keeps_its_extras(
     shared_config: DynamoDBConfig, resource: Any, customer: str
 ) -> None:
     repository = PipelineConfigRepository(shared_config)

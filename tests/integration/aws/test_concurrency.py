@@ -153,7 +153,7 @@ def rates_left(use: Callable[[str, RateLimiter], object]) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("only_own_handlers")
-class TestThrottlesTheClientMakesGood:
+class TestThrottlesThatTheClientRetries:
     @pytest.mark.parametrize("transport", transports.TRANSPORTS)
     def test_each_slows_down(self, transport: str) -> None:
         def use(operation: str, limited: RateLimiter) -> None:
@@ -259,25 +259,25 @@ class TestWrites:
         assert caught.value.unprocessed == items[25:30]
         assert list(source) == items[31:]
 
-    def test_progress_is_told_in_the_callers_thread_up_to_the_end(
+    def test_progress_is_reported_in_the_callers_thread_up_to_the_end(
         self, orders: Orders, customer: str
     ) -> None:
-        told: list[tuple[Progress, str]] = []
+        reported: list[tuple[Progress, str]] = []
 
         def note(now: Progress) -> None:
-            told.append((now, threading.current_thread().name))
+            reported.append((now, threading.current_thread().name))
 
         items = numbered(customer, 60)
         orders.put_many(items, workers=4, on_progress=note)
-        last, _ = told[-1]
-        assert [now.requests for now, _ in told] == [1, 2, 3]
-        assert {name for _, name in told} == {threading.current_thread().name}
+        last, _ = reported[-1]
+        assert [now.requests for now, _ in reported] == [1, 2, 3]
+        assert {name for _, name in reported} == {threading.current_thread().name}
         assert last.items == 60
         assert last.units >= 60
         assert last.bytes > 60 * 20
 
     @pytest.mark.parametrize("workers", [1, 4])
-    def test_what_was_stored_is_refreshed_though_progress_cannot_be_told(
+    def test_what_was_stored_is_refreshed_though_progress_cannot_be_reported(
         self, orders: Orders, customer: str, workers: int
     ) -> None:
         items = numbered(customer, 200)
@@ -326,26 +326,26 @@ class TestReads:
     ) -> None:
         items = numbered(customer, 450)
         orders.put_many(items)
-        told: list[Progress] = []
+        reported: list[Progress] = []
         keys = [(customer, item.order_id) for item in reversed(items)]
-        found = orders.get_many(keys, workers=4, on_progress=told.append)
+        found = orders.get_many(keys, workers=4, on_progress=reported.append)
         assert [item and item.order_id for item in found] == [key[1] for key in keys]
-        assert (told[-1].items, told[-1].requests) == (450, 5)
-        assert told[-1].bytes > 450 * 20
+        assert (reported[-1].items, reported[-1].requests) == (450, 5)
+        assert reported[-1].bytes > 450 * 20
 
-    def test_a_scan_in_segments_keeps_to_its_rate_and_tells_its_progress(
+    def test_a_scan_in_segments_keeps_to_its_rate_and_reports_its_progress(
         self, orders: Orders, customer: str, clock: Clock
     ) -> None:
         items = numbered(customer, 60)
         orders.put_many(items)
-        told: list[Progress] = []
+        reported: list[Progress] = []
         with orders.consumed() as used:
             found = list(
-                orders.scan(segments=4, rate=limiter(clock, 0.01), on_progress=told.append)
+                orders.scan(segments=4, rate=limiter(clock, 0.01), on_progress=reported.append)
             )
         assert {item.order_id for item in found} >= {item.order_id for item in items}
-        assert told[-1].requests == used.requests >= 4
-        assert told[-1].units == used.read_units > 0
+        assert reported[-1].requests == used.requests >= 4
+        assert reported[-1].units == used.read_units > 0
 
     @pytest.mark.parametrize("transport", transports.TRANSPORTS)
     def test_no_more_pages_are_read_than_one_of_each_segment(self, transport: str) -> None:

@@ -63,7 +63,7 @@ def table() -> Iterator[MisbehavingServer]:
 
 @pytest.fixture
 def roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
-    """What gives the keys of roles."""
+    """The endpoint that gives the keys of roles."""
     (tmp_path / "config").write_text(PROFILES)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # between others botocore would wait for seconds
@@ -129,7 +129,7 @@ def test_a_failure_to_get_credentials_is_one_of_our_errors(
     assert table.requests == []
 
 
-def test_credentials_that_cannot_be_had_when_the_client_is_made_are_told(
+def test_credentials_that_are_missing_when_the_client_is_made_are_reported(
     table: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config").write_text("[profile broken]\ncredential_process = false\n")

@@ -1,4 +1,4 @@
-"""A reply whose checksum is wrong is not data."""
+"""A reply with a wrong checksum is not data."""
 
 from __future__ import annotations
 

@@ -191,8 +191,6 @@ def test_classes_of_connections_that_were_replaced_are_used(plain: MisbehavingSe
         pass
 
     with sent_directly(repository, 0):
-        with mock.patch.object(awsrequest, "AWSHTTPConnection", Recording):
-            repository.get(("c", "o"))
         with mock.patch.object(awsrequest.AWSHTTPConnectionPool, "ConnectionCls", Recording):
             repository.get(("c", "o"))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 
 from dynamodb_wrapper.aws.client import client_for
+from dynamodb_wrapper.aws.raw_replies import reply_of, send_through_client
 from tests.support import misbehaving
 from tests.support.misbehaving import ITEM, MisbehavingServer
 from tests.support.transports import TRANSPORTS, Order, orders
@@ -145,6 +146,13 @@ def test_a_handler_that_looks_at_a_reply_sees_a_whole_dict(
     assert type(found) is dict
     assert sorted(found) == ["Item", "ResponseMetadata"]
     assert found["Item"] == ITEM
+
+
+def test_a_reply_no_handler_looks_at_is_not_parsed(table: MisbehavingServer) -> None:
+    client = client_for(orders(table.url, "boto3").config)
+    key = {"customer_id": {"S": "c"}, "order_id": {"S": "o"}}
+    response = send_through_client(client, "get_item", {"TableName": "orders", "Key": key})
+    assert reply_of(response).body == misbehaving.FOUND
 
 
 def test_a_call_a_handler_makes_in_the_middle_is_answered_as_usual(

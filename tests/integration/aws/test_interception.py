@@ -1,4 +1,4 @@
-"""Whoever puts a function in the place of one the boto3 client uses is not bypassed."""
+"""A request goes through boto3 while a tool replaces a function that boto3 uses."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ import socket
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import botocore.endpoint
-import botocore.httpsession
 import pytest
-import urllib3.connection
 import urllib3.util.connection
 from botocore import awsrequest
-from botocore.auth import BaseSigner, SigV4Auth
 from botocore.client import BaseClient
 from botocore.endpoint import Endpoint
-from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.httpsession import URLLib3Session
-from botocore.signers import RequestSigner
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.poolmanager import PoolManager
 
 from dynamodb_wrapper.aws.client import Connection, client_for
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
@@ -37,44 +30,28 @@ pytestmark = pytest.mark.usefixtures("only_own_handlers")
 
 ORDER = Order(customer_id="c", order_id="o", note="x" * 100)
 OWNERS: tuple[tuple[Any, str], ...] = (
-    (BaseClient, "_make_api_call _make_request"),
-    (Endpoint, "make_request _send _send_request prepare_request"),
+    (BaseClient, "_make_api_call"),
+    (Endpoint, "make_request prepare_request"),
     (URLLib3Session, "send"),
-    (RequestSigner, "sign"),
-    (SigV4Auth, "add_auth"),
-    (BaseSigner, "add_auth"),
-    (EventAliaser, "emit"),
-    (HierarchicalEmitter, "emit _emit"),
-    (HTTPConnectionPool, "urlopen _make_request _get_conn"),
-    (PoolManager, "connection_from_url urlopen"),
-    (awsrequest.AWSHTTPConnection, "request send connect getresponse"),
-    (awsrequest.AWSHTTPSConnection, "request connect"),
-    (urllib3.connection.HTTPConnection, "connect request putrequest"),
-    (
-        http.client.HTTPConnection,
-        "connect endheaders getresponse putheader putrequest request send _output",
-    ),
-    (http.client.HTTPSConnection, "connect"),
-    (http.client.HTTPResponse, "begin read"),
-    (socket.socket, "makefile"),
-    (botocore.endpoint, "convert_to_response_dict"),
+    (HTTPConnectionPool, "urlopen _make_request"),
+    (http.client.HTTPConnection, "endheaders getresponse putrequest request"),
     (socket, "create_connection"),
     (urllib3.util.connection, "create_connection allowed_gai_family"),
 )
 FUNCTIONS = [(owner, name) for owner, names in OWNERS for name in names.split()]
 CLASSES = [
-    (http.client, "HTTPConnection"),
-    (urllib3.connection, "HTTPConnection"),
-    (awsrequest, "AWSHTTPConnection"),
-    (awsrequest, "AWSHTTPSConnection"),
     (awsrequest.AWSHTTPConnectionPool, "ConnectionCls"),
-    (botocore.httpsession, "PoolManager"),
+    (awsrequest.AWSHTTPSConnectionPool, "ConnectionCls"),
     (socket, "socket"),
 ]
+METHODS = (
+    "get_item put_item update_item delete_item query scan batch_get_item batch_write_item "
+    "transact_write_items"
+).split()
 
 
 class Proxy:
-    """Equal to what it stands for, and of its class, as the proxies of wrapt are."""
+    """Equal to what it wraps, and of its class, as the proxies of wrapt are."""
 
     def __init__(self, wrapped: Any) -> None:
         self.wrapped = wrapped
@@ -112,14 +89,14 @@ def server() -> Iterator[MisbehavingServer]:
         yield running
 
 
-def who_takes_part(repository: BaseDynamoRepository[Order]) -> str | None:
+def intercepted_by(repository: BaseDynamoRepository[Order]) -> str | None:
     direct = Connection(repository.config).direct
     assert direct is not None
-    return direct.listeners.found()
+    return direct.interception.found()
 
 
 def sent_directly(repository: BaseDynamoRepository[Order]) -> bool:
-    """Read an item; say whether it came past the client."""
+    """Read an item and return whether boto3 was left out."""
     direct = Connection(repository.config).direct
     assert direct is not None
     before = direct.requests
@@ -149,7 +126,7 @@ def test_while_a_class_is_replaced_the_client_sends(
     repository = orders(server.url, "direct")
     assert sent_directly(repository)
     with mock.patch.object(owner, name, type("Recording", (getattr(owner, name),), {})):
-        assert str(who_takes_part(repository)).endswith(f"{name} was replaced")
+        assert str(intercepted_by(repository)).endswith(f"{name} was replaced")
     assert sent_directly(repository)
 
 
@@ -164,6 +141,31 @@ def test_while_connections_print_what_is_sent_the_client_sends(
     assert "send:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("by", [traced, Proxy])
+@pytest.mark.parametrize("name", METHODS)
+def test_while_a_method_of_its_class_is_replaced_the_client_sends(
+    server: MisbehavingServer, name: str, by: Any
+) -> None:
+    repository = orders(server.url, "direct")
+    kind = type(client_for(repository.config))
+    assert intercepted_by(repository) is None
+    with mock.patch.object(kind, name, by(getattr(kind, name))):
+        assert str(intercepted_by(repository)).endswith(f"{name} was replaced")
+    assert sent_directly(repository)
+
+
+def test_while_an_attribute_of_the_session_of_a_client_is_replaced_the_client_sends(
+    server: MisbehavingServer,
+) -> None:
+    repository = orders(server.url, "direct")
+    session = vars(vars(client_for(repository.config))["_endpoint"])["http_session"]
+    assert sent_directly(repository)
+    with mock.patch.object(session, "send", Proxy(session.send)):
+        assert str(intercepted_by(repository)).endswith("send was replaced")
+        assert not sent_directly(repository)
+    assert sent_directly(repository)
+
+
 @pytest.mark.parametrize("name", ["_endpoint", "_request_signer"])
 def test_while_a_part_of_the_client_is_replaced_the_client_sends(
     server: MisbehavingServer, name: str
@@ -172,7 +174,7 @@ def test_while_a_part_of_the_client_is_replaced_the_client_sends(
     client = client_for(repository.config)
     assert sent_directly(repository)
     with mock.patch.object(client, name, mock.Mock(wraps=getattr(client, name))):
-        assert str(who_takes_part(repository)).endswith(f"{name} was replaced")
+        assert str(intercepted_by(repository)).endswith(f"{name} was replaced")
     with mock.patch.object(client, "scan"):
         assert not sent_directly(repository)
     assert sent_directly(repository)

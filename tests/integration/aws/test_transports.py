@@ -1,4 +1,4 @@
-"""Both transports do the same, whatever the endpoint does."""
+"""Both transports do the same, for every behaviour of the endpoint."""
 
 from __future__ import annotations
 

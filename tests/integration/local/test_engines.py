@@ -1,4 +1,4 @@
-"""What the engines claim to be able to do, they can do."""
+"""Engines have the capabilities that the tests claim for them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ TABLE: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _engine_can_be_had(local_engine: Engine) -> None:
-    """Most tests here start a dynoxide of their own."""
+    """Most tests here start their own dynoxide."""
 
 
 def wait_until(condition: Any) -> None:

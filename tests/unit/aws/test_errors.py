@@ -120,7 +120,7 @@ def test_only_what_may_pass_later_is_retryable(
     assert caught.value.retryable is (cls in (ThrottledError, ServiceError))
 
 
-def test_a_code_nobody_knows_is_still_ours(orders: BaseDynamoRepository[Order]) -> None:
+def test_an_unknown_code_is_still_our_error(orders: BaseDynamoRepository[Order]) -> None:
     with (
         always_refused_with(client_of(orders), "GetItem", "BrandNewException"),
         pytest.raises(DynamoDBWrapperError, match="BrandNewException"),
@@ -165,7 +165,7 @@ def test_every_operation_names_itself_and_the_table(
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "PutItem", "UpdateItem", "DeleteItem"])
-def test_the_key_of_an_error_is_plain_whatever_the_operation(
+def test_the_key_of_an_error_is_plain_for_every_operation(
     orders: BaseDynamoRepository[Order], operation: str
 ) -> None:
     with (
@@ -205,17 +205,17 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(
-    ("failure", "cls", "told"), FAILURES, ids=lambda value: type(value).__name__
+    ("failure", "cls", "message"), FAILURES, ids=lambda value: type(value).__name__
 )
 def test_a_failure_before_any_answer_becomes_our_error(
     orders: BaseDynamoRepository[Order],
     failure: Exception,
     cls: type[DynamoDBWrapperError],
-    told: str,
+    message: str,
 ) -> None:
     with (
         raised_instead(client_of(orders), "GetItem", failure),
-        pytest.raises(cls, match=re.escape(told)) as caught,
+        pytest.raises(cls, match=re.escape(message)) as caught,
     ):
         orders.get(("c1", "o1"))
     assert type(caught.value) is cls
@@ -228,7 +228,7 @@ def test_a_missing_answer_names_endpoint_and_region(orders: BaseDynamoRepository
         orders.get(("c1", "o1"))
 
 
-def test_an_error_of_somebody_else_passes_unchanged(orders: BaseDynamoRepository[Order]) -> None:
+def test_an_error_of_another_library_passes_unchanged(orders: BaseDynamoRepository[Order]) -> None:
     failure = RuntimeError("of an event handler of the user")
     with (
         raised_instead(client_of(orders), "GetItem", failure),

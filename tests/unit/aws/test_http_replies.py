@@ -1,4 +1,4 @@
-"""What is read of HTTP without http.client is what http.client reads."""
+"""HTTP replies are read as http.client reads them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.loaders import Loader
 
-from dynamodb_wrapper.aws.service_data import faster
+from dynamodb_wrapper.aws.service_data import fast_loader
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def theirs() -> Loader:
 @pytest.mark.parametrize("name", ["dynamodb", "sts", "sso-oidc"])
 @pytest.mark.parametrize("kind", ["service-2", "endpoint-rule-set-1"])
 def test_a_service_is_described_as_by_botocore(theirs: Loader, name: str, kind: str) -> None:
-    ours = faster(theirs)
+    ours = fast_loader(theirs)
     assert in_full(ours.load_service_model(name, kind)) == in_full(
         theirs.load_service_model(name, kind)
     )
@@ -33,15 +33,15 @@ def test_a_service_is_described_as_by_botocore(theirs: Loader, name: str, kind: 
 
 @pytest.mark.parametrize("name", ["endpoints", "partitions", "sdk-default-configuration", "_retry"])
 def test_other_data_is_what_botocore_reads(theirs: Loader, name: str) -> None:
-    found, path = faster(theirs).load_data_with_path(name)
+    found, path = fast_loader(theirs).load_data_with_path(name)
     expected, there = theirs.load_data_with_path(name)
     assert in_full(found) == in_full(expected)
     assert path == there
-    assert faster(theirs).is_builtin_path(path)
+    assert fast_loader(theirs).is_builtin_path(path)
 
 
 def test_the_same_services_are_there(theirs: Loader) -> None:
-    services = faster(theirs).list_available_services("service-2")
+    services = fast_loader(theirs).list_available_services("service-2")
     assert sorted(services) == theirs.list_available_services("service-2")
     assert "dynamodb" in services
     assert "dynamo" not in services
@@ -49,9 +49,9 @@ def test_the_same_services_are_there(theirs: Loader) -> None:
 
 def test_an_unknown_service_is_refused_naming_the_known_ones(theirs: Loader) -> None:
     with pytest.raises(UnknownServiceError, match=r"'dynamo'.* dynamodb,"):
-        faster(theirs).load_service_model("dynamo", "service-2")
+        fast_loader(theirs).load_service_model("dynamo", "service-2")
     with pytest.raises(DataNotFoundError):
-        faster(theirs).load_data("nothing")
+        fast_loader(theirs).load_data("nothing")
 
 
 @pytest.mark.parametrize("ending", [".json", ".json.gz"])
@@ -63,7 +63,7 @@ def test_a_description_of_the_users_own_is_found(
     text = json.dumps({"metadata": {"serviceId": "Ö"}}).encode()
     (folder / f"service-2{ending}").write_bytes(gzip.compress(text) if "gz" in ending else text)
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path / "models"))
-    ours = faster(botocore.session.Session().get_component("data_loader"))
+    ours = fast_loader(botocore.session.Session().get_component("data_loader"))
     assert ours.load_service_model("own", "service-2")["metadata"] == {"serviceId": "Ö"}
     assert "dynamodb" in ours.list_available_services("service-2")
 

@@ -12,7 +12,7 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamodb_wrapper.aws.clock import Skew
+from dynamodb_wrapper.aws.clock import ClockOffset
 from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError
 
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
@@ -48,7 +48,7 @@ def test_the_next_request_is_signed_as_botocore_signs_it(
 ) -> None:
     credentials = ReadOnlyCredentials("KEYID", secret, token)
     prepared = signed(request_of(url, "GetItem", b"{}"), credentials).prepare()
-    head = Signer.like(prepared, credentials, Skew()).head("PutItem", body).decode("ascii")
+    head = Signer.like(prepared, credentials, ClockOffset()).head("PutItem", body).decode("ascii")
     lines = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
 
     expected = request_of(url, "PutItem", body)
@@ -82,7 +82,7 @@ def test_a_request_that_is_signed_in_another_way_is_refused(header: str, value: 
     if value is not None:
         prepared.headers[header] = value
     with pytest.raises(UnknownSignatureError):
-        Signer.like(prepared, credentials, Skew())
+        Signer.like(prepared, credentials, ClockOffset())
 
 
 @pytest.mark.parametrize("credentials", [("OTHER", "secret"), ("KEYID", "other")])
@@ -90,4 +90,4 @@ def test_other_credentials_are_refused(credentials: tuple[str, str]) -> None:
     own = ReadOnlyCredentials("KEYID", "secret", None)
     prepared = signed(request_of("http://host", "GetItem", b"{}"), own).prepare()
     with pytest.raises(UnknownSignatureError):
-        Signer.like(prepared, ReadOnlyCredentials(*credentials, None), Skew())
+        Signer.like(prepared, ReadOnlyCredentials(*credentials, None), ClockOffset())
