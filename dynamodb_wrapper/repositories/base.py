@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.tables import Difference
     from dynamodb_wrapper.serialization.decoder import Counts
     from dynamodb_wrapper.serialization.paths import Path
-    from dynamodb_wrapper.serialization.values import Item
 
 logger = logging.getLogger(__name__)
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
@@ -60,6 +59,7 @@ class ItemReads(Generic[ModelT]):
         table: Table[ModelT] | None = None,
         *,
         client: Any = None,
+        requests: ItemRequests[ModelT] | None = None,
     ) -> None:
         declared = table or self.TABLE
         if declared is None:
@@ -67,7 +67,7 @@ class ItemReads(Generic[ModelT]):
         self.config = config
         self.table: Table[ModelT] = declared
         self.table_name = config.table_name(declared.name)
-        self._requests: ItemRequests[ModelT] = ItemRequests(
+        self._requests: ItemRequests[ModelT] = requests or ItemRequests(
             declared, self.table_name, config.actor_name(), config.item_environment
         )
         self._caller = Caller(
@@ -98,7 +98,7 @@ class ItemReads(Generic[ModelT]):
             IncompatibleItemError: The stored item does not fit the model.
         """
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
-        if not self._is_own(stored_key):
+        if not self._requests.is_own(stored_key):
             return None
         reply = self._caller.fetch("GetItem", request, key=plain(stored_key))
         found = self._requests.reader_of(into or self.table.model).one(reply)
@@ -148,7 +148,7 @@ class ItemReads(Generic[ModelT]):
         from dynamodb_wrapper.repositories import batch
 
         stored_keys = [self._requests.key(key) for key in keys]
-        are_own = [self._is_own(key) for key in stored_keys]
+        are_own = [self._requests.is_own(key) for key in stored_keys]
         own = list(itertools.compress(stored_keys, are_own))
         flow = batch.flow_of(workers, rate, on_progress)
         found = batch.get(self._caller, self._requests, own, flow, consistent=consistent)
@@ -158,14 +158,10 @@ class ItemReads(Generic[ModelT]):
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
         """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
-        if not self._is_own(stored_key):
+        if not self._requests.is_own(stored_key):
             return False
         item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
         return bool(item) and not self._requests.guards.is_expired(item or {})
-
-    def _is_own(self, key: Item) -> bool:  # noqa: ARG002
-        """Tell whether a key can hold an item of the model; other kinds live beside some."""
-        return True
 
     def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
         shown = self._requests.codec.key_of(key)
@@ -398,6 +394,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         config: Where the table is.
         table: The declaration; concrete repositories bring their own.
         client: A boto3 DynamoDB client to use instead of the shared one of the config.
+        requests: Builds the requests; for concrete repositories that restrict writes.
     """
 
     # ---- many items ----------------------------------------------------------------------------

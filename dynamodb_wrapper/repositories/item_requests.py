@@ -33,8 +33,11 @@ from dynamodb_wrapper.serialization.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
     from dynamodb_wrapper.models.table import Derived
     from dynamodb_wrapper.serialization.keys import Keys
 
@@ -53,6 +56,8 @@ class Write:
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
+        explain: Returns the error for a refusal that met a stored item, where the item itself is
+            the reason.
     """
 
     verb: str
@@ -62,6 +67,7 @@ class Write:
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
+    explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
 
     @property
     def plain_key(self) -> dict[str, Any]:
@@ -318,6 +324,7 @@ class ItemRequests(Generic[ModelT]):
         self.guards = Guards(table)
         self._readers: dict[type[BaseModel], ItemReader[Any]] = {}
         self.actor = actor
+        self.environment = environment
         self._is_plain = table.version_field is None and not issubclass(table.model, Document)
         self._stamps = Stamps(table, self.codec, actor, environment)
 
@@ -330,6 +337,10 @@ class ItemRequests(Generic[ModelT]):
             ValidationError: A part is missing, empty or of the wrong type.
         """
         return self.codec.keys.encode(key)
+
+    def is_own(self, key: Item) -> bool:  # noqa: ARG002
+        """Return whether a key can hold an item of the model; some tables hold other kinds too."""
+        return True
 
     # ---- reads ---------------------------------------------------------------------------------
 

@@ -66,6 +66,9 @@ def explain_refusal(
     is_gone = not found or Guards(table).is_expired(found)
     if is_gone and write.must_exist:
         return ItemNotFoundError(f"There is no item {where} to {write.verb}.", **context)
+    reason = write.explain(found) if found and write.explain is not None else None
+    if reason is not None:
+        return reason
     current = plain(found)
     if created:
         return ItemAlreadyExistsError(

@@ -321,7 +321,7 @@ class Ending:
         services = self._services
         try:
             stored = self._send(
-                run, budget, lambda: services.impatient_runs.finish_run(run.record, end.outcome)
+                run, budget, lambda: services.impatient_store.finish(run.record, end.outcome)
             )
         except _DEFINITE as problem:
             logger.error("%s", problem)
@@ -371,11 +371,11 @@ class Ending:
         self, run: Run, end: SpooledRun, budget: _Budget
     ) -> DynamoDBWrapperError | None:
         """Store log lines and the whole stack trace; without them the run is still true."""
-        runs = self._services.impatient_runs
+        store = self._services.impatient_store
         try:
             now = self._services.clock()
             for text in end.texts:
-                self._send(run, budget, partial(runs.put_chunk, run.record, *text, now))
+                self._send(run, budget, partial(store.put_chunk, run.record, *text, now))
         except Exception as problem:  # noqa: BLE001 - the end of the run is stored
             told = (
                 f"Texts of run {run.run_id} of pipeline {run.pipeline_id!r} could not be stored "

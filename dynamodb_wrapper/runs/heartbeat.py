@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dynamodb_wrapper.models.run import PipelineRunLog
-    from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
+    from dynamodb_wrapper.repositories.run_log.store import RunStore
     from dynamodb_wrapper.runs.hooks import Hooks
     from dynamodb_wrapper.runs.run import Run
 
@@ -30,7 +30,7 @@ class Heartbeat:
 
     Args:
         run: The run.
-        runs: Sends; one attempt per call.
+        store: Returns the store to send through; one attempt per call.
         hooks: Told when the lease is at risk and when the run is lost.
         on_stop_request: Called once when the run is to end early.
         after_beat: Called after every beat that was stored.
@@ -39,13 +39,13 @@ class Heartbeat:
     def __init__(
         self,
         run: Run,
-        runs: Callable[[], PipelineRunLogsRepository],
+        store: Callable[[], RunStore],
         hooks: Hooks,
         on_stop_request: Callable[[], None],
         after_beat: Callable[[], None],
     ) -> None:
         self._run = run
-        self._runs = runs
+        self._store = store
         self._hooks = hooks
         self._on_stop_request = on_stop_request
         self._after_beat = after_beat
@@ -82,7 +82,7 @@ class Heartbeat:
                 return not run.lease.is_lost
             sent = run.lease.read_clocks()
             until = sent[0] + self._lease
-            stored = self._runs().beat(run.record, now=sent[0], lease_until=until)
+            stored = self._store().beat(run.record, now=sent[0], lease_until=until)
             if stored is None or stored.writer != run.record.writer or stored.status.is_terminal:
                 if not self._stopping.is_set():  # else it has ended as it should
                     self._lost(stored)

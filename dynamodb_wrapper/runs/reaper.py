@@ -67,7 +67,7 @@ class Reaping:
     def reap(self, environment: str | None, *, dry_run: bool) -> list[PipelineRunLog]:
         """End every dead run of an environment, and return them."""
         now = self._services.clock()
-        dead = [run for run in self._services.runs.live_runs(environment) if run.is_expired(now)]
+        dead = [run for run in self._services.store.live_runs(environment) if run.is_expired(now)]
         return dead if dry_run else self._end(dead)
 
     def before_start(self, pipeline: PipelineConfig) -> None:
@@ -110,7 +110,7 @@ class Reaping:
     def _end(self, dead: list[PipelineRunLog]) -> list[PipelineRunLog]:
         ended = []
         for run in dead:
-            lost = self._services.runs.reap_run(run.run_id, now=self._services.clock())
+            lost = self._services.store.reap(run.run_id, now=self._services.clock())
             if lost is None:
                 continue
             logger.warning(
@@ -139,9 +139,9 @@ class Reaping:
         return Replayed(run_id, status, stored=True)
 
     def _store(self, spooled: SpooledRun) -> None:
-        runs, record = self._services.runs, spooled.record
-        if not spooled.is_stored and not runs.exists(record.run_id, consistent=True):
-            record, _ = runs.start_run(record, exclusive=False, clock=self._services.clock)
-        runs.finish_run(record, spooled.outcome)
+        store, record = self._services.store, spooled.record
+        if not spooled.is_stored and not self._services.runs.exists(record.run_id, consistent=True):
+            record, _ = store.start(record, exclusive=False, clock=self._services.clock)
+        store.finish(record, spooled.outcome)
         for kind, number, text in spooled.texts:
-            runs.put_chunk(record, kind, number, text, self._services.clock())
+            store.put_chunk(record, kind, number, text, self._services.clock())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
 from dynamodb_wrapper.runs.spool import Spool
 
@@ -60,9 +61,14 @@ class Services:
         return PipelineRunLogsRepository(self.config, client=self._client)
 
     @cached_property
-    def impatient_runs(self) -> PipelineRunLogsRepository:
-        """The runs, through a client that gives up quickly; a client passed in stays as it is."""
-        return PipelineRunLogsRepository(self.config.impatient(), client=self._client)
+    def store(self) -> RunStore:
+        """Start, life and end of runs."""
+        return RunStore.of(self.config, client=self._client)
+
+    @cached_property
+    def impatient_store(self) -> RunStore:
+        """The same through a client that gives up quickly; a client passed in stays as it is."""
+        return RunStore.of(self.config.impatient(), client=self._client)
 
     @cached_property
     def spool(self) -> Spool:

@@ -340,7 +340,7 @@ class Opening:
         while True:
             guard.hold()
             try:
-                return self._services.runs.start_run(
+                return self._services.store.start(
                     record,
                     exclusive=pipeline.is_exclusive,
                     rerun=options.rerun,
@@ -439,11 +439,14 @@ class Opening:
         run.guard = guard
         run.lease = Lease(record.lease_until, services.clock)
         run.recorder = Recorder(
-            lambda parts: services.impatient_runs.record_parts(record, parts), run.run_id
+            lambda parts: services.impatient_store.put_parts(
+                record.run_id, parts, writer=record.writer
+            ),
+            run.run_id,
         )
-        run.check_parts = services.runs.check_parts
+        run.check_parts = services.store.check_parts
         run.progress = Progress(
-            lambda name: services.runs.watermark(run.pipeline_id, name),
+            lambda name: services.store.cursor(run.pipeline_id, name),
             run.pipeline_id,
             run.require_open,
         )
@@ -454,7 +457,7 @@ class Opening:
         run.end = self._ending.end
         run.heartbeat = Heartbeat(
             run,
-            lambda: services.impatient_runs,
+            lambda: services.impatient_store,
             services.hooks,
             on_stop_request=lambda: self._ending.stop_early(run),
             after_beat=lambda: self._reaping.after_beat(run),
@@ -469,7 +472,7 @@ class Opening:
             level,
             services.secrets,
             lambda: run.is_here and current.find_current_run() in (None, run),
-            lambda number, text: services.impatient_runs.put_chunk(
+            lambda number, text: services.impatient_store.put_chunk(
                 run.record, "log", number, text, services.clock()
             ),
         )

@@ -105,14 +105,14 @@ class RunOperations:
 
         Costs one read unit and one per 4 KB of the run; both reads are consistent. See: GetItem.
         """
-        held_by = self.runs.pipeline_state(pipeline_id).holder
+        held_by = self._services.store.state(pipeline_id).holder
         return None if held_by is None else self.runs.get_by_run_id(held_by, consistent=True)
 
     def release(self, pipeline_id: str, *, reason: str) -> PipelineRunLog | None:
         """End the holder as LOST without waiting for its lease; see
         `PipelineRunLogsRepository.release`.
         """
-        return self.runs.release(pipeline_id, reason=reason, now=self._services.clock())
+        return self._services.store.release(pipeline_id, reason=reason, now=self._services.clock())
 
     def cancel(self, run_id: str, *, by: str) -> PipelineRunLog:
         """Ask a live run to end itself, and return it.
@@ -125,22 +125,22 @@ class RunOperations:
             ItemNotFoundError: There is no such run.
             InvalidTransitionError: The run has ended.
         """
-        return self.runs.request_cancel(run_id, by=by, now=self._services.clock())
+        return self._services.store.request_cancel(run_id, by=by, now=self._services.clock())
 
     # ---- how far the data got --------------------------------------------------------------------
 
     def watermark(self, pipeline_id: str, name: str, default: Any = None) -> Any:
         """Return how far a pipeline has got. Costs a read unit per 4 KB. See: GetItem."""
-        cursor = self.runs.watermark(pipeline_id, name)
+        cursor = self._services.store.cursor(pipeline_id, name)
         return default if cursor.value_type is None else unpack(cursor.value_type, cursor.value)
 
     def reset_watermark(self, pipeline_id: str, name: str, value: Any) -> None:
         """Set a watermark by hand, back or forth.
 
         A run under way keeps the value it has read, and succeeds without moving the watermark.
-        Costs as `PipelineRunLogsRepository.reset_watermark`. See: UpdateItem.
+        Costs a write unit per KB and a read unit per 4 KB. See: UpdateItem.
         """
-        self.runs.reset_watermark(pipeline_id, name, value, now=self._services.clock())
+        self._services.store.reset_watermark(pipeline_id, name, value, now=self._services.clock())
 
     def watermark_history(
         self, pipeline_id: str, name: str, *, limit: int = 20
@@ -186,7 +186,7 @@ class RunOperations:
             )
         except ValueError as error:
             raise ValidationError(f"Pipeline {pipeline_id!r}: {error}") from error
-        slots = self.runs.run_slots(pipeline_id, [partition.key for partition in partitions])
+        slots = self._services.store.slots(pipeline_id, [partition.key for partition in partitions])
         return coverage_of(pipeline_id, partitions, slots)
 
     def statistics(self, pipeline_id: str, *, days: float = 30) -> RunStatistics:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
-from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
 from dynamodb_wrapper.runs.current import current_run, find_current_run
 from dynamodb_wrapper.runs.run import Run
@@ -358,8 +358,8 @@ class SparkDynamoDBIntegration:
             if settings.previous:
                 block.remember(session, settings.previous)
         try:
-            runs = PipelineRunLogsRepository(self.config, client=self._client)
-            runs.attach_runtime(run.run_id, describe_session(session))
+            store = RunStore.of(self.config, client=self._client)
+            store.attach_runtime(run.run_id, describe_session(session))
         except Exception as error:  # noqa: BLE001 - the user's job goes on without it
             logger.warning("What Spark says of itself is not stored with the run: %s", error)
 

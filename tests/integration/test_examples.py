@@ -18,6 +18,7 @@ from dynamodb_wrapper import (
     RunStatus,
     TableConfigRepository,
 )
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from tests.support.engines import isolated
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class TestRunControl:
         assert killed.watermarks == {}
         moved = [record.watermarks["position"].after for record in stored if record.watermarks]
         assert moved == [100, 200, 300]
-        assert runs.watermark("orders-import", "position").value == 300
-        assert runs.pipeline_state("orders-import").holder is None
+        assert RunStore.of(local_config).cursor("orders-import", "position").value == 300
+        assert RunStore.of(local_config).state("orders-import").holder is None
         fences = [record.fence or 0 for record in stored]
         assert fences == sorted(set(fences))
         for shown in (

@@ -12,9 +12,7 @@ import pytest
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.repositories import (
-    PipelineRunLogsRepository,
-)
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability
 from tests.support.runs import STEADY, abandoned, later
@@ -160,13 +158,13 @@ def test_dead_runs_cost_what_the_page_says(charging_tables: DynamoDBConfig) -> N
     assert about(bill.both(lambda: tracker.release("e", reason="dead")), REAP, 3)
 
 
-def test_a_repository_counts_the_same(charging_tables: DynamoDBConfig) -> None:
-    runs = PipelineRunLogsRepository(charging_tables)
+def test_the_store_counts_the_same(charging_tables: DynamoDBConfig) -> None:
+    store = RunStore.of(charging_tables)
     run = PipelineRunLog(pipeline_id="e", writer="w")
-    with runs.consumed() as start:
-        begun, _ = runs.start_run(run, exclusive=True)
-    with runs.consumed() as end:
-        runs.finish_run(begun, RunOutcome(RunStatus.SUCCESS))
+    with store.caller.consumed() as start:
+        begun, _ = store.start(run, exclusive=True)
+    with store.caller.consumed() as end:
+        store.finish(begun, RunOutcome(RunStatus.SUCCESS))
     assert (start.write_units, start.read_units) == (START, 1)
     assert (end.write_units, end.read_units) == (FINISH, 1)
 
@@ -174,7 +172,7 @@ def test_a_repository_counts_the_same(charging_tables: DynamoDBConfig) -> None:
 PLACES = {
     "page": Path(__file__).parents[3].joinpath("docs", "runs.md").read_text(),
     "RunTracker.run": RunTracker.run.__doc__,
-    "start_run": PipelineRunLogsRepository.start_run.__doc__,
+    "RunStore.start": RunStore.start.__doc__,
 }
 
 

@@ -28,6 +28,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import DataQualityResult, StageStatus
 from dynamodb_wrapper.repositories import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs.logs import LogCapture
 from tests.support import faults
 from tests.support.processes import eventually
@@ -809,7 +810,7 @@ class TestForms:
         threading.Timer(1.0, held.finish).start()
         with tracker.run("exclusive", options=RunOptions(on_conflict="wait", wait_seconds=60)):
             pass
-        assert tracker.runs.pipeline_state("exclusive").holder is None
+        assert RunStore.of(tracker.runs.config).state("exclusive").holder is None
 
     def test_waiting_ends_with_the_name_of_the_holder(self, tracker: RunTracker) -> None:
         held = outside_of_runs(tracker.start, "exclusive")

@@ -11,6 +11,7 @@ import pytest
 from dynamodb_wrapper.exceptions import ItemNotFoundError, ValidationError
 from dynamodb_wrapper.models import Partition, PipelineConfig, RunStatus, partition_of
 from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests.support.runs import item, run_table_items, stored
 
@@ -110,7 +111,7 @@ def test_a_part_that_cannot_be_stored_does_not_keep_a_run_from_ending(
     """As one may come out of a file that another version of the library has kept."""
     run = tracker.start("unlimited")
     parts = {("metrics", "\ud800"): 1, ("metrics", "rows"): 2, ("nonsense",): 3}
-    tracker.runs.finish_run(run.record, RunOutcome(RunStatus.SUCCESS, parts=parts))
+    RunStore.of(tracker.runs.config).finish(run.record, RunOutcome(RunStatus.SUCCESS, parts=parts))
     run.finish()
     found = stored(tracker.runs.config, run.run_id)
     assert (found.status, found.metrics) == (RunStatus.SUCCESS, {"rows": 2})
@@ -241,7 +242,7 @@ def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
             assert tracker.runs.get(key) is None
             assert tracker.runs.get_many([key]) == [None]
             assert not tracker.runs.exists(key)
-            assert tracker.runs.reap_run(key) is None
+            assert RunStore.of(tables).reap(key) is None
             for call in (
                 lambda key=key: tracker.runs.get_or_raise(key),
                 lambda key=key: tracker.cancel(key, by="me"),

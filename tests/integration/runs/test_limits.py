@@ -10,6 +10,7 @@ import pytest
 from dynamodb_wrapper.exceptions import RunFinishError
 from dynamodb_wrapper.models import RunStatus, StageStatus
 from dynamodb_wrapper.repositories.run_log.live import MAX_WATERMARK_BYTES
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from dynamodb_wrapper.runs.watermarks import MAX_WATERMARKS
 from dynamodb_wrapper.serialization.values import MAX_ITEM_BYTES, item_size
@@ -111,7 +112,7 @@ def test_its_watermarks_move_and_repeating_the_end_says_the_same(
     clock.now -= timedelta(hours=1)
     run.finish()
     assert run.outcome is not None
-    again = tracker.runs.finish_run(run.record, run.outcome)
+    again = RunStore.of(tables).finish(run.record, run.outcome)
     assert again.end_time == again.start_time
     assert tracker.watermark("exclusive", "position") == 7
 

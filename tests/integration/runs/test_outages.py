@@ -20,6 +20,7 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import RunFinishError, RunStartError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
 from dynamodb_wrapper.repositories import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.runs.__main__ import main
 from tests.support import faults
@@ -131,7 +132,7 @@ def test_the_next_start_stores_the_end_that_an_outage_kept_from_the_store(
         assert successor.watermark("position") == 7
         assert stored(every, run.run_id).status is RunStatus.SUCCESS
     assert spooled(every) == []
-    slot = RunTracker(every).runs.run_slots("exclusive", ["monday"])[0]
+    slot = RunStore.of(every).slots("exclusive", ["monday"])[0]
     assert slot is not None
     assert (slot.status, slot.success_run_id) == ("success", run.run_id)
 
@@ -659,7 +660,7 @@ def test_such_a_run_is_stored_with_its_run_key(hasty: DynamoDBConfig) -> None:
         with tracker.run("unlimited", options=BEST_EFFORT, run_key="monday") as run:
             pass
     assert [one.stored for one in tracker.replay()] == [True]
-    slot = tracker.runs.run_slots("unlimited", ["monday"])[0]
+    slot = RunStore.of(hasty).slots("unlimited", ["monday"])[0]
     assert slot is not None
     assert (slot.success_run_id, slot.status) == (run.run_id, "success")
 

@@ -11,6 +11,7 @@ import pytest
 
 from dynamodb_wrapper.exceptions import AlreadyRunningError, DynamoDBWrapperError, RunFinishError
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunEvent, RunOptions, RunTracker
 from tests.support.processes import eventually
 from tests.support.runs import QUICK, item, later, state, stored
@@ -217,7 +218,7 @@ def test_reaping_twice_changes_nothing(locking_tables: DynamoDBConfig, drivers: 
     assert [run.run_id for run in tracker.reap()] == [dead.run_id]
     run, pipeline = item(locking_tables, dead.run_id), state(locking_tables, "exclusive")
     assert tracker.reap() == []
-    assert tracker.runs.reap_run(dead.run_id, now=LATER()) is None
+    assert RunStore.of(locking_tables).reap(dead.run_id, now=LATER()) is None
     assert item(locking_tables, dead.run_id) == run
     assert state(locking_tables, "exclusive") == pipeline
 
