@@ -18,6 +18,8 @@ from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.values import decode_item
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dynamodb_wrapper.models.table import Table
     from dynamodb_wrapper.repositories.item_requests import Write
 
@@ -38,15 +40,24 @@ def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] |
     """Return a response when an earlier attempt of the same request was applied after all.
 
     The SDK sends again when a reply is lost; the second attempt then meets what the first wrote.
-    Only writes of whole items can tell: their time stamps or contents are their own.
+    Only writes of whole items are recognised: no other writer has their time stamps or contents.
     """
     response = botocore_error(error)
     found = response.get("Item")
     if not found or not response.get("ResponseMetadata", {}).get("RetryAttempts"):
         return None
-    wanted, current = decode_item(write.written), decode_item(found)
-    same = all(current.get(name) == value for name, value in wanted.items())
-    return {"Attributes": found} if same and wanted else None
+    landed = has_landed(decode_item(found), decode_item(write.written))
+    return {"Attributes": found} if landed else None
+
+
+def has_landed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether a stored item shows that an earlier attempt of a refused write was applied.
+
+    Args:
+        found: The item, as values.
+        wanted: Values that only this write gives to the item.
+    """
+    return bool(wanted) and all(found.get(name) == value for name, value in wanted.items())
 
 
 def explain_refusal(

@@ -19,6 +19,7 @@ from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import RunOutcome, may_finish_late
 from dynamodb_wrapper.repositories.run_log.protocol import in_order, lost_outcome, run_after
+from dynamodb_wrapper.repositories.write_results import has_landed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ class RunEnds:
                 key={"run_id": run.run_id},
             ) from error
         mine = stored.writer == run.writer
-        if mine and stored.status is outcome.status:
+        if has_landed(dict(stored), {"writer": run.writer, "status": outcome.status}):
             if outcome.moves and not _is_the_same_end(stored, outcome):
                 raise self._not_moved(run, outcome) from error
             return stored

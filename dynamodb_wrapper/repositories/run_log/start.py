@@ -13,10 +13,10 @@ from dynamodb_wrapper.exceptions.errors import (
     TransactionCanceledError,
 )
 from dynamodb_wrapper.models.run import PipelineRunLog
-from dynamodb_wrapper.models.run_state import LIVE
 from dynamodb_wrapper.repositories.run_log.items import read_state
 from dynamodb_wrapper.repositories.run_log.protocol import next_fence, run_after, superseded_outcome
 from dynamodb_wrapper.repositories.run_log.takeover import Refusal, StartPlan, decide_start
+from dynamodb_wrapper.repositories.write_results import has_landed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,9 +115,13 @@ class RunStarts:
     def _own_earlier_start(
         self, run: PipelineRunLog, error: TransactionCanceledError
     ) -> PipelineRunLog:
-        """Recognise the run of an attempt whose reply was lost; another's id is refused."""
+        """Return the run that an attempt whose reply was lost has stored.
+
+        Raises:
+            ItemAlreadyExistsError: The id belongs to another run.
+        """
         found = error.reasons[0].current or {} if error.reasons else {}
-        if found.get("writer") == run.writer and found.get("status") in tuple(map(str, LIVE)):
+        if has_landed(found, {"writer": run.writer, "status": str(run.status)}):
             stored = self._reads.run(run.run_id)
             if stored is not None:
                 return stored
