@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.aws.calls import Caller, botocore_error
 from dynamodb_wrapper.aws.client import Connection
+from dynamodb_wrapper.aws.paging import raw_pages
 from dynamodb_wrapper.config.settings import DynamoDBConfig
 from dynamodb_wrapper.exceptions.errors import (
     ConditionFailedError,
@@ -21,11 +22,20 @@ from dynamodb_wrapper.exceptions.errors import (
 )
 from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG, PIPELINE_RUN_LOGS, TABLE_CONFIG
 from dynamodb_wrapper.models.table import ModelT, Table
+from dynamodb_wrapper.repositories.batch import (
+    delete_items,
+    flow_of,
+    get_items,
+    put_items,
+)
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
+from dynamodb_wrapper.repositories.queries import Queries, Reading, Results, counting
+from dynamodb_wrapper.repositories.tables import add_missing_parts, find_differences
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.repositories.write_results import explain_refusal, landed_before, refreshed
 from dynamodb_wrapper.serialization.codec import plain
-from dynamodb_wrapper.serialization.expressions import CheckedChanges, check_changes
+from dynamodb_wrapper.serialization.decoder import stored_items
+from dynamodb_wrapper.serialization.expressions import check_changes
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
 
 if TYPE_CHECKING:
@@ -38,7 +48,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.aws.calls import Consumed
     from dynamodb_wrapper.aws.concurrency import Progress, RateLimiter
     from dynamodb_wrapper.repositories.item_requests import Write
-    from dynamodb_wrapper.repositories.queries import Reading, Results
     from dynamodb_wrapper.repositories.tables import Difference
     from dynamodb_wrapper.serialization.decoder import Counts
     from dynamodb_wrapper.serialization.paths import Path
@@ -48,8 +57,24 @@ SmallerT = TypeVar("SmallerT", bound=BaseModel)
 _OPERATIONS = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}
 
 
-class ItemReads(Generic[ModelT]):
-    """Reads single items; `ItemRepository` writes them."""
+class _Nothing(BaseModel):
+    """Reads keys only."""
+
+
+class BaseDynamoRepository(Generic[ModelT]):
+    """Reads and writes the items of one table as models.
+
+    Conditions and filters are boto3's ``Key`` and ``Attr``. A key is a value for a table with a
+    partition key only, else a tuple or a dict. Everything raises the errors of
+    `dynamodb_wrapper.exceptions`: besides those named below `ConnectionError`, `ThrottledError`,
+    `AccessDeniedError` and `TableNotFoundError`. Safe to share between threads.
+
+    Args:
+        config: Where the table is.
+        table: The declaration; concrete repositories bring their own.
+        client: A boto3 DynamoDB client to use instead of the shared one of the config.
+        requests: Builds the requests; for concrete repositories that restrict writes.
+    """
 
     TABLE: ClassVar[Table[Any] | None] = None
 
@@ -145,13 +170,11 @@ class ItemReads(Generic[ModelT]):
             rate: Read units per second, on average over seconds; none is lost.
             on_progress: Called with a `Progress` after each reply, in this thread.
         """
-        from dynamodb_wrapper.repositories import batch
-
         stored_keys = [self._requests.key(key) for key in keys]
         are_own = [self._requests.is_own(key) for key in stored_keys]
         own = list(itertools.compress(stored_keys, are_own))
-        flow = batch.flow_of(workers, rate, on_progress)
-        found = batch.get(self._caller, self._requests, own, flow, consistent=consistent)
+        flow = flow_of(workers, rate, on_progress)
+        found = get_items(self._caller, self._requests, own, flow, consistent=consistent)
         in_order = iter(found)
         return [next(in_order) if is_own else None for is_own in are_own]
 
@@ -163,22 +186,7 @@ class ItemReads(Generic[ModelT]):
         item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
         return bool(item) and not self._requests.guards.is_expired(item or {})
 
-    def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
-        shown = self._requests.codec.key_of(key)
-        return ItemNotFoundError(
-            f"Table {self.table_name!r} holds no item with the key {shown}.",
-            table_name=self.table_name,
-            key=shown,
-            operation=operation,
-        )
-
-
-class _Nothing(BaseModel):
-    """Reads keys only."""
-
-
-class ItemRepository(ItemReads[ModelT]):
-    """Reads and writes single items; `BaseDynamoRepository` adds batches, queries and tables."""
+    # ---- single writes ---------------------------------------------------------------------------
 
     def create(self, item: ModelT) -> ModelT:
         """Store an item under a key that must be free.
@@ -194,7 +202,7 @@ class ItemRepository(ItemReads[ModelT]):
 
         See: PutItem
         """
-        write = self._create_write(item)
+        write = self._requests.create(item)
         self._measured(write, self._send(write, created=True))
         return refreshed(item, write.values)
 
@@ -208,7 +216,7 @@ class ItemRepository(ItemReads[ModelT]):
             ConditionFailedError: The condition did not hold.
             ItemTooLargeError: Over 400 KB.
         """
-        write = self._put_write(item, condition)
+        write = self._requests.put(item, condition)
         self._measured(write, self._send(write))
         return refreshed(item, write.values)
 
@@ -270,10 +278,12 @@ class ItemRepository(ItemReads[ModelT]):
         if isinstance(item_or_key, self.table.model):
             if set or remove or add or append or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
-            return self._update_model(item_or_key, condition)
+            write = self._requests.update_model(item_or_key, condition)
+            fresh = self._written(write, self._send(write))
+            return refreshed(item_or_key, dict(fresh))
         self._requests.key(item_or_key)  # what is no key is told before what lacks changes
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
-        write = self._update_write(item_or_key, changes, condition, upsert)
+        write = self._requests.update_key(item_or_key, changes, condition, upsert)
         return self._written(write, self._upsert(write) if upsert else self._send(write))
 
     def delete(
@@ -291,111 +301,12 @@ class ItemRepository(ItemReads[ModelT]):
 
         See: DeleteItem
         """
-        write = self._delete_write(key_or_item, condition, must_exist)
+        write = self._requests.delete(key_or_item, condition, must_exist)
         try:
             return self._returned(write, self._send(write), even_expired=False)
         except IncompatibleItemError as error:
             logger.warning("The item is deleted; it cannot be returned. %s", error)
             return None
-
-    # ---- single writes, for concrete repositories and transactions -------------------------------
-
-    def _create_write(self, item: ModelT) -> Write:
-        return self._requests.create(item)
-
-    def _put_write(self, item: ModelT, condition: ConditionBase | None) -> Write:
-        return self._requests.put(item, condition)
-
-    def _update_model_write(self, item: ModelT, condition: ConditionBase | None) -> Write:
-        return self._requests.update_model(item, condition)
-
-    def _update_write(
-        self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
-    ) -> Write:
-        return self._requests.update_key(key, changes, condition, upsert)
-
-    def _delete_write(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
-        return self._requests.delete(key, condition, must_exist)
-
-    def _check_write(self, key: Any, condition: ConditionBase) -> Write:
-        return self._requests.check(key, condition)
-
-    def _update_model(self, item: ModelT, condition: ConditionBase | None) -> ModelT:
-        write = self._update_model_write(item, condition)
-        fresh = self._written(write, self._send(write))
-        return refreshed(item, dict(fresh))
-
-    def _decode(self, item: Mapping[str, Any]) -> ModelT:
-        return self._requests.codec.decode(item)
-
-    def _upsert(self, write: Write) -> Reply:
-        """Send an upsert; what is left of an expired item does not live on in the new one."""
-        try:
-            return self._send(write)
-        except ConditionFailedError as error:
-            found = botocore_error(error.__cause__ or error).get("Item")
-            if not found or not self._requests.guards.is_expired(found):
-                raise
-        request = self._requests.delete_expired(write.key)
-        with contextlib.suppress(ConditionFailedError):  # somebody else replaced it
-            self._caller.call("DeleteItem", request, key=write.plain_key)
-        return self._send(write)
-
-    def _returned(self, write: Write, reply: Reply, *, even_expired: bool) -> ModelT | None:
-        """Return the model of the item that a write returned."""
-        try:
-            found = self._requests.reader.returned(reply, even_expired=even_expired)
-        except BaseException:  # whatever it is, the write has consumed its units
-            with contextlib.suppress(ServiceError):
-                self._measured(write, reply)
-            raise
-        self._caller.measure(_OPERATIONS[write.verb], found.capacity)
-        return found.model
-
-    def _written(self, write: Write, reply: Reply) -> ModelT:
-        """Return the model of an item after an update, which an error must not deny."""
-        try:
-            found = self._returned(write, reply, even_expired=True)
-        except IncompatibleItemError as error:
-            raise IncompatibleItemError(
-                f"The change was written; the item cannot be returned. {error}",
-                table_name=self.table_name,
-                key=error.key,
-                operation="UpdateItem",
-                errors=error.errors(),
-            ) from error
-        if found is None:
-            raise unreadable("it lacks the item that was updated")
-        return found
-
-    def _measured(self, write: Write, reply: Reply) -> None:
-        self._caller.measure(_OPERATIONS[write.verb], reply.parsed().get("ConsumedCapacity"))
-
-    def _send(self, write: Write, *, created: bool = False) -> Reply:
-        """Send a write; who reads the reply measures it."""
-        try:
-            return self._caller.fetch(_OPERATIONS[write.verb], write.request, key=write.plain_key)
-        except ConditionFailedError as error:
-            landed = landed_before(write, error)
-            if landed is not None:
-                return Reply(None, landed)
-            raise explain_refusal(write, error, self.table, created=created) from error
-
-
-class BaseDynamoRepository(ItemRepository[ModelT]):
-    """Reads and writes the items of one table as models.
-
-    Conditions and filters are boto3's ``Key`` and ``Attr``. A key is a value for a table with a
-    partition key only, else a tuple or a dict. Everything raises the errors of
-    `dynamodb_wrapper.exceptions`: besides those named below `ConnectionError`, `ThrottledError`,
-    `AccessDeniedError` and `TableNotFoundError`. Safe to share between threads.
-
-    Args:
-        config: Where the table is.
-        table: The declaration; concrete repositories bring their own.
-        client: A boto3 DynamoDB client to use instead of the shared one of the config.
-        requests: Builds the requests; for concrete repositories that restrict writes.
-    """
 
     # ---- many items ----------------------------------------------------------------------------
 
@@ -432,10 +343,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             ValidationError: An item cannot be stored, or a row is no item; row and column are
                 named, and nothing was sent.
         """
-        from dynamodb_wrapper.repositories import batch
-
-        flow = batch.flow_of(workers, rate, on_progress)
-        return batch.put(self._caller, self._requests, items, flow)
+        flow = flow_of(workers, rate, on_progress)
+        return put_items(self._caller, self._requests, items, flow)
 
     def delete_many(
         self,
@@ -454,10 +363,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             BatchWriteError: It stopped half way; what was taken and not deleted is in
                 `unprocessed`. Safe to repeat.
         """
-        from dynamodb_wrapper.repositories import batch
-
-        flow = batch.flow_of(workers, rate, on_progress)
-        return batch.delete(self._caller, self._requests, keys, flow)
+        flow = flow_of(workers, rate, on_progress)
+        return delete_items(self._caller, self._requests, keys, flow)
 
     @overload
     def query(
@@ -526,8 +433,6 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             IndexNotFoundError: The table lacks the index.
             ValidationError: Wrong key, unknown field, undeclared index.
         """
-        from dynamodb_wrapper.repositories.queries import Reading
-
         reading = Reading(
             index=index,
             where=where,
@@ -594,8 +499,6 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: Scan
         """
-        from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
-
         reading = Reading(
             index=index,
             where=where,
@@ -621,10 +524,6 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         Costs as the query: counting reads everything. On an index that lacks the TTL, items
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
-        from dynamodb_wrapper.aws.paging import raw_pages
-        from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
-        from dynamodb_wrapper.serialization.decoder import stored_items
-
         reading = Reading(index=index, where=where)
         request = counting(Queries(self._requests).query(partition, sort, reading))
         pages = raw_pages(self._caller, "Query", request, stored_items)
@@ -673,27 +572,85 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: CreateTable, UpdateTable, UpdateTimeToLive, UpdateContinuousBackups
         """
-        from dynamodb_wrapper.repositories import tables
-
         wanted = not self.config.is_local if protect is None else protect
-        tables.create(self._caller, self._requests, protect=wanted)
+        add_missing_parts(self._caller, self._requests, protect=wanted)
 
     def check_table(self) -> list[Difference]:
         """Return how the table differs from its declaration; empty when it does not.
 
         Costs no units. See: DescribeTable, DescribeTimeToLive
         """
-        from dynamodb_wrapper.repositories import tables
+        return find_differences(self._caller, self._requests)
 
-        return tables.check(self._caller, self._requests)
+    # ---- parts -----------------------------------------------------------------------------------
 
     def _results(
         self, partition: Any, sort: ConditionBase | None, reading: Reading
     ) -> Results[Any]:
-        from dynamodb_wrapper.repositories.queries import Queries, Results
-
         plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
+
+    def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
+        shown = self._requests.codec.key_of(key)
+        return ItemNotFoundError(
+            f"Table {self.table_name!r} holds no item with the key {shown}.",
+            table_name=self.table_name,
+            key=shown,
+            operation=operation,
+        )
+
+    def _upsert(self, write: Write) -> Reply:
+        """Send an upsert; what is left of an expired item does not live on in the new one."""
+        try:
+            return self._send(write)
+        except ConditionFailedError as error:
+            found = botocore_error(error.__cause__ or error).get("Item")
+            if not found or not self._requests.guards.is_expired(found):
+                raise
+        request = self._requests.delete_expired(write.key)
+        with contextlib.suppress(ConditionFailedError):  # somebody else replaced it
+            self._caller.call("DeleteItem", request, key=write.plain_key)
+        return self._send(write)
+
+    def _returned(self, write: Write, reply: Reply, *, even_expired: bool) -> ModelT | None:
+        """Return the model of the item that a write returned."""
+        try:
+            found = self._requests.reader.returned(reply, even_expired=even_expired)
+        except BaseException:  # whatever it is, the write has consumed its units
+            with contextlib.suppress(ServiceError):
+                self._measured(write, reply)
+            raise
+        self._caller.measure(_OPERATIONS[write.verb], found.capacity)
+        return found.model
+
+    def _written(self, write: Write, reply: Reply) -> ModelT:
+        """Return the model of an item after an update, which an error must not deny."""
+        try:
+            found = self._returned(write, reply, even_expired=True)
+        except IncompatibleItemError as error:
+            raise IncompatibleItemError(
+                f"The change was written; the item cannot be returned. {error}",
+                table_name=self.table_name,
+                key=error.key,
+                operation="UpdateItem",
+                errors=error.errors(),
+            ) from error
+        if found is None:
+            raise unreadable("it lacks the item that was updated")
+        return found
+
+    def _measured(self, write: Write, reply: Reply) -> None:
+        self._caller.measure(_OPERATIONS[write.verb], reply.parsed().get("ConsumedCapacity"))
+
+    def _send(self, write: Write, *, created: bool = False) -> Reply:
+        """Send a write; who reads the reply measures it."""
+        try:
+            return self._caller.fetch(_OPERATIONS[write.verb], write.request, key=write.plain_key)
+        except ConditionFailedError as error:
+            landed = landed_before(write, error)
+            if landed is not None:
+                return Reply(None, landed)
+            raise explain_refusal(write, error, self.table, created=created) from error
 
 
 def create_tables(

@@ -30,7 +30,7 @@ def flow_of(
     return Flow(workers, limiter_of(rate), on_progress)
 
 
-def get(
+def get_items(
     caller: Caller,
     requests: ItemRequests[ModelT],
     keys: list[Item],
@@ -43,7 +43,7 @@ def get(
     return batch_get(caller, keys, extra, requests.reader.batch, flow)
 
 
-def put(
+def put_items(
     caller: Caller, requests: ItemRequests[ModelT], items: Iterable[ModelT] | Frame, flow: Flow
 ) -> int:
     """Store models, or the rows of a table; return how many DynamoDB accepted."""
@@ -51,7 +51,9 @@ def put(
     return batch_write(caller, _all_or_lazily(writes, items), flow, _refresh)
 
 
-def delete(caller: Caller, requests: ItemRequests[Any], keys: Iterable[Any], flow: Flow) -> int:
+def delete_items(
+    caller: Caller, requests: ItemRequests[Any], keys: Iterable[Any], flow: Flow
+) -> int:
     """Delete the items of keys; return how many requests DynamoDB accepted."""
     writes = map(partial(_deletion, requests), keys)
     return batch_write(caller, _all_or_lazily(writes, keys), flow, lambda _: None)

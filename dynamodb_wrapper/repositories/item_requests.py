@@ -69,6 +69,14 @@ class Write:
     written: Item = field(default_factory=dict)
     explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
 
+    def new_values(self, item: BaseModel) -> dict[str, Any]:
+        """Return the field values of the caller's object after the write was accepted.
+
+        An update of a whole model returns the stored item, outside a transaction: then every
+        field has been read and counts as set.
+        """
+        return self.values if self.verb == "put" else {**dict(item), **self.values}
+
     @property
     def plain_key(self) -> dict[str, Any]:
         """The key as people read it."""
