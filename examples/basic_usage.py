@@ -157,7 +157,7 @@ def batches(orders: BaseDynamoRepository[Order]) -> None:
     found = orders.get_many([("c2", "o007"), ("c2", "missing"), ("c1", "o1")])
     print(f"  get_many keeps the order: {[order and order.order_id for order in found]}")
     dear = orders.query(
-        "c2", sort=Key("order_id").begins_with("o0"), where=Attr("total").gt(40), limit=5
+        "c2", sort=Key("order_id").begins_with("o0"), filter=Attr("total").gt(40), limit=5
     )
     print(f"  five dear ones: {[order.order_id for order in dear]}, {dear.consumed.read_units} RCU")
     print(f"  paid, by index: {len(orders.query('paid', index='by_status').all())}")

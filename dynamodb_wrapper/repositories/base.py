@@ -373,7 +373,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         *,
         sort: ConditionBase | None = ...,
         index: str | None = ...,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         limit: int | None = ...,
         descending: bool = ...,
         consistent: bool = ...,
@@ -388,7 +388,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         *,
         sort: ConditionBase | None = ...,
         index: str | None = ...,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         limit: int | None = ...,
         descending: bool = ...,
         consistent: bool = ...,
@@ -402,7 +402,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         *,
         sort: ConditionBase | None = None,
         index: str | None = None,
-        where: ConditionBase | None = None,
+        filter: ConditionBase | None = None,
         limit: int | None = None,
         descending: bool = False,
         consistent: bool = False,
@@ -421,7 +421,7 @@ class BaseDynamoRepository(Generic[ModelT]):
             partition: Value of the partition key, of the table or of the index.
             sort: Condition on the sort key: ``Key("order_id").begins_with("2026-")``.
             index: Name of a declared index; indexes are eventually consistent.
-            where: Filter applied after the key condition.
+            filter: Condition on the items found, applied after the key condition.
             limit: Items returned at most, whatever the filter leaves out.
             descending: Whether the order is reversed.
             consistent: Reads the newest state; not possible on an index.
@@ -435,7 +435,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         """
         reading = Reading(
             index=index,
-            where=where,
+            filter=filter,
             limit=limit,
             descending=descending,
             consistent=consistent,
@@ -449,7 +449,7 @@ class BaseDynamoRepository(Generic[ModelT]):
     def scan(
         self,
         *,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         index: str | None = ...,
         limit: int | None = ...,
         segments: int = ...,
@@ -462,7 +462,7 @@ class BaseDynamoRepository(Generic[ModelT]):
     def scan(
         self,
         *,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         index: str | None = ...,
         limit: int | None = ...,
         segments: int = ...,
@@ -474,7 +474,7 @@ class BaseDynamoRepository(Generic[ModelT]):
     def scan(
         self,
         *,
-        where: ConditionBase | None = None,
+        filter: ConditionBase | None = None,
         index: str | None = None,
         limit: int | None = None,
         segments: int = 1,
@@ -488,7 +488,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         Evaluates, and costs, the whole table whatever the filter: half a read unit per 4 KB.
 
         Args:
-            where: Filter.
+            filter: Condition on the items found.
             index: Scans an index instead.
             limit: Items returned at most.
             segments: Parts that are read side by side, in as many threads; at most 256.
@@ -501,7 +501,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         """
         reading = Reading(
             index=index,
-            where=where,
+            filter=filter,
             limit=limit,
             segments=segments,
             consistent=consistent,
@@ -517,14 +517,14 @@ class BaseDynamoRepository(Generic[ModelT]):
         *,
         sort: ConditionBase | None = None,
         index: str | None = None,
-        where: ConditionBase | None = None,
+        filter: ConditionBase | None = None,
     ) -> int:
         """Return how many items a query finds, without transferring them.
 
         Costs as the query: counting reads everything. On an index that lacks the TTL, items
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
-        reading = Reading(index=index, where=where)
+        reading = Reading(index=index, filter=filter)
         request = counting(Queries(self._requests).query(partition, sort, reading))
         pages = raw_pages(self._caller, "Query", request, stored_items)
         return sum(page.found.count for page in pages)

@@ -318,7 +318,7 @@ class Reading:
     """Options of a query or scan; `BaseDynamoRepository.query` documents them."""
 
     index: str | None = None
-    where: ConditionBase | None = None
+    filter: ConditionBase | None = None
     limit: int | None = None
     consistent: bool = False
     into: type[BaseModel] | None = None
@@ -378,7 +378,7 @@ class Queries(Generic[ModelT]):
                 f"Index {index.name!r} cannot be read consistently: DynamoDB updates it later "
                 "than the table. Query the table, or read the keys with get_many(consistent=True)."
             )
-        filters = [self._where(expressions, index, reading)]
+        filters = [self._filter(expressions, index, reading)]
         if index is None:
             filters.append(self._requests.guards.own_kind(expressions))
         filters.append(self._unexpired(expressions, index))
@@ -424,7 +424,7 @@ class Queries(Generic[ModelT]):
     ) -> str:
         if key is None:
             raise ValidationError(
-                f"Table {self._table.name!r} has no sort key here; filter with where=Attr(...)."
+                f"Table {self._table.name!r} has no sort key here; use filter=Attr(...)."
             )
         probe = Expressions(self._table)
         probe.condition(condition)
@@ -432,28 +432,28 @@ class Queries(Generic[ModelT]):
         if probe.top_names() != {attribute}:
             raise ValidationError(
                 f"sort= is a condition on the sort key {attribute!r}, not on "
-                f"{', '.join(sorted(probe.top_names()))}; filter with where=Attr(...)."
+                f"{', '.join(sorted(probe.top_names()))}; use filter=Attr(...)."
             )
         return expressions.condition(condition)
 
-    def _where(
+    def _filter(
         self,
         expressions: Expressions,
         index: GlobalIndex | None,
         reading: Reading,
     ) -> str | None:
-        if reading.where is None:
+        if reading.filter is None:
             return None
         if index is not None and index.project != "all":
             probe = Expressions(self._table)
-            probe.condition(reading.where)
+            probe.condition(reading.filter)
             absent = probe.top_names() - set(self._held_by(index))
             if absent:
                 raise ValidationError(
                     f"Index {index.name!r} does not hold {', '.join(sorted(absent))}, so a filter "
                     "on it would find nothing."
                 )
-        return expressions.condition(reading.where)
+        return expressions.condition(reading.filter)
 
     def _unexpired(self, expressions: Expressions, index: GlobalIndex | None) -> str | None:
         ttl = self._table.ttl

@@ -177,7 +177,7 @@ def test_a_condition_compares_as_the_field_is_stored(
     orders: Orders, customer: str, condition: Any, holds: bool
 ) -> None:
     orders.put(full(customer))
-    found = orders.query(customer, where=condition).all()
+    found = orders.query(customer, filter=condition).all()
     assert bool(found) is holds
 
 
@@ -352,7 +352,7 @@ def test_a_ttl_that_is_no_number_never_passes(
     client_of(tasks).put_item(TableName=tasks.table_name, Item=stored)
     assert tasks.get_or_raise(customer).expires_at is None
     assert [task.task_id for task in tasks.query(customer)] == [customer]
-    assert [task.task_id for task in tasks.scan(where=Attr("owner").eq(customer))] == [customer]
+    assert [task.task_id for task in tasks.scan(filter=Attr("owner").eq(customer))] == [customer]
     assert tasks.count(customer) == tasks.count(f"open#{customer}", index="open") == 1
     assert tasks.update(customer, set={"title": "x"}).title == "x"
 

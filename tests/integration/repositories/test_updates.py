@@ -431,7 +431,7 @@ def test_an_upsert_of_other_fields_leaves_index_attributes_alone(
 ) -> None:
     tasks.create(Task(task_id=customer, owner=customer, is_done=True))
     tasks.update(customer, set={"title": "x", "owner": customer, "is_done": True}, upsert=True)
-    assert tasks.query("open#nobody", index="open", where=Attr("title").eq(customer)).all() == []
+    assert tasks.query("open#nobody", index="open", filter=Attr("title").eq(customer)).all() == []
     assert tasks.query(f"open#{customer}", index="open").all() == []
 
 
