@@ -19,27 +19,20 @@ from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
 from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import checked_name, is_companion, read_cursor
-from dynamodb_wrapper.repositories.run_log.protocol import (
-    derived_fields,
-    end_fields,
-    in_order,
-    same,
-    set_fields,
-)
+from dynamodb_wrapper.repositories.run_log.protocol import put_empty_map, put_parts, set_status
 from dynamodb_wrapper.serialization.codec import plain
-from dynamodb_wrapper.serialization.expressions import Expressions, Update
 from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from dynamodb_wrapper.aws.calls import Caller
     from dynamodb_wrapper.models.run_state import RunOutcome
-    from dynamodb_wrapper.repositories.item_requests import ItemRequests
     from dynamodb_wrapper.repositories.run_log.items import RunReads
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
+    from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
     from dynamodb_wrapper.serialization.values import AttributeValue
 
 logger = logging.getLogger(__name__)
@@ -143,14 +136,12 @@ class RunParts:
     def __init__(
         self,
         caller: Caller,
-        decode: Callable[[Any], PipelineRunLog],
-        requests: ItemRequests[PipelineRunLog],
-        secrets: tuple[str, ...],
+        requests: RunLogRequests,
     ) -> None:
         self._caller = caller
-        self._decode = decode
+        self._decode = requests.codec.decode
         self._requests = requests
-        self._secrets = secrets
+        self._secrets = requests.secrets
 
     def put(
         self, run_id: str, parts: Mapping[tuple[str, ...], Any], *, writer: str | None = None
@@ -164,8 +155,8 @@ class RunParts:
         """
         if is_companion(run_id):
             raise ItemNotFoundError(f"There is no run {run_id!r}.", key={"run_id": run_id})
-        key = self._requests.key(run_id)
-        request = self._request(key, self.encoded(parts), writer)
+        table, key = self._caller.table_name, self._requests.key(run_id)
+        request = put_parts(table, key, self.encoded(parts), writer)
         try:
             self._call(run_id, request)
         except ValidationError as error:
@@ -173,7 +164,7 @@ class RunParts:
                 raise
             # Somebody else wrote the run without the maps: make them, then once more.
             for name in sorted({path[0] for path in parts if len(path) > 1}):
-                self._call(run_id, self._empty_map(key, name))
+                self._call(run_id, put_empty_map(table, key, name))
             self._call(run_id, request)
 
     def encoded(
@@ -216,38 +207,9 @@ class RunParts:
         self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
     ) -> PipelineRunLog:
         """Change the status of a run that holds no lock, on condition of the statuses before it."""
-        expressions = Expressions()
-        update = Update(expressions)
-        if outcome.status.is_terminal:
-            end_fields(update, run, in_order(run, outcome), self._requests.actor)
-        else:
-            set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
-            changed = run.model_copy(update={"status": outcome.status})
-            derived_fields(update, changed, ("status",))
-            update.increase(("row_version",))
-        names = ", ".join(expressions.value({"S": str(status)}) for status in before)
-        condition = f"{expressions.path(('status',))} IN ({names})"
-        request = {
-            **self._update(self._requests.key(run.run_id), update, condition),
-            "ReturnValues": "ALL_NEW",
-        }
-        response = self._call(run.run_id, expressions.into(request), wanted=outcome.status)
+        request = set_status(self._caller.table_name, run, outcome, before, self._requests.actor)
+        response = self._call(run.run_id, request, wanted=outcome.status)
         return self._decode(response["Attributes"])
-
-    def _request(
-        self,
-        key: dict[str, Any],
-        encoded: Mapping[tuple[str, ...], AttributeValue],
-        writer: str | None,
-    ) -> dict[str, Any]:
-        expressions = Expressions()
-        update = Update(expressions)
-        for path, value in encoded.items():
-            update.set(path, value)
-        condition = same(expressions, "status", RunStatus.RUNNING)
-        if writer is not None:
-            condition += f" AND {same(expressions, 'writer', writer)}"
-        return expressions.into(self._update(key, update, condition))
 
     def _presentable(self, value: AttributeValue) -> AttributeValue:
         """Take secrets out of texts and cut long ones: a part must not keep the run from ending."""
@@ -269,22 +231,6 @@ class RunParts:
         if is_secret_key(name) and "S" in value:
             return {"S": REDACTED}
         return self._presentable(value)
-
-    def _empty_map(self, key: dict[str, Any], map_name: str) -> dict[str, Any]:
-        expressions = Expressions()
-        update = Update(expressions)
-        update.set_if_absent((map_name,), {"M": {}})
-        exists = f"attribute_exists({expressions.path(('run_id',))})"
-        return expressions.into(self._update(key, update, exists))
-
-    def _update(self, key: dict[str, Any], update: Update, condition: str) -> dict[str, Any]:
-        return {
-            "TableName": self._caller.table_name,
-            "Key": key,
-            "UpdateExpression": update.text,
-            "ConditionExpression": condition,
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
 
     def _call(
         self, run_id: str, request: dict[str, Any], wanted: RunStatus | None = None

@@ -24,11 +24,14 @@ from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from dynamodb_wrapper.models.run_state import CursorMove, RunSlot
     from dynamodb_wrapper.models.table import Derived
     from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
     from dynamodb_wrapper.serialization.values import AttributeValue, Item
+
+    Condition = Callable[[Expressions, PipelineRunLog], str]
 
 _FAILURES = (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
 _LISTS = frozenset({"inputs"})
@@ -66,6 +69,34 @@ def stored(value: str | int | datetime) -> AttributeValue:
     if isinstance(value, str):
         return {"S": str(value)}
     return {"N": str(value)} if isinstance(value, int) else {"S": utc_text(value)}
+
+
+# ---- conditions on a RUN -------------------------------------------------------------------------
+
+
+def live_and_mine(expressions: Expressions, run: PipelineRunLog) -> str:
+    """Return the condition that a run is live and its writer's."""
+    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'writer', run.writer)}"
+
+
+def live_and_unrenewed(expressions: Expressions, run: PipelineRunLog) -> str:
+    """Return the condition that a run is live and its lease the one that was seen."""
+    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'lease_until', run.lease_until)}"
+
+
+def lost_and_mine(
+    expressions: Expressions, run: PipelineRunLog, *, unsuperseded: bool = True
+) -> str:
+    """Return the condition that a run was taken for lost, and is its writer's.
+
+    Args:
+        expressions: Take the placeholders.
+        run: The run.
+        unsuperseded: Whether nobody may have taken over.
+    """
+    lost = status_in(expressions, (RunStatus.LOST,))
+    condition = f"{lost} AND {same(expressions, 'writer', run.writer)}"
+    return f"{condition} AND {absent(expressions, 'superseded_by')}" if unsuperseded else condition
 
 
 # ---- what updates set ----------------------------------------------------------------------------
@@ -106,197 +137,7 @@ def _set_derived(update: Update, derived: Derived, run: PipelineRunLog) -> None:
         update.remove((derived.attribute,))
 
 
-# ---- actions -------------------------------------------------------------------------------------
-
-
-def update_request(table_name: str, key: Item, update: Update, condition: str) -> dict[str, Any]:
-    """Return a conditional UpdateItem; a refusal shows the item it met."""
-    request = {
-        "TableName": table_name,
-        "Key": key,
-        "UpdateExpression": update.text,
-        "ConditionExpression": condition,
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
-    return update.expressions.into(request)
-
-
-def update_action(table_name: str, key: Item, update: Update, condition: str) -> Action:
-    """Return a conditional update as an action of a transaction."""
-    return Action("update", key, update_request(table_name, key, update, condition))
-
-
-def check_action(table_name: str, run_id: str, expressions: Expressions, condition: str) -> Action:
-    """Return a condition on a RUN that is not written."""
-    request = {
-        "TableName": table_name,
-        "Key": run_key(run_id),
-        "ConditionExpression": condition,
-    }
-    return Action("check", run_key(run_id), expressions.into(request))
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dynamodb_wrapper.aws.transactions import Action
-    from dynamodb_wrapper.models.run_state import CursorMove, RunSlot
-
-    Condition = Callable[[Expressions, PipelineRunLog], str]
-
-
-@dataclass(frozen=True)
-class ItemActions:
-    """Actions and requests on single items of one run table.
-
-    Attributes:
-        table_name: The run table as DynamoDB knows it.
-        actor: Who writes.
-    """
-
-    table_name: str
-    actor: str
-
-    # ---- life -----------------------------------------------------------------------------------
-
-    def beat(self, run: PipelineRunLog, now: datetime, lease_until: datetime) -> dict[str, Any]:
-        """Return the UpdateItem that renews a lease; it answers with the run as it is then.
-
-        A beat that arrives late never shortens a lease.
-        """
-        expressions = Expressions()
-        update = Update(expressions)
-        update.set(("lease_until",), stored(lease_until))
-        update.set(("heartbeat_at",), stored(now))
-        running = status_in(expressions, (RunStatus.RUNNING,))
-        mine = same(expressions, "writer", run.writer)
-        forward = before(expressions, "lease_until", lease_until)
-        condition = f"{running} AND {mine} AND {forward}"
-        request = update_request(self.table_name, run_key(run.run_id), update, condition)
-        return {**request, "ReturnValues": "ALL_NEW"}
-
-    def request_cancel(self, run_id: str, by: str, now: datetime) -> dict[str, Any]:
-        """Return the UpdateItem that asks a live run to end itself."""
-        expressions = Expressions()
-        update = Update(expressions)
-        set_fields(update, {"cancel_requested_at": now, "cancel_requested_by": by})
-        live = status_in(expressions, LIVE)
-        request = update_request(self.table_name, run_key(run_id), update, live)
-        return {**request, "ReturnValues": "ALL_NEW"}
-
-    # ---- the end of a run ------------------------------------------------------------------------
-
-    def end_run(self, run: PipelineRunLog, outcome: RunOutcome, condition: Condition) -> Action:
-        """Return the update that ends a RUN; `condition` is one of the functions below."""
-        expressions = Expressions()
-        update = Update(expressions)
-        end_fields(update, run, outcome, self.actor)
-        key = run_key(run.run_id)
-        return update_action(self.table_name, key, update, condition(expressions, run))
-
-    def lose(self, run: PipelineRunLog, outcome: RunOutcome) -> Action:
-        """Return the update that ends a RUN as LOST, if its lease is the one that was seen."""
-        return self.end_run(run, outcome, live_and_unrenewed)
-
-    def gone_or_ended(self, run_id: str) -> Action:
-        """Return the condition that a run has ended, or does not exist."""
-        expressions = Expressions()
-        condition = f"{absent(expressions, 'run_id')} OR {status_in(expressions, TERMINAL)}"
-        return check_action(self.table_name, run_id, expressions, condition)
-
-    def note_late_outcome(self, run: PipelineRunLog, outcome: RunOutcome) -> dict[str, Any]:
-        """Return the UpdateItem that notes what a run came to that stays lost."""
-        expressions = Expressions()
-        update = Update(expressions)
-        update.set(("late_outcome",), {"S": str(outcome.status)})
-        condition = lost_and_mine(expressions, run, unsuperseded=False)
-        return update_request(self.table_name, run_key(run.run_id), update, condition)
-
-    # ---- run keys and watermarks -----------------------------------------------------------------
-
-    def take_slot(self, run: PipelineRunLog, seen: RunSlot | None) -> Action:
-        """Return the claim of a run key: never tried, or its last attempt is the one seen."""
-        expressions = Expressions()
-        update = companion_update(expressions, "SLOT", run.pipeline_id)
-        update.set(("run_key",), {"S": str(run.run_key)})
-        update.set(("last_run_id",), {"S": run.run_id})
-        update.set(("status",), {"S": str(RunStatus.RUNNING)})
-        update.set(("attempt",), {"N": str(run.attempt)})
-        same_attempt = same(expressions, "last_run_id", None if seen is None else seen.last_run_id)
-        same_status = same(expressions, "status", None if seen is None else seen.status)
-        key = slot_key(run.pipeline_id, str(run.run_key))
-        return update_action(self.table_name, key, update, f"{same_attempt} AND {same_status}")
-
-    def end_slot(self, run: PipelineRunLog, status: RunStatus, end_time: datetime) -> Action:
-        """Return the end of an attempt at a run key, if the attempt is still this run."""
-        expressions = Expressions()
-        update = companion_update(expressions, "SLOT", run.pipeline_id)
-        update.set(("status",), {"S": str(status)})
-        if status is RunStatus.SUCCESS:
-            update.set_if_absent(("first_success_at",), stored(end_time))
-            update.set_if_absent(("success_run_id",), {"S": run.run_id})
-        mine = same(expressions, "last_run_id", run.run_id)
-        key = slot_key(run.pipeline_id, str(run.run_key))
-        return update_action(self.table_name, key, update, mine)
-
-    def move_cursor(
-        self,
-        pipeline_id: str,
-        move: CursorMove,
-        now: datetime,
-        *,
-        run: PipelineRunLog | None = None,
-    ) -> Action:
-        """Return the move of a watermark, by a run or by hand, if nobody has moved it since."""
-        expressions = Expressions()
-        update = companion_update(expressions, "CURSOR", pipeline_id)
-        values = {
-            "name": move.seen.name,
-            "value": move.value,
-            "value_type": move.value_type,
-            "prev": if_short(move.seen.value),  # 50 of 64 KB, twice, are no transaction any more
-            "prev_type": move.seen.value_type,
-            "moved_by": None if run is None else run.run_id,
-            "fence": None if run is None else run.fence,
-            "updated_by": self.actor,
-        }
-        update.set(("updated_at",), stored(now))
-        for name, value in values.items():
-            if value is None:
-                update.remove((name,))
-            else:
-                update.set((name,), encode_value(value, name))
-        unmoved = same(expressions, "row_version", move.seen.row_version or None)
-        key = cursor_key(pipeline_id, move.seen.name)
-        return update_action(self.table_name, key, update, unmoved)
-
-
-# ---- conditions on a RUN -------------------------------------------------------------------------
-
-
-def live_and_mine(expressions: Expressions, run: PipelineRunLog) -> str:
-    """Return the condition that a run is live and its writer's."""
-    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'writer', run.writer)}"
-
-
-def live_and_unrenewed(expressions: Expressions, run: PipelineRunLog) -> str:
-    """Return the condition that a run is live and its lease the one that was seen."""
-    return f"{status_in(expressions, LIVE)} AND {same(expressions, 'lease_until', run.lease_until)}"
-
-
-def lost_and_mine(
-    expressions: Expressions, run: PipelineRunLog, *, unsuperseded: bool = True
-) -> str:
-    """Return the condition that a run was taken for lost, and is its writer's.
-
-    Args:
-        expressions: Take the placeholders.
-        run: The run.
-        unsuperseded: Whether nobody may have taken over.
-    """
-    lost = status_in(expressions, (RunStatus.LOST,))
-    condition = f"{lost} AND {same(expressions, 'writer', run.writer)}"
-    return f"{condition} AND {absent(expressions, 'superseded_by')}" if unsuperseded else condition
+# ---- how runs end --------------------------------------------------------------------------------
 
 
 def next_fence(state: PipelineState, now: datetime) -> int:
@@ -421,11 +262,100 @@ def note_last_ok(update: Update, run: PipelineRunLog, outcome: RunOutcome) -> No
     update.set(("last_ok_end",), stored(outcome.end_time))
 
 
-@dataclass(frozen=True)
-class Builder(ItemActions):
-    """Transactions on one run table: every change of a run together with all that hangs on it."""
+# ---- actions -------------------------------------------------------------------------------------
 
-    # ---- start ----------------------------------------------------------------------------------
+
+def update_request(table_name: str, key: Item, update: Update, condition: str) -> dict[str, Any]:
+    """Return a conditional UpdateItem; a refusal shows the item it met."""
+    request = {
+        "TableName": table_name,
+        "Key": key,
+        "UpdateExpression": update.text,
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    return update.expressions.into(request)
+
+
+def update_action(table_name: str, key: Item, update: Update, condition: str) -> Action:
+    """Return a conditional update as an action of a transaction."""
+    return Action("update", key, update_request(table_name, key, update, condition))
+
+
+def check_action(table_name: str, run_id: str, expressions: Expressions, condition: str) -> Action:
+    """Return a condition on a RUN that is not written."""
+    request = {
+        "TableName": table_name,
+        "Key": run_key(run_id),
+        "ConditionExpression": condition,
+    }
+    return Action("check", run_key(run_id), expressions.into(request))
+
+
+# ---- parts of a live run -------------------------------------------------------------------------
+
+
+def put_parts(
+    table_name: str,
+    key: Item,
+    parts: Mapping[tuple[str, ...], AttributeValue],
+    writer: str | None,
+) -> dict[str, Any]:
+    """Return the UpdateItem that sets paths of a running RUN, `writer`'s if given."""
+    expressions = Expressions()
+    update = Update(expressions)
+    for path, value in parts.items():
+        update.set(path, value)
+    condition = same(expressions, "status", RunStatus.RUNNING)
+    if writer is not None:
+        condition += f" AND {same(expressions, 'writer', writer)}"
+    return update_request(table_name, key, update, condition)
+
+
+def put_empty_map(table_name: str, key: Item, name: str) -> dict[str, Any]:
+    """Return the UpdateItem that gives an existing RUN an empty map where it has none."""
+    expressions = Expressions()
+    update = Update(expressions)
+    update.set_if_absent((name,), {"M": {}})
+    exists = f"attribute_exists({expressions.path(('run_id',))})"
+    return update_request(table_name, key, update, exists)
+
+
+def set_status(
+    table_name: str,
+    run: PipelineRunLog,
+    outcome: RunOutcome,
+    before: Sequence[RunStatus],
+    actor: str,
+) -> dict[str, Any]:
+    """Return the UpdateItem that changes one of the statuses `before` of a RUN without a lock."""
+    expressions = Expressions()
+    update = Update(expressions)
+    if outcome.status.is_terminal:
+        end_fields(update, run, in_order(run, outcome), actor)
+    else:
+        set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
+        changed = run.model_copy(update={"status": outcome.status})
+        derived_fields(update, changed, ("status",))
+        update.increase(("row_version",))
+    condition = status_in(expressions, before)
+    request = update_request(table_name, run_key(run.run_id), update, condition)
+    return {**request, "ReturnValues": "ALL_NEW"}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Requests and transactions on one run table: a change of a run with all that depends on it.
+
+    Attributes:
+        table_name: The run table as DynamoDB knows it.
+        actor: Who writes.
+    """
+
+    table_name: str
+    actor: str
+
+    # ---- start -----------------------------------------------------------------------------------
 
     def start_exclusive(
         self, put_run: Action, run: PipelineRunLog, plan: StartPlan, now: datetime
@@ -487,7 +417,34 @@ class Builder(ItemActions):
             actions.append(self.take_slot(run, plan.slot))
         return actions
 
-    # ---- end ------------------------------------------------------------------------------------
+    # ---- while it runs ---------------------------------------------------------------------------
+
+    def beat(self, run: PipelineRunLog, now: datetime, lease_until: datetime) -> dict[str, Any]:
+        """Return the UpdateItem that renews a lease; it answers with the run as it is then.
+
+        A beat that arrives late never shortens a lease.
+        """
+        expressions = Expressions()
+        update = Update(expressions)
+        update.set(("lease_until",), stored(lease_until))
+        update.set(("heartbeat_at",), stored(now))
+        running = status_in(expressions, (RunStatus.RUNNING,))
+        mine = same(expressions, "writer", run.writer)
+        forward = before(expressions, "lease_until", lease_until)
+        condition = f"{running} AND {mine} AND {forward}"
+        request = update_request(self.table_name, run_key(run.run_id), update, condition)
+        return {**request, "ReturnValues": "ALL_NEW"}
+
+    def request_cancel(self, run_id: str, by: str, now: datetime) -> dict[str, Any]:
+        """Return the UpdateItem that asks a live run to end itself."""
+        expressions = Expressions()
+        update = Update(expressions)
+        set_fields(update, {"cancel_requested_at": now, "cancel_requested_by": by})
+        live = status_in(expressions, LIVE)
+        request = update_request(self.table_name, run_key(run_id), update, live)
+        return {**request, "ReturnValues": "ALL_NEW"}
+
+    # ---- end -------------------------------------------------------------------------------------
 
     def finish(
         self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
@@ -518,13 +475,7 @@ class Builder(ItemActions):
         """Return the end of a run whose lease ran out: LOST, its lock free, no successor."""
         actions = [self.lose(run, outcome)]
         if state.holder == run.run_id:
-            expressions = Expressions()
-            update = companion_update(expressions, "STATE", run.pipeline_id)
-            update.remove(("holder",))
-            note_end(update, run, outcome, state)
-            still = same(expressions, "holder", run.run_id)
-            key = state_key(run.pipeline_id)
-            actions.append(update_action(self.table_name, key, update, still))
+            actions.append(self._free(run, outcome, state))
         if owns_slot:
             actions.append(self.end_slot(run, RunStatus.LOST, outcome.end_time))
         return actions
@@ -559,7 +510,93 @@ class Builder(ItemActions):
         state_item = state_key(pipeline_id)
         return [*run, update_action(self.table_name, state_item, update, unchanged)]
 
-    # ---- parts ----------------------------------------------------------------------------------
+    # ---- actions on a run ------------------------------------------------------------------------
+
+    def end_run(self, run: PipelineRunLog, outcome: RunOutcome, condition: Condition) -> Action:
+        """Return the update that ends a RUN; `condition` is one of the functions below."""
+        expressions = Expressions()
+        update = Update(expressions)
+        end_fields(update, run, outcome, self.actor)
+        key = run_key(run.run_id)
+        return update_action(self.table_name, key, update, condition(expressions, run))
+
+    def lose(self, run: PipelineRunLog, outcome: RunOutcome) -> Action:
+        """Return the update that ends a RUN as LOST, if its lease is the one that was seen."""
+        return self.end_run(run, outcome, live_and_unrenewed)
+
+    def gone_or_ended(self, run_id: str) -> Action:
+        """Return the condition that a run has ended, or does not exist."""
+        expressions = Expressions()
+        condition = f"{absent(expressions, 'run_id')} OR {status_in(expressions, TERMINAL)}"
+        return check_action(self.table_name, run_id, expressions, condition)
+
+    def note_late_outcome(self, run: PipelineRunLog, outcome: RunOutcome) -> dict[str, Any]:
+        """Return the UpdateItem that notes what a run came to that stays lost."""
+        expressions = Expressions()
+        update = Update(expressions)
+        update.set(("late_outcome",), {"S": str(outcome.status)})
+        condition = lost_and_mine(expressions, run, unsuperseded=False)
+        return update_request(self.table_name, run_key(run.run_id), update, condition)
+
+    # ---- actions on run keys and watermarks ------------------------------------------------------
+
+    def take_slot(self, run: PipelineRunLog, seen: RunSlot | None) -> Action:
+        """Return the claim of a run key: never tried, or its last attempt is the one seen."""
+        expressions = Expressions()
+        update = companion_update(expressions, "SLOT", run.pipeline_id)
+        update.set(("run_key",), {"S": str(run.run_key)})
+        update.set(("last_run_id",), {"S": run.run_id})
+        update.set(("status",), {"S": str(RunStatus.RUNNING)})
+        update.set(("attempt",), {"N": str(run.attempt)})
+        same_attempt = same(expressions, "last_run_id", None if seen is None else seen.last_run_id)
+        same_status = same(expressions, "status", None if seen is None else seen.status)
+        key = slot_key(run.pipeline_id, str(run.run_key))
+        return update_action(self.table_name, key, update, f"{same_attempt} AND {same_status}")
+
+    def end_slot(self, run: PipelineRunLog, status: RunStatus, end_time: datetime) -> Action:
+        """Return the end of an attempt at a run key, if the attempt is still this run."""
+        expressions = Expressions()
+        update = companion_update(expressions, "SLOT", run.pipeline_id)
+        update.set(("status",), {"S": str(status)})
+        if status is RunStatus.SUCCESS:
+            update.set_if_absent(("first_success_at",), stored(end_time))
+            update.set_if_absent(("success_run_id",), {"S": run.run_id})
+        mine = same(expressions, "last_run_id", run.run_id)
+        key = slot_key(run.pipeline_id, str(run.run_key))
+        return update_action(self.table_name, key, update, mine)
+
+    def move_cursor(
+        self,
+        pipeline_id: str,
+        move: CursorMove,
+        now: datetime,
+        *,
+        run: PipelineRunLog | None = None,
+    ) -> Action:
+        """Return the move of a watermark, by a run or by hand, if nobody has moved it since."""
+        expressions = Expressions()
+        update = companion_update(expressions, "CURSOR", pipeline_id)
+        values = {
+            "name": move.seen.name,
+            "value": move.value,
+            "value_type": move.value_type,
+            "prev": if_short(move.seen.value),  # 50 of 64 KB, twice, are no transaction any more
+            "prev_type": move.seen.value_type,
+            "moved_by": None if run is None else run.run_id,
+            "fence": None if run is None else run.fence,
+            "updated_by": self.actor,
+        }
+        update.set(("updated_at",), stored(now))
+        for name, value in values.items():
+            if value is None:
+                update.remove((name,))
+            else:
+                update.set((name,), encode_value(value, name))
+        unmoved = same(expressions, "row_version", move.seen.row_version or None)
+        key = cursor_key(pipeline_id, move.seen.name)
+        return update_action(self.table_name, key, update, unmoved)
+
+    # ---- actions on the state of a pipeline ------------------------------------------------------
 
     def _free(self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState) -> Action:
         expressions = Expressions()

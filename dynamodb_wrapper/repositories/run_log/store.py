@@ -53,13 +53,12 @@ class RunStore:
         self.caller = caller
         self._requests = requests
         build = Builder(caller.table_name, requests.actor)
-        decode = requests.codec.decode
-        self._reads = RunReads(caller, decode)
+        self._reads = RunReads(caller, requests.codec.decode)
         self._starts = RunStarts(self._reads, build, lambda run: requests.start(run).as_action())
         self._life = RunLife(self._reads, build)
         self._ends = RunEnds(self._reads, build)
         self._chunks = RunChunks(caller)
-        self._parts = RunParts(caller, decode, requests, requests.secrets)
+        self._parts = RunParts(caller, requests)
 
     @classmethod
     def of(cls, config: DynamoDBConfig, *, client: Any = None) -> RunStore:
