@@ -165,8 +165,8 @@ class BaseDynamoRepository(Generic[ModelT]):
         Args:
             keys: Keys, or models.
             consistent: Reads the newest state.
-            workers: Requests under way at once, at most 256; by itself one where there are few of
-                them, else four.
+            workers: Requests under way at once, at most 256; by default one for few requests,
+                else four.
             rate: Read units per second, on average over seconds; none is lost.
             on_progress: Called with a `Progress` after each reply, in this thread.
         """
@@ -179,7 +179,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         return [next(in_order) if is_own else None for is_own in are_own]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
-        """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
+        """Return whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
         if not self._requests.is_own(stored_key):
             return False
@@ -203,7 +203,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         See: PutItem
         """
         write = self._requests.create(item)
-        self._measured(write, self._send(write, created=True))
+        self._measured(write, self._send(write))
         return refreshed(item, write.values)
 
     def put(self, item: ModelT, *, condition: ConditionBase | None = None) -> ModelT:
@@ -249,10 +249,10 @@ class BaseDynamoRepository(Generic[ModelT]):
     ) -> ModelT:
         """Change an item in place and return it as it is now; nothing is read before.
 
-        With a model, every field is written on condition that nobody else wrote since it was read
-        (where the table declares a version), and the object is refreshed in place, so that it can
-        be changed and updated again. With a key, single fields are changed: a path is a field name
-        or a tuple of field names, map keys and list positions. Values are checked against the
+        With a model, every field is written on condition that the item is unchanged since it was
+        read (where the table declares a version), and the object is refreshed in place, so that it
+        can be changed and updated again. With a key, single fields are changed: a path is a field
+        name or a tuple of field names, map keys and list positions. Values are checked against the
         model's fields. Costs a write unit per KB of the whole item, and of changed index entries,
         even when refused.
 
@@ -264,11 +264,11 @@ class BaseDynamoRepository(Generic[ModelT]):
             append: Path to a list of values to append.
             condition: Must hold as well.
             upsert: Whether a missing item is created; then the changes must make a whole item.
-                One whose TTL has passed is deleted first, in a request of its own.
+                One whose TTL has passed is deleted first, in a separate request.
 
         Raises:
             ItemNotFoundError: The key holds no item.
-            VersionConflictError: Somebody else wrote the model since it was read.
+            VersionConflictError: Another writer changed the item since it was read.
             ConditionFailedError: The condition did not hold.
             IncompatibleItemError: The change is written, but the item does not fit the model.
             ValidationError: Unknown field, unfit value, or not all fields an index is made from.
@@ -281,7 +281,7 @@ class BaseDynamoRepository(Generic[ModelT]):
             write = self._requests.update_model(item_or_key, condition)
             fresh = self._written(write, self._send(write))
             return refreshed(item_or_key, dict(fresh))
-        self._requests.key(item_or_key)  # what is no key is told before what lacks changes
+        self._requests.key(item_or_key)  # a wrong key is reported before missing changes
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
         write = self._requests.update_key(item_or_key, changes, condition, upsert)
         return self._written(write, self._upsert(write) if upsert else self._send(write))
@@ -296,7 +296,7 @@ class BaseDynamoRepository(Generic[ModelT]):
 
         Raises:
             ItemNotFoundError: `must_exist` and there is none.
-            VersionConflictError: Somebody else wrote the model since it was read.
+            VersionConflictError: Another writer changed the item since it was read.
             ConditionFailedError: The condition did not hold.
 
         See: DeleteItem
@@ -318,30 +318,30 @@ class BaseDynamoRepository(Generic[ModelT]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Store items, replacing what their keys hold; return how many DynamoDB accepted.
+        """Store items, replacing what their keys hold; return the number DynamoDB accepted.
 
         Also the rows of a table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame with
         a column for each field, in the form `Results.to_arrow` gives them. Null, and NaN in pandas,
         is None where the field admits it; else the field is left out and its default counts.
 
         A list, tuple or table is checked whole before the first request is sent. Anything else is
-        taken as it is written, so that no more than the requests under way are in memory. Items are
+        read while it is written, so that only the requests under way are in memory. Items are
         refreshed in place once stored. Those of one key are written in their order; of several that
         share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
         unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
 
         Args:
             items: Models, or a table.
-            workers: Requests under way at once, at most 256; by itself one where there are few of
-                them, else four.
+            workers: Requests under way at once, at most 256; by default one for few requests,
+                else four.
             rate: Write units per second, on average over seconds.
             on_progress: Called with a `Progress` after each request, in this thread.
 
         Raises:
-            BatchWriteError: It stopped half way; what was taken and not written is in
+            BatchWriteError: It stopped half way; what was read and not written is in
                 `unprocessed`. Safe to repeat.
-            ValidationError: An item cannot be stored, or a row is no item; row and column are
-                named, and nothing was sent.
+            ValidationError: An item cannot be stored, or a row cannot be read as one; row and
+                column are named, and nothing was sent.
         """
         flow = flow_of(workers, rate, on_progress)
         return put_items(self._caller, self._requests, items, flow)
@@ -354,13 +354,13 @@ class BaseDynamoRepository(Generic[ModelT]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Delete the items of keys; return how many requests DynamoDB accepted.
+        """Delete the items of keys; return the number of requests DynamoDB accepted.
 
         A key without an item counts as well. 25 per request. Costs as `delete` for each; checked
         and sent as by `put_many`. See: BatchWriteItem.
 
         Raises:
-            BatchWriteError: It stopped half way; what was taken and not deleted is in
+            BatchWriteError: It stopped half way; what was read and not deleted is in
                 `unprocessed`. Safe to repeat.
         """
         flow = flow_of(workers, rate, on_progress)
@@ -422,7 +422,7 @@ class BaseDynamoRepository(Generic[ModelT]):
             sort: Condition on the sort key: ``Key("order_id").begins_with("2026-")``.
             index: Name of a declared index; indexes are eventually consistent.
             filter: Condition on the items found, applied after the key condition.
-            limit: Items returned at most, whatever the filter leaves out.
+            limit: Items returned at most, not counting what the filter leaves out.
             descending: Whether the order is reversed.
             consistent: Reads the newest state; not possible on an index.
             into: A smaller model; only its attributes are transferred.
@@ -485,7 +485,7 @@ class BaseDynamoRepository(Generic[ModelT]):
     ) -> Any:
         """Return the items of the whole table, lazily and in no order.
 
-        Evaluates, and costs, the whole table whatever the filter: half a read unit per 4 KB.
+        Evaluates, and costs, the whole table with any filter: half a read unit per 4 KB.
 
         Args:
             filter: Condition on the items found.
@@ -519,7 +519,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         index: str | None = None,
         filter: ConditionBase | None = None,
     ) -> int:
-        """Return how many items a query finds, without transferring them.
+        """Return the number of items that a query finds, without transferring them.
 
         Costs as the query: counting reads everything. On an index that lacks the TTL, items
         whose TTL has passed are counted. See: Query with Select=COUNT.
@@ -549,10 +549,10 @@ class BaseDynamoRepository(Generic[ModelT]):
 
     @property
     def decoded(self) -> Counts:
-        """How many items this repository has read as models so far, by the way it was done.
+        """Number of items read as models so far, by decoder.
 
         `compiled` counts those read by code made for the model, `walked` those that needed the
-        general walk, which takes several times as long. Columns are not counted.
+        generic decoder, which takes several times as long. Columns are not counted.
         """
         return self._requests.decoded
 
@@ -576,7 +576,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         add_missing_parts(self._caller, self._requests, protect=wanted)
 
     def check_table(self) -> list[Difference]:
-        """Return how the table differs from its declaration; empty when it does not.
+        """Return the differences between the table and its declaration; empty without any.
 
         Costs no units. See: DescribeTable, DescribeTimeToLive
         """
@@ -600,7 +600,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         )
 
     def _upsert(self, write: Write) -> Reply:
-        """Send an upsert; what is left of an expired item does not live on in the new one."""
+        """Send an upsert; an expired item is deleted first, so that none of it is kept."""
         try:
             return self._send(write)
         except ConditionFailedError as error:
@@ -608,7 +608,7 @@ class BaseDynamoRepository(Generic[ModelT]):
             if not found or not self._requests.guards.is_expired(found):
                 raise
         request = self._requests.delete_expired(write.key)
-        with contextlib.suppress(ConditionFailedError):  # somebody else replaced it
+        with contextlib.suppress(ConditionFailedError):  # another writer replaced it
             self._caller.call("DeleteItem", request, key=write.plain_key)
         return self._send(write)
 
@@ -616,7 +616,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         """Return the model of the item that a write returned."""
         try:
             found = self._requests.reader.returned(reply, even_expired=even_expired)
-        except BaseException:  # whatever it is, the write has consumed its units
+        except BaseException:  # the write has consumed its units all the same
             with contextlib.suppress(ServiceError):
                 self._measured(write, reply)
             raise
@@ -624,7 +624,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         return found.model
 
     def _written(self, write: Write, reply: Reply) -> ModelT:
-        """Return the model of an item after an update, which an error must not deny."""
+        """Return the model of an updated item; an error says that the change was written."""
         try:
             found = self._returned(write, reply, even_expired=True)
         except IncompatibleItemError as error:
@@ -642,15 +642,15 @@ class BaseDynamoRepository(Generic[ModelT]):
     def _measured(self, write: Write, reply: Reply) -> None:
         self._caller.measure(_OPERATIONS[write.verb], reply.parsed().get("ConsumedCapacity"))
 
-    def _send(self, write: Write, *, created: bool = False) -> Reply:
-        """Send a write; who reads the reply measures it."""
+    def _send(self, write: Write) -> Reply:
+        """Send a write; the caller measures the reply."""
         try:
             return self._caller.fetch(_OPERATIONS[write.verb], write.request, key=write.plain_key)
         except ConditionFailedError as error:
             landed = landed_before(write, error)
             if landed is not None:
                 return Reply(None, landed)
-            raise explain_refusal(write, error, self.table, created=created) from error
+            raise explain_refusal(write, error, self.table) from error
 
 
 def create_tables(

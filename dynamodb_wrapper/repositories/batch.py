@@ -26,7 +26,7 @@ def flow_of(
     rate: float | RateLimiter | None,
     on_progress: Callable[[Progress], object] | None,
 ) -> Flow:
-    """Return how requests are sent; `BaseDynamoRepository.put_many` documents the arguments."""
+    """Return concurrency, rate and progress; see `BaseDynamoRepository.put_many`."""
     return Flow(workers, limiter_of(rate), on_progress)
 
 
@@ -46,7 +46,7 @@ def get_items(
 def put_items(
     caller: Caller, requests: ItemRequests[ModelT], items: Iterable[ModelT] | Frame, flow: Flow
 ) -> int:
-    """Store models, or the rows of a table; return how many DynamoDB accepted."""
+    """Store models, or the rows of a table; return the number DynamoDB accepted."""
     writes = made_of(items, requests.table.model, partial(_put, requests))
     return batch_write(caller, _all_or_lazily(writes, items), flow, _refresh)
 
@@ -54,7 +54,7 @@ def put_items(
 def delete_items(
     caller: Caller, requests: ItemRequests[Any], keys: Iterable[Any], flow: Flow
 ) -> int:
-    """Delete the items of keys; return how many requests DynamoDB accepted."""
+    """Delete the items of keys; return the number of requests DynamoDB accepted."""
     writes = map(partial(_deletion, requests), keys)
     return batch_write(caller, _all_or_lazily(writes, keys), flow, lambda _: None)
 
@@ -76,6 +76,6 @@ def _refresh(written: list[Write]) -> None:
 
 
 def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:
-    """Return all writes of a list, tuple or table: a wrong one is found before any is sent."""
+    """Return all writes of a list, tuple or table: an invalid one is found before any is sent."""
     is_whole = isinstance(given, (list, tuple)) or is_frame(given)
     return list(writes) if is_whole else writes

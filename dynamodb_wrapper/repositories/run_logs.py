@@ -1,6 +1,6 @@
-"""`PipelineRunLogsRepository`: the record of what ran, what runs and what failed.
+"""`PipelineRunLogsRepository`: the records of runs that ended, run now or failed.
 
-The status of a run is changed by the methods here only.
+The status of a run is changed by run control and `update_run_status` only.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     """Runs by id, pipeline, status and time; the table is ``pipeline_run_logs``.
 
     Lists return `RunSummary` from an index, which follows writes within about a second; whole runs
-    come from `get_by_run_id`. Runs of run control (they have a `writer`) are changed by the
-    methods here only: `put`, `update` with a model and `delete` refuse them.
+    come from `get_by_run_id`. Runs of run control (they have a `writer`) are refused by
+    `put`, `update` with a model and `delete`; the other methods change them.
     """
 
     TABLE = PIPELINE_RUN_LOGS
@@ -66,14 +66,14 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     # ---- records ---------------------------------------------------------------------------------
 
     def create_run_log(self, run: PipelineRunLog) -> PipelineRunLog:
-        """Store the record of a run that somebody else controls, such as an imported one.
+        """Store the record of a run that another system controls, such as an imported one.
 
-        It holds no lock and is not listed as running now. Without `start_time` it began now.
+        It holds no lock and is not listed as running now. Its `start_time` is now unless given.
         Costs a write unit per KB of the item and about three for its index entries. See: PutItem.
 
         Raises:
             ItemAlreadyExistsError: The run id is taken.
-            ValidationError: The run belongs to run control.
+            ValidationError: Run control owns the run.
         """
         return self.create(run)
 
@@ -93,22 +93,22 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         detail: str | None = None,
         error: RunErrorInfo | None = None,
     ) -> PipelineRunLog:
-        """Change the status of a run and return it; the status it has already is no change.
+        """Change the status of a run and return it; nothing is written if it has the status.
 
-        A run of run control ends with its lock freed and its pipeline's history moved on, in one
-        transaction; a record of `create_run_log` is changed alone. Costs one or two read units
-        and 2 to 16 write units. See: GetItem, TransactWriteItems or UpdateItem.
+        When a run of run control ends, one transaction also frees its lock and moves its
+        pipeline's history on; a record of `create_run_log` is changed alone. Costs one or two read
+        units and 2 to 16 write units. See: GetItem, TransactWriteItems or UpdateItem.
 
         Args:
             run_id: The run.
             status: The new status.
             reason: One word that refines it, such as ``user_cancel``.
-            detail: What a person has to say of it.
-            error: What went wrong.
+            detail: A remark for people.
+            error: The error that ended the run.
 
         Raises:
             ItemNotFoundError: There is no such run.
-            InvalidTransitionError: The run cannot change so; both statuses are named.
+            InvalidTransitionError: This change is not allowed; both statuses are named.
         """
         wanted = enum_of(RunStatus, status)
         run = self.get_or_raise(run_id, consistent=True)
@@ -184,10 +184,10 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         """
         run = self.get_or_raise(run_id, consistent=True)
         text = self._store.read_chunks(run_id, "log", run.logs.chunks)
-        return text.removesuffix("\n").split("\n") if text else []  # no other ends a line of ours
+        return text.removesuffix("\n").split("\n") if text else []  # the only line end in chunks
 
     def get_stack_trace(self, run_id: str) -> str | None:
-        """Return the whole stack trace of a failed run; None where the run has no error.
+        """Return the whole stack trace of a failed run; None if the run has no error.
 
         Costs as `get_log_lines`. See: GetItem.
 
@@ -205,9 +205,9 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     ) -> PipelineRunLog | None:
         """End the run that holds a pipeline as LOST, free the pipeline, return the run.
 
-        For a run that is dead and whose lease you do not want to wait for: a run that is still at
-        work goes on working, and can then not store its success. None when no run holds the
-        pipeline. Costs 10 to 16 write units and three read units. See: TransactWriteItems.
+        For a dead run whose lease you do not want to wait for: a run that is still working goes on,
+        and cannot store its success. None when no run holds the pipeline. Costs 10 to 16 write
+        units and three read units. See: TransactWriteItems.
 
         Args:
             pipeline_id: The pipeline.
@@ -330,12 +330,12 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Store records of foreign runs one by one, because a batch knows no conditions.
+        """Store records of other systems one by one, because a batch has no conditions.
 
         Arguments as those of any repository; `workers` has no effect.
 
         Raises:
-            ValidationError: A run belongs to run control; those before it are stored.
+            ValidationError: Run control owns a run; those before it are stored.
         """
         flow = flow_of(workers, rate, on_progress)
         prepared = list(made_of(items, PipelineRunLog, self._requests.untracked))
@@ -351,12 +351,12 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Delete records of foreign runs one by one, because a batch knows no conditions.
+        """Delete records of other systems one by one, because a batch has no conditions.
 
         Arguments as those of any repository; `workers` has no effect.
 
         Raises:
-            ValidationError: A run belongs to run control; those before it are deleted.
+            ValidationError: Run control owns a run; those before it are deleted.
         """
         flow = flow_of(workers, rate, on_progress)
         deleted = [self._one_of_many(flow, partial(self.delete, key)) for key in keys]
@@ -407,7 +407,7 @@ def summary_of(run: PipelineRunLog) -> RunSummary:
 
 
 def _moment(moment: datetime | None, name: str) -> str | None:
-    """Return the sort key a moment stands for; entries go on with ``#<run_id>``."""
+    """Return the sort key of a moment; those of runs continue with ``#<run_id>``."""
     try:
         return None if moment is None else utc_text(moment)
     except ValueError as error:
@@ -416,7 +416,7 @@ def _moment(moment: datetime | None, name: str) -> str | None:
 
 def _ago(hours: float) -> datetime:
     if not hours > 0:
-        raise ValidationError(f"hours is {hours}; give how many hours to look back.")
+        raise ValidationError(f"hours is {hours}; give the number of hours to look back, above 0.")
     try:
         return utc_now() - timedelta(hours=hours)
     except OverflowError as error:

@@ -32,8 +32,8 @@ class Difference:
 
     Attributes:
         what: Such as ``key``, ``index by_status``, ``ttl``.
-        declared: What the declaration says.
-        actual: What DynamoDB says.
+        declared: The declared value.
+        actual: The value DynamoDB reports.
     """
 
     what: str

@@ -34,14 +34,14 @@ class Repository(Protocol[ModelT]):
 
 
 class Transaction:
-    """Writes that happen together or not at all.
+    """Writes that are applied together or not at all.
 
     The methods only collect. A clean exit of the block sends everything in one request; an
     exception in the block sends nothing. Objects given to `create`, `put` and `update` are
     refreshed in place after DynamoDB accepted, unless their model is frozen.
 
     Attributes:
-        consumed: What the transaction consumed, once sent.
+        consumed: Units the transaction consumed, once sent.
     """
 
     def __init__(self, caller: Caller, token: str | None = None) -> None:
@@ -106,14 +106,14 @@ class Transaction:
         self._add(repository, repository._requests.check(key, condition))
 
     def send(self) -> None:
-        """Send what was collected; the block does this by itself. Empty sends nothing.
+        """Send the collected writes, if any; leaving the block does this too.
 
         Raises:
             TransactionCanceledError: Refused, with one reason per action; nothing was written.
             ValidationError: Over 100 actions, two on one item, or sent already.
         """
         if self._sent:
-            raise ValidationError("The transaction was sent already; begin another one.")
+            raise ValidationError("The transaction was sent already; start another one.")
         self._sent = True
         if not self._writes:
             return

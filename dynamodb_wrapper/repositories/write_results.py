@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
-    """Return the caller's object with what was stored; a copy where its model is frozen."""
+    """Return the caller's object with the stored values; a copy if its model is frozen."""
     if item.model_config.get("frozen"):
         return item.model_copy(update=values)
     extra = item.model_extra
@@ -61,9 +61,9 @@ def has_landed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def explain_refusal(
-    write: Write, error: ConditionFailedError, table: Table[Any], *, created: bool
+    write: Write, error: ConditionFailedError, table: Table[Any]
 ) -> DynamoDBWrapperError:
-    """Return the error that says what the stored item, or its absence, means for the write."""
+    """Return the error that explains a refusal from the stored item, or from its absence."""
     found = botocore_error(error).get("Item")
     key = write.plain_key
     where = f"{key} in table {error.table_name!r}"
@@ -81,7 +81,7 @@ def explain_refusal(
     if reason is not None:
         return reason
     current = plain(found)
-    if created:
+    if write.must_be_new:
         return ItemAlreadyExistsError(
             f"There is an item {where} already; use put to replace it or update to change it.",
             current=current,
@@ -91,7 +91,7 @@ def explain_refusal(
         stored = (current or {}).get(table.attribute_of(table.version_field), 0)
         if stored != write.expected_version:
             return VersionConflictError(
-                f"The item {where} was changed by somebody else: it has version {stored}, yours "
+                f"The item {where} was changed by another writer: it has version {stored}, yours "
                 f"is {write.expected_version}. Read it again, then repeat the change.",
                 current=current,
                 **context,

@@ -72,7 +72,7 @@ class TestBasicUsage:
             "There is an item",
             "did you mean 'owner'",
             "did not hold",
-            "changed by somebody else",
+            "changed by another writer",
             "by token:    sales-04",
             "12.50 to the cent",
             "100 orders written",

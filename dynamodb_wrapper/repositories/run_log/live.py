@@ -40,12 +40,12 @@ MAX_WATERMARK_BYTES = 65_536
 _TEXT_BYTES = 4096
 
 
-class RunLife:
-    """Changes of live runs on one run table.
+class LiveRuns:
+    """Changes live runs of one run table, and watermarks by hand.
 
     Args:
         reads: Reads for decisions.
-        build: Makes the requests.
+        build: Builds the requests.
     """
 
     def __init__(self, reads: RunReads, build: Builder) -> None:
@@ -56,10 +56,9 @@ class RunLife:
     def beat(
         self, run: PipelineRunLog, now: datetime, lease_until: datetime
     ) -> PipelineRunLog | None:
-        """Renew a lease and return the run as it then is; None where it is gone.
+        """Renew a lease and return the run as it then is; None if it no longer exists.
 
-        Where the run is not this writer's any more, or has ended, nothing is renewed: its status
-        and writer tell.
+        Nothing is renewed if the run has another writer or has ended: the returned run shows it.
         """
         request = self._build.beat(run, now, lease_until)
         try:
@@ -95,7 +94,7 @@ class RunLife:
         return self._reads.decode(response["Attributes"])
 
     def reset_watermark(self, pipeline_id: str, name: str, value: Any, now: datetime) -> Cursor:
-        """Set a watermark by hand, whatever it holds, and return it."""
+        """Set a watermark by hand and return it; its present value does not matter."""
         for _ in self._caller.backoff().waits():
             seen = self._reads.cursor(pipeline_id, name)
             action = self._build.move_cursor(pipeline_id, cursor_move(seen, value), now)
@@ -104,7 +103,7 @@ class RunLife:
                     "UpdateItem", {**action.request, "ReturnValues": "ALL_NEW"}
                 )
             except ConditionFailedError:
-                continue  # a run moved it in between: look again
+                continue  # a run moved it in between: read again
             return read_cursor(name, response["Attributes"])
         raise self._reads.gave_up(f"Watermark {name!r} of pipeline {pipeline_id!r}")
 
@@ -113,7 +112,7 @@ def cursor_move(seen: Cursor, value: Any) -> CursorMove:
     """Return the move of a watermark to a value.
 
     Raises:
-        ValidationError: The value has a type that is not kept, or is over 64 KB.
+        ValidationError: The type of the value cannot be stored, or it is over 64 KB.
     """
     try:
         value_type, plain = pack(value)
@@ -131,7 +130,7 @@ def cursor_move(seen: Cursor, value: Any) -> CursorMove:
 
 
 class RunParts:
-    """Changes single paths of a RUN, never the whole: several threads may do so at once."""
+    """Changes single paths of a RUN, never the whole, so that several threads can do so at once."""
 
     def __init__(
         self,
@@ -146,7 +145,7 @@ class RunParts:
     def put(
         self, run_id: str, parts: Mapping[tuple[str, ...], Any], *, writer: str | None = None
     ) -> None:
-        """Set parts of a run that runs, and is `writer`'s if given.
+        """Set parts of a running run, whose writer is `writer` if given.
 
         Args:
             run_id: The run.
@@ -162,7 +161,7 @@ class RunParts:
         except ValidationError as error:
             if error.error_code is None:
                 raise
-            # Somebody else wrote the run without the maps: make them, then once more.
+            # Another program wrote the run without the maps: create them, then try once more.
             for name in sorted({path[0] for path in parts if len(path) > 1}):
                 self._call(run_id, put_empty_map(table, key, name))
             self._call(run_id, request)
@@ -173,7 +172,7 @@ class RunParts:
         """Return parts as they are stored: checked by their fields, without secrets, not too long.
 
         Raises:
-            ValidationError: A field does not take its value, or a name cannot be stored.
+            ValidationError: A value does not fit its field, or a name cannot be stored.
         """
         found = {}
         for given, value in parts.items():
@@ -186,17 +185,17 @@ class RunParts:
     def encodable(
         self, parts: Mapping[tuple[str, ...], Any]
     ) -> dict[tuple[str, ...], AttributeValue]:
-        """Return parts as `encoded`, without those that cannot be stored: a run must end."""
+        """Return parts as `encoded`, without those that cannot be stored."""
         found = {}
         for path, value in parts.items():
             try:
                 found.update(self.encoded({path: value}))
             except ValidationError as error:
-                logger.warning("A part of a run is left out of its end: %s", error)
+                logger.warning("A part of a run cannot be stored and is left out: %s", error)
         return found
 
     def _path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Return a path with the names people gave as they are stored."""
+        """Return a path whose names are in their stored form."""
         field, *names = path
         return (field, *(self._name(name, field) for name in names))
 
@@ -212,7 +211,7 @@ class RunParts:
         return self._decode(response["Attributes"])
 
     def _presentable(self, value: AttributeValue) -> AttributeValue:
-        """Take secrets out of texts and cut long ones: a part must not keep the run from ending."""
+        """Take secrets out of texts and cut long ones, so that the item does not grow too large."""
         ((tag, content),) = value.items()
         if tag == "S":
             return {"S": stored_text(content, self._secrets, _TEXT_BYTES)}

@@ -75,7 +75,7 @@ def stored(value: str | int | datetime) -> AttributeValue:
 
 
 def live_and_mine(expressions: Expressions, run: PipelineRunLog) -> str:
-    """Return the condition that a run is live and its writer's."""
+    """Return the condition that a run is live and has this writer."""
     return f"{status_in(expressions, LIVE)} AND {same(expressions, 'writer', run.writer)}"
 
 
@@ -87,19 +87,19 @@ def live_and_unrenewed(expressions: Expressions, run: PipelineRunLog) -> str:
 def lost_and_mine(
     expressions: Expressions, run: PipelineRunLog, *, unsuperseded: bool = True
 ) -> str:
-    """Return the condition that a run was taken for lost, and is its writer's.
+    """Return the condition that a run was marked lost and has this writer.
 
     Args:
-        expressions: Take the placeholders.
+        expressions: Receives the placeholders.
         run: The run.
-        unsuperseded: Whether nobody may have taken over.
+        unsuperseded: Whether no other run may have taken over.
     """
     lost = status_in(expressions, (RunStatus.LOST,))
     condition = f"{lost} AND {same(expressions, 'writer', run.writer)}"
     return f"{condition} AND {absent(expressions, 'superseded_by')}" if unsuperseded else condition
 
 
-# ---- what updates set ----------------------------------------------------------------------------
+# ---- changes of items ----------------------------------------------------------------------------
 
 
 def companion_update(expressions: Expressions, kind: str, pipeline_id: str) -> Update:
@@ -137,7 +137,7 @@ def _set_derived(update: Update, derived: Derived, run: PipelineRunLog) -> None:
         update.remove((derived.attribute,))
 
 
-# ---- how runs end --------------------------------------------------------------------------------
+# ---- outcomes and ends ---------------------------------------------------------------------------
 
 
 def next_fence(state: PipelineState, now: datetime) -> int:
@@ -148,7 +148,7 @@ def next_fence(state: PipelineState, now: datetime) -> int:
 def lost_outcome(
     run: PipelineRunLog, reason: str | None, now: datetime, fields: dict[str, Any] | None = None
 ) -> RunOutcome:
-    """Return the end of a run whose driver is gone: it ended at its last sign of life."""
+    """Return the outcome of a run whose driver is gone: it ended at its last heartbeat."""
     end = not_before(run.start_time, run.heartbeat_at or run.start_time or now)
     return RunOutcome(
         RunStatus.LOST, reason, end_time=end, fields={"detected_at": now, **(fields or {})}
@@ -156,12 +156,12 @@ def lost_outcome(
 
 
 def superseded_outcome(run: PipelineRunLog, successor: PipelineRunLog, now: datetime) -> RunOutcome:
-    """Return the end of a dead run that another takes over from."""
+    """Return the outcome of a dead run that another run takes over from."""
     return lost_outcome(run, "superseded", now, {"superseded_by": successor.run_id})
 
 
 def not_before(start: datetime | None, moment: datetime) -> datetime:
-    """Return a moment, or the start where a clock that was set back says it lies before that."""
+    """Return a moment, but not one before the start, as after a clock was set back."""
     return moment if start is None else max(start, moment)
 
 
@@ -171,7 +171,7 @@ def in_order(run: PipelineRunLog, outcome: RunOutcome) -> RunOutcome:
 
 
 def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: str) -> None:
-    """Add what every end of a run sets, index attributes included."""
+    """Add the changes that every end of a run makes, index attributes included."""
     values = end_values(run, outcome, actor)
     for name in outcome.dropped:
         update.set((name,), {"L": []} if name in _LISTS else {"M": {}})
@@ -186,7 +186,7 @@ def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: 
 
 
 def end_values(run: PipelineRunLog, outcome: RunOutcome, actor: str) -> dict[str, Any]:
-    """Return the fields of a run that its end sets; None where one stays as it is."""
+    """Return the fields of a run that its end sets; those that are None stay as they are."""
     return {
         "status": outcome.status,
         "status_reason": outcome.reason,
@@ -205,7 +205,7 @@ def end_values(run: PipelineRunLog, outcome: RunOutcome, actor: str) -> dict[str
 def run_after(
     run: PipelineRunLog, outcome: RunOutcome, actor: str, *, late: bool = False
 ) -> PipelineRunLog:
-    """Return a run as it is stored after its end; nothing is read for it."""
+    """Return a run as it is stored after its end; nothing is read."""
     outcome = in_order(run, outcome)
     values = end_values(run, outcome, actor)
     kept = {name: value for name, value in values.items() if value is not None}
@@ -234,10 +234,10 @@ def note_end(
     *,
     counted: bool = False,
 ) -> None:
-    """Note the end of a run of an exclusive pipeline; `counted` once it was counted as lost.
+    """Note the end of a run of an exclusive pipeline; `counted` if it was counted as lost before.
 
-    Only the holder, or who ends the holder, changes the count of failures, so that what was read
-    while the lock was held is still so.
+    Only the holder, or the process that ends the holder, changes the count of failures, so that
+    the count read while the lock was held is still valid.
     """
     note_last(update, run, outcome)
     if outcome.status is RunStatus.SUCCESS:
@@ -349,7 +349,7 @@ class Builder:
 
     Attributes:
         table_name: The run table as DynamoDB knows it.
-        actor: Who writes.
+        actor: Name of the writer.
     """
 
     table_name: str
@@ -360,12 +360,12 @@ class Builder:
     def start_exclusive(
         self, put_run: Action, run: PipelineRunLog, plan: StartPlan, now: datetime
     ) -> list[Action]:
-        """Return the start of a run of an exclusive pipeline: it takes the lock or does not begin.
+        """Return the start of a run of an exclusive pipeline, which takes the lock or fails.
 
         Args:
-            put_run: Puts the RUN if its id is free.
+            put_run: The put of the RUN, whose id must be free.
             run: The run, with the new fence.
-            plan: What was read and decided before; a holder that is dead is ended here.
+            plan: The items read and the decision; a dead holder is ended here.
             now: The present moment.
         """
         expressions = Expressions()
@@ -420,7 +420,7 @@ class Builder:
     # ---- while it runs ---------------------------------------------------------------------------
 
     def beat(self, run: PipelineRunLog, now: datetime, lease_until: datetime) -> dict[str, Any]:
-        """Return the UpdateItem that renews a lease; it answers with the run as it is then.
+        """Return the UpdateItem that renews a lease; its reply has the run as it then is.
 
         A beat that arrives late never shortens a lease.
         """
@@ -460,7 +460,7 @@ class Builder:
     def finish_late(
         self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
     ) -> list[Action]:
-        """Return the end of a run that was taken for lost, while nobody has taken over."""
+        """Return the late end of a run that was marked lost, if no run has taken over."""
         outcome = replace(outcome, fields={**outcome.fields, "late_finish": True})
         late = self.end_run(run, outcome, lost_and_mine)
         if run.fence is None:
@@ -491,8 +491,8 @@ class Builder:
     ) -> list[Action]:
         """Return the end of a holder by an operator: LOST, the lock free, the fence raised.
 
-        The higher fence keeps the released run from finishing as if nothing had happened. A holder
-        that has ended already, or is gone, must still be so when the lock is freed.
+        The higher fence prevents a normal finish of the released run. A holder that has ended, or
+        no longer exists, must still be so when the lock is freed.
         """
         expressions = Expressions()
         update = companion_update(expressions, "STATE", pipeline_id)
@@ -531,7 +531,7 @@ class Builder:
         return check_action(self.table_name, run_id, expressions, condition)
 
     def note_late_outcome(self, run: PipelineRunLog, outcome: RunOutcome) -> dict[str, Any]:
-        """Return the UpdateItem that notes what a run came to that stays lost."""
+        """Return the UpdateItem that notes the late outcome of a run that stays lost."""
         expressions = Expressions()
         update = Update(expressions)
         update.set(("late_outcome",), {"S": str(outcome.status)})
@@ -573,14 +573,14 @@ class Builder:
         *,
         run: PipelineRunLog | None = None,
     ) -> Action:
-        """Return the move of a watermark, by a run or by hand, if nobody has moved it since."""
+        """Return the move of a watermark, by a run or by hand, if it has not moved since."""
         expressions = Expressions()
         update = companion_update(expressions, "CURSOR", pipeline_id)
         values = {
             "name": move.seen.name,
             "value": move.value,
             "value_type": move.value_type,
-            "prev": if_short(move.seen.value),  # 50 of 64 KB, twice, are no transaction any more
+            "prev": if_short(move.seen.value),  # 50 values of 64 KB, twice, exceed a transaction
             "prev_type": move.seen.value_type,
             "moved_by": None if run is None else run.run_id,
             "fence": None if run is None else run.fence,
@@ -610,15 +610,15 @@ class Builder:
         expressions = Expressions()
         update = companion_update(expressions, "STATE", run.pipeline_id)
         note_end(update, run, outcome, state, counted=True)
-        nobody_since = same(expressions, "fence", run.fence)
-        nobody_now = absent(expressions, "holder")
+        no_start_since = same(expressions, "fence", run.fence)
+        no_holder_now = absent(expressions, "holder")
         key = state_key(run.pipeline_id)
-        return update_action(self.table_name, key, update, f"{nobody_since} AND {nobody_now}")
+        return update_action(self.table_name, key, update, f"{no_start_since} AND {no_holder_now}")
 
     def _move_history(
         self, run: PipelineRunLog, outcome: RunOutcome, state: PipelineState
     ) -> list[Action]:
-        """Move the history forward only: a run that began earlier does not replace a later one."""
+        """Move the history forward only: an earlier run does not replace a later one."""
         sequence = run.run_seq or 0
         newer = (state.last_seq or 0) < sequence
         newer_ok = outcome.status is RunStatus.SUCCESS and (state.last_ok_seq or 0) < sequence

@@ -1,4 +1,4 @@
-"""`RunStore`: what run control reads and writes in the run table."""
+"""`RunStore`: the reads and writes of run control in the run table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dynamodb_wrapper.repositories.run_log.items import (
     read_slot,
     slot_key,
 )
-from dynamodb_wrapper.repositories.run_log.live import RunLife, RunParts
+from dynamodb_wrapper.repositories.run_log.live import LiveRuns, RunParts
 from dynamodb_wrapper.repositories.run_log.protocol import Builder
 from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
 from dynamodb_wrapper.repositories.run_log.start import RunStarts
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class RunStore:
-    """Start, life and end of runs on one run table; `RunTracker` is built on it.
+    """Starts, renews, changes and ends the runs of one run table, for `RunTracker`.
 
     Args:
         caller: Sends to the run table.
@@ -55,7 +55,7 @@ class RunStore:
         build = Builder(caller.table_name, requests.actor)
         self._reads = RunReads(caller, requests.codec.decode)
         self._starts = RunStarts(self._reads, build, lambda run: requests.start(run).as_action())
-        self._life = RunLife(self._reads, build)
+        self._life = LiveRuns(self._reads, build)
         self._ends = RunEnds(self._reads, build)
         self._chunks = RunChunks(caller)
         self._parts = RunParts(caller, requests)
@@ -78,7 +78,7 @@ class RunStore:
         rerun: bool = False,
         clock: Callable[[], datetime] = utc_now,
     ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
-        """Store a run that begins; return it, and the dead runs it took over from.
+        """Store a new run; return it, and the dead runs it took over from.
 
         An exclusive run takes its pipeline's lock in the same transaction, a run with a run key
         takes the key. Costs 8 to 12 write units and a read unit; two write units and a read unit
@@ -87,12 +87,12 @@ class RunStore:
 
         Args:
             run: The run; its number, fence and attempt are filled in.
-            exclusive: Whether the pipeline takes one run at a time.
-            rerun: Whether a run key that has succeeded is run again.
-            clock: The present moment.
+            exclusive: Whether the pipeline has one run at a time.
+            rerun: Whether a run key that has succeeded may run again.
+            clock: Returns the present moment.
 
         Raises:
-            AlreadyRunningError: A live run holds the pipeline or works at the run key.
+            AlreadyRunningError: A live run holds the pipeline or the run key.
             AlreadySucceededError: The run key has succeeded.
             ItemAlreadyExistsError: The run id was used before.
         """
@@ -102,9 +102,9 @@ class RunStore:
     def beat(
         self, run: PipelineRunLog, *, now: datetime, lease_until: datetime
     ) -> PipelineRunLog | None:
-        """Renew the lease of a run and return the run as it then is; None where it is gone.
+        """Renew the lease of a run and return the run as it then is; None if it no longer exists.
 
-        Nothing is renewed where the run has ended or has another writer: status and writer of the
+        Nothing is renewed if the run has ended or has another writer: status and writer of the
         returned run show it. Costs a write unit per KB of the run. See: UpdateItem.
         """
         return self._life.beat(run, now, lease_until)
@@ -121,11 +121,11 @@ class RunStore:
             InvalidTransitionError: The run has ended.
         """
         if not isinstance(by, str) or not by.strip():
-            raise ValidationError("A cancellation needs `by`: a text that says who asks for it.")
+            raise ValidationError("A cancellation needs `by`: a string that names who asks for it.")
         return self._life.request_cancel(run_id, self._requests.clean_text(by), now or utc_now())
 
     def finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        """Store how a run ended, free its lock and move the history on; safe to repeat.
+        """Store the outcome of a run, free its lock and move the history on; safe to repeat.
 
         A run that was reaped as lost still gets its real outcome, if no run has taken over. Costs
         10 to 16 write units and a read unit, two write units more for the run key and for each
@@ -134,7 +134,7 @@ class RunStore:
         Raises:
             RunFinishError: Another run took over, or the pipeline was released; the outcome is
                 noted on the run as `late_outcome`.
-            InvalidTransitionError: The run ended otherwise before.
+            InvalidTransitionError: The run has ended with another outcome.
         """
         storable = replace(
             outcome,
@@ -158,7 +158,7 @@ class RunStore:
         return self._parts.set_status(run, clean, before)
 
     def reap(self, run_id: str, *, now: datetime | None = None) -> PipelineRunLog | None:
-        """End a run whose lease has run out as LOST, and return it; None where it is not dead.
+        """End a run whose lease has run out as LOST, and return it; None if it is not dead.
 
         Its lock and its run key are freed in the same transaction. Safe to repeat. Costs two to
         three read units, and 10 to 16 write units for a dead run. See: TransactWriteItems.
@@ -174,13 +174,13 @@ class RunStore:
         """
         if not isinstance(reason, str) or not reason.strip():
             raise ValidationError(
-                "release needs a reason: a text, which is what the next person will read."
+                "release needs a reason: a string, which the next operator will read."
             )
         clean = self._requests.clean_text(reason)
         return self._ends.release(pipeline_id, clean, now or utc_now())
 
     def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
-        """Return the whole of the runs that run now, oldest first, each read consistently.
+        """Return the live runs, whole and read consistently, oldest first.
 
         Costs half a read unit per 4 KB of index entries and one per 4 KB of each run.
         See: Query, BatchGetItem.
@@ -217,7 +217,7 @@ class RunStore:
         """Refuse parts of a run that could not be stored; sends nothing, costs nothing.
 
         Raises:
-            ValidationError: A field is unknown, or does not take its value.
+            ValidationError: A field is unknown, or its value does not fit.
         """
         self._parts.encoded(parts)
 
@@ -228,7 +228,7 @@ class RunStore:
     # ---- items beside the runs -------------------------------------------------------------------
 
     def state(self, pipeline_id: str) -> PipelineState:
-        """Return who holds a pipeline and how its last runs ended.
+        """Return the holder of a pipeline and the outcomes of its last runs.
 
         Costs one read unit; the read is consistent. See: GetItem.
         """
@@ -259,12 +259,12 @@ class RunStore:
     ) -> Cursor:
         """Set a watermark by hand and return it; a run under way does not overwrite it.
 
-        Such a run succeeds without moving the watermark, and says so (`watermark_conflict`).
+        Such a run succeeds without moving the watermark, and has `watermark_conflict` set.
         Costs a write unit per KB and a read unit per 4 KB. See: UpdateItem.
 
         Raises:
-            ValidationError: The value is of no kind that is kept, or over 64 KB; the name cannot
-                be stored, or holds a secret of the process.
+            ValidationError: The type of the value cannot be stored, or it is over 64 KB; the name
+                cannot be stored, or holds a secret of the process.
         """
         known_as = self._watermark_name(name)
         return self._life.reset_watermark(pipeline_id, known_as, value, now or utc_now())

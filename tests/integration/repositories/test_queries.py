@@ -139,7 +139,7 @@ def test_a_projection_transfers_only_its_attributes(orders: Orders, stocked: str
 
 
 class StatusOnly(BaseModel):
-    """A smaller model that takes nothing it does not name, not even the key."""
+    """A smaller model that refuses every attribute it does not name, even the key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -147,7 +147,7 @@ class StatusOnly(BaseModel):
 
 
 class OpenStatus(BaseModel):
-    """A smaller model that would keep whatever it is given."""
+    """A smaller model that would keep every attribute."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -220,7 +220,7 @@ READINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("reading", READINGS[:2], ids=["table", "index"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7])
-def test_a_limit_is_reached_whatever_the_filter_leaves_out(
+def test_a_limit_is_reached_although_the_filter_leaves_items_out(
     paged: Orders, stocked: str, reading: dict[str, Any], limit: int
 ) -> None:
     found = paged.query(stocked, filter=Attr("notes").eq("paid"), limit=limit, **reading)
@@ -443,7 +443,7 @@ def test_expired_items_are_left_out(tasks: Tasks, customer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"partition": ""}, "'customer_id' is empty"),
         ({"partition": None}, "'customer_id' is empty"),
@@ -462,8 +462,8 @@ def test_expired_items_are_left_out(tasks: Tasks, customer: str) -> None:
     ],
     ids=range(11),
 )
-def test_a_wrong_query_is_refused(orders: Orders, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_a_wrong_query_is_refused(orders: Orders, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         orders.query(**{"partition": "c", **options}).all()
 
 

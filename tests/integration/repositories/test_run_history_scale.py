@@ -1,4 +1,4 @@
-"""What questions about the history cost, whatever its size: units, not time."""
+"""The cost in units of questions about the history, which does not grow with its size."""
 
 from __future__ import annotations
 

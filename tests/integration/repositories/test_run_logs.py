@@ -1,4 +1,4 @@
-"""The record of runs: stored, changed through the right door, listed without a scan."""
+"""Run records: stored, changed by the right method, listed without a scan."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_an_expired_run_is_gone_for_every_reader(runs: PipelineRunLogsRepository
     assert runs.exists("run-001")
 
 
-# ---- the one door to a status --------------------------------------------------------------------
+# ---- the one method that changes a status --------------------------------------------------------
 
 
 def test_the_status_of_a_foreign_run_changes_with_its_place_in_the_lists(
@@ -157,12 +157,12 @@ def test_an_illegal_change_names_both_statuses(
     assert local_runs.get_or_raise("run-001").status == before
 
 
-def test_a_run_nobody_knows_has_no_status_to_change(runs: PipelineRunLogsRepository) -> None:
+def test_an_unknown_run_has_no_status_to_change(runs: PipelineRunLogsRepository) -> None:
     with pytest.raises(ItemNotFoundError, match="nobody"):
         runs.update_run_status("nobody", "failed")
 
 
-def test_ending_the_holder_through_the_door_frees_its_pipeline(
+def test_ending_the_holder_by_its_status_frees_its_pipeline(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
     dead = abandoned(config, "p")
@@ -177,7 +177,7 @@ def test_ending_the_holder_through_the_door_frees_its_pipeline(
     assert runs.get_running_pipelines() == []
 
 
-def test_a_run_of_run_control_refuses_the_other_doors(
+def test_a_run_of_run_control_refuses_the_other_methods(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
     with RunTracker(config).run("p") as run:
@@ -257,7 +257,7 @@ def test_parts_of_a_run_that_ended_are_refused(
         runs.add_stage_info("nobody", "late", StageInfo())
 
 
-def test_a_stage_goes_into_a_run_that_somebody_else_wrote_without_stages(
+def test_a_stage_goes_into_a_run_that_another_program_wrote_without_stages(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
     client_for(config).put_item(
@@ -354,7 +354,7 @@ def test_running_pipelines_are_found_behind_pages_of_entries_that_ended(
     assert runs.get_running_pipelines() == []
 
 
-def test_lists_look_back_as_far_as_they_are_told(runs: PipelineRunLogsRepository) -> None:
+def test_lists_look_back_the_given_number_of_hours(runs: PipelineRunLogsRepository) -> None:
     runs.create_run_log(record(30, status=RunStatus.FAILED))
     runs.create_run_log(record(90, status=RunStatus.FAILED))
     assert ids(runs.get_failed_runs(1)) == ["run-030"]
