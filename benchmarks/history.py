@@ -116,8 +116,8 @@ def _template(config: DynamoDBConfig) -> dict[str, Any]:
     _pipeline(config, "template")
     with RunTracker(config).run("template") as run:
         with run.stage("load") as stage:
-            stage.rows(read=1000, written=1000)
-        run.rows(read=1000, written=1000)
+            stage.log_rows(read=1000, written=1000)
+        run.log_rows(read=1000, written=1000)
     found = client_for(config).get_item(
         TableName=config.table_name("pipeline_run_logs"), Key={"run_id": {"S": run.run_id}}
     )

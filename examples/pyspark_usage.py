@@ -156,7 +156,7 @@ class FlightPipeline:
             flights = self.integration.read_table(spark, "flights")
             self.check(spark, flights)
             days = self.summarise(spark, flights)
-            run.rows(read=FLIGHTS, written=cleaned + days)
+            run.log_rows(read=FLIGHTS, written=cleaned + days)
             run.advance_watermark("flown-until", date(2013, 12, 31))  # stored with the success
         return run_id
 
@@ -196,7 +196,7 @@ class FlightPipeline:
 
         run = self.integration.current_run()
         with run.stage("clean") as stage:
-            run.inputs("flights-raw")
+            run.log_inputs("flights-raw")
             raw = self.integration.read_table(spark, "flights-raw")
             seen = Observation("raw")  # counted while the write runs, not by an action of its own
             cleaned = raw.observe(
@@ -211,8 +211,8 @@ class FlightPipeline:
             )
             written = self.integration.write_table(cleaned, "flights")
             self.integration.update_table_stats_after_write(written)
-            run.output("flights", rows=written.rows)
-            stage.rows(read=seen.get["rows"], written=written.rows)
+            run.log_output("flights", rows=written.rows)
+            stage.log_rows(read=seen.get["rows"], written=written.rows)
             run.log_metric("incomplete_flights", seen.get["incomplete"])
             if seen.get["rows"] != FLIGHTS:
                 raise RuntimeError(f"{seen.get['rows']} rows were read, not {FLIGHTS}")
@@ -232,7 +232,7 @@ class FlightPipeline:
                 f"{sum(counts.values()):,} flights go to {len(counts)} airports that are not in "
                 f"the list: {', '.join(sorted(counts))}"
             )
-            run.record_quality(
+            run.log_quality(
                 "destination-is-known",
                 not counts,
                 severity="error" if strict else "warn",
@@ -251,7 +251,7 @@ class FlightPipeline:
 
         run = self.integration.current_run()
         with run.stage("summarise") as stage:
-            run.inputs("airlines", "airports")
+            run.log_inputs("airlines", "airports")
             airlines = self.integration.read_table(spark, "airlines").withColumnRenamed(
                 "name", "airline"
             )
@@ -272,8 +272,8 @@ class FlightPipeline:
             written = self.integration.write_table(daily, "daily-delays")
             self.integration.update_table_stats_after_write(written)
             airports.unpersist()
-            run.output("daily-delays", rows=written.rows)
-            stage.rows(read=FLIGHTS, written=written.rows)
+            run.log_output("daily-delays", rows=written.rows)
+            stage.log_rows(read=FLIGHTS, written=written.rows)
         self.print_worst_days(self.integration.read_table(spark, "daily-delays"))
         return written.rows or 0
 

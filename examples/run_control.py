@@ -78,8 +78,8 @@ def import_batch(tracker: RunTracker, options: RunOptions | None = None) -> None
         position = run.watermark("position", 0)
         with run.stage("import") as stage:
             run.check_lease()
-            stage.rows(read=BATCH, written=BATCH)
-        run.rows(read=BATCH, written=BATCH)
+            stage.log_rows(read=BATCH, written=BATCH)
+        run.log_rows(read=BATCH, written=BATCH)
         run.advance_watermark("position", position + BATCH)
     print(f"  Run {run.run_id}: rows {position} to {position + BATCH}.")
 

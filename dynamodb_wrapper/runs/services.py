@@ -1,4 +1,4 @@
-"""What runs of one tracker share."""
+"""Repositories, clock, hooks and spool that the runs of one tracker share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Services:
     Attributes:
         config: Where the tables are.
         clock: The present moment.
-        hooks: Told what happens.
+        hooks: Notified of what happens to runs.
         cancel_jobs: Cancels the Spark jobs of a run, given its id.
         auto_reap: Whether the heartbeat of a run also looks for dead runs of others.
         known_pipelines: Configurations as they were read last.

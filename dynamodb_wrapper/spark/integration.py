@@ -6,6 +6,8 @@ import logging
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import Unpack
+
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
@@ -41,11 +43,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from dynamodb_wrapper.config.settings import DynamoDBConfig
-    from dynamodb_wrapper.models.enums import TriggerType, WriteMode
+    from dynamodb_wrapper.models.enums import WriteMode
     from dynamodb_wrapper.models.table_config import TableConfig
     from dynamodb_wrapper.runs.context import RunContext
-    from dynamodb_wrapper.runs.options import RunOptions
-    from dynamodb_wrapper.runs.start import RunKey
+    from dynamodb_wrapper.runs.options import RunArguments
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class RunBlock(AbstractContextManager["str"]):
 
     def __enter__(self) -> str:
         run = self._context.__enter__()
-        self._run_id, self._marks_jobs = run.run_id, run.options.cancel_spark_jobs
+        self._run_id, self._marks_jobs = run.run_id, run.internals.options.cancel_spark_jobs
         self._open_blocks[self._run_id] = self
         return self._run_id
 
@@ -205,12 +206,7 @@ class SparkDynamoDBIntegration:
     def pipeline_run_context(
         self,
         pipeline_id: str,
-        *,
-        run_key: RunKey | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        trigger: TriggerType | str | None = None,
-        options: RunOptions | None = None,
+        **arguments: Unpack[RunArguments],
     ) -> RunBlock:
         """Return a context manager that records its block as a run and yields the run id.
 
@@ -218,15 +214,7 @@ class SparkDynamoDBIntegration:
         and at its end the session gets its settings back. Arguments, costs and errors are those of
         `RunTracker.run`. See: TransactWriteItems.
         """
-        context = self.tracker.run(
-            pipeline_id,
-            run_key=run_key,
-            parameters=parameters,
-            tags=tags,
-            trigger=trigger,
-            options=options,
-        )
-        return RunBlock(context, self._blocks)
+        return RunBlock(self.tracker.run(pipeline_id, **arguments), self._blocks)
 
     def current_run(self) -> Run:
         """Return the innermost run of this thread or task.

@@ -24,7 +24,7 @@ from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.runs import Run, RunTracker, find_current_run
 from tests.support.engines import recorded_operations
 from tests.support.processes import in_a_thread
-from tests.support.runs import STEADY, record_of, state, stored
+from tests.support.runs import STEADY, beat, lease_ok, record_of, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 WRITES: dict[str, Callable[[Run], Any]] = {
     "metric": lambda run: run.log_metric("late", 1),
     "metrics": lambda run: run.log_metrics({"late": 1}),
-    "rows": lambda run: run.rows(read=1),
-    "quality": lambda run: run.record_quality("late", True),
-    "inputs": lambda run: run.inputs("late"),
-    "output": lambda run: run.output("late", rows=1),
+    "rows": lambda run: run.log_rows(read=1),
+    "quality": lambda run: run.log_quality("late", True),
+    "inputs": lambda run: run.log_inputs("late"),
+    "output": lambda run: run.log_output("late", rows=1),
     "stage": lambda run: run.stage("late").__enter__(),
     "skip": lambda run: run.skip("late"),
     "watermark": lambda run: run.advance_watermark("late", 1),
@@ -73,7 +73,7 @@ def test_a_stage_that_is_told_something_after_the_end_refuses_it_too(tracker: Ru
     run = tracker.start("exclusive")
     stage = run.stage("s").__enter__()
     run.fail(ValueError("bad data"))
-    for late in (lambda: stage.rows(read=1), lambda: stage.metric("m", 1), stage.skip):
+    for late in (lambda: stage.log_rows(read=1), lambda: stage.log_metric("m", 1), stage.skip):
         with pytest.raises(NoActiveRunError, match="has ended as failed"):
             late()
 
@@ -97,11 +97,11 @@ def test_the_lease_of_an_ended_run_holds_no_more_and_is_not_renewed(
 ) -> None:
     client = client_for(local_tables)
     run = RunTracker(local_tables, client=client).start("exclusive")
-    assert run.lease_ok()
+    assert lease_ok(run)
     run.finish()
     with recorded_operations(client) as operations:
-        assert not run.lease_ok()
-        assert not run.beat()
+        assert not lease_ok(run)
+        assert not beat(run)
         with pytest.raises(LeaseLostError, match=r"has ended as success.*Write no more"):
             run.check_lease()
         with pytest.raises(LeaseLostError, match="has ended as success"):
@@ -250,7 +250,7 @@ def fork_while_recording(config: DynamoDBConfig, pipe: Any) -> None:
             writes = {name: answer_of(partial(write, run)) for name, write in WRITES.items()}
             read = answer_of(lambda: run.watermark("position"))
             lease = answer_of(run.check_lease)
-            pipe.send((run.lease_ok(), run.beat(), lease, read, writes))
+            pipe.send((lease_ok(run), beat(run), lease, read, writes))
             os._exit(0)
         os.waitpid(child, 0)
         go_on.set()

@@ -15,7 +15,7 @@ from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability
-from tests.support.runs import STEADY, abandoned, later
+from tests.support.runs import STEADY, abandoned, beat, later, store_log_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def test_a_run_of_ten_stages_and_twenty_metrics_costs_what_the_table_says(
         assert bill.write_units <= START, bill.requests
         for number in range(10):
             with run.stage(f"stage-{number}") as stage:
-                stage.rows(read=1000, written=1000)
+                stage.log_rows(read=1000, written=1000)
         for number in range(20):
             run.log_metric(f"metric-{number}", number)
         inside = bill.write_units
@@ -97,12 +97,12 @@ def test_each_call_costs_what_the_table_says(charging_tables: DynamoDBConfig) ->
     bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     run = tracker.start("exclusive")
     assert bill.write_units <= START + FURTHER_KB
-    assert bill.of(run.beat) <= BEAT
+    assert bill.of(lambda: beat(run)) <= BEAT
     assert bill.of(lambda: run.log_metric("m", 1)) <= STAGE_OR_METRIC
-    assert bill.of(lambda: run.record_quality("q", True)) <= STAGE_OR_METRIC
+    assert bill.of(lambda: run.log_quality("q", True)) <= STAGE_OR_METRIC
     for number in range(300):
         logging.getLogger("my").warning("a line of a usual length, number %d", number)
-    assert bill.of(run.store_logs) <= LOG_CHUNK + STAGE_OR_METRIC
+    assert bill.of(lambda: store_log_lines(run)) <= LOG_CHUNK + STAGE_OR_METRIC
     run.advance_watermark("a", 1)
     run.advance_watermark("b", 1)
     assert bill.of(run.finish) <= LARGE_FINISH + 2 * WATERMARK
@@ -111,7 +111,7 @@ def test_each_call_costs_what_the_table_says(charging_tables: DynamoDBConfig) ->
 def test_a_beat_is_not_charged_for_the_indexes(charging_tables: DynamoDBConfig) -> None:
     bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     with tracker.run("exclusive") as run:
-        assert bill.of(run.beat) == 1, "a run of less than 1 KB"
+        assert bill.of(lambda: beat(run)) == 1, "a run of less than 1 KB"
 
 
 def about(found: tuple[float, float], write_units: float, read_units: float) -> bool:

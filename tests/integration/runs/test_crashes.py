@@ -23,7 +23,7 @@ from dynamodb_wrapper.exceptions import RunFinishError
 from dynamodb_wrapper.models import PipelineConfig
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import isolated
-from tests.support.runs import later, with_pipelines
+from tests.support.runs import beat, later, with_pipelines
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -40,7 +40,7 @@ def increment(config: DynamoDBConfig, client: Any, hours: float, meanwhile: str)
     tracker = RunTracker(config, client=client, clock=later(hours=hours))
     with tracker.run("counter") as run:
         seen = run.watermark("count", 0)
-        run.beat()
+        beat(run)
         run.log_metric("seen", seen)
         if meanwhile == "reaped":
             RunTracker(config, client=client, clock=later(hours=hours + 0.5)).reap()

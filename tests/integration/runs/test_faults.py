@@ -27,14 +27,14 @@ from dynamodb_wrapper.repositories import PipelineConfigRepository, create_table
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import isolated
-from tests.support.runs import run_table_items
+from tests.support.runs import beat, run_table_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
     from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.runs import Replayed
+    from dynamodb_wrapper.runs import ReplayedOutcome
     from tests.support.engines import Engine
 
 START, BODY, END, TEXTS = "start", "body", "end", "texts"
@@ -163,8 +163,8 @@ class Table:
     log: list[logging.LogRecord]
     kept: set[str]
     after: Store
-    replayed: list[Replayed]
-    replayed_again: list[Replayed]
+    replayed: list[ReplayedOutcome]
+    replayed_again: list[ReplayedOutcome]
     left: list[Path]
     final: Store
 
@@ -192,9 +192,9 @@ def work(run: Run, row: Row) -> None:
             row.advanced = True
     run.log_metric("rows", 7)
     with run.stage("load") as stage:
-        stage.rows(read=7)
+        stage.log_rows(read=7)
     with suppress(DynamoDBWrapperError):
-        run.beat()
+        beat(run)
     logging.getLogger("a.job").warning("a line of the job")
 
 
@@ -296,7 +296,7 @@ def table(local_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Tab
         rows = list(pool.map(partial(injected, tracker, troubles), cases))
     kept = {json.loads(path.read_text())["record"]["run_id"] for path in spool.iterdir()}
     after = Store(run_table_items(config))
-    replayed, again = tracker.replay(), tracker.replay()
+    replayed, again = tracker.replay_outcomes(), tracker.replay_outcomes()
     left = list(spool.iterdir())
     final = Store(run_table_items(config))
     return Table(rows, log, kept, after, replayed, again, left, final)

@@ -27,10 +27,10 @@ NO_NAMES: list[Any] = ["\ud800", "", 5, None, ("a",), "x" * 1025, "é" * 513]
 NAMED: dict[str, Callable[[Run, Any], object]] = {
     "metric": lambda run, name: run.log_metric(name, 1),
     "metrics": lambda run, name: run.log_metrics({"fine": 1, name: 1}),
-    "check": lambda run, name: run.record_quality(name, True),
-    "output": lambda run, name: run.output(name, rows=1),
+    "check": lambda run, name: run.log_quality(name, True),
+    "output": lambda run, name: run.log_output(name, rows=1),
     "stage": lambda run, name: run.stage(name).__enter__(),
-    "metric of a stage": lambda run, name: run.stage("load").metric(name, 1),
+    "metric of a stage": lambda run, name: run.stage("load").log_metric(name, 1),
     "watermark": lambda run, name: run.advance_watermark(name, 1),
     "watermark that is read": lambda run, name: run.watermark(name),
 }
@@ -71,7 +71,7 @@ def test_names_as_long_as_they_may_be_are_kept(tracker: RunTracker) -> None:
     with tracker.run("exclusive") as run:
         run.advance_watermark(name, 1)
         with run.stage(name) as stage:
-            stage.metric(name, 1)
+            stage.log_metric(name, 1)
     found = stored(tracker.runs.config, run.run_id)
     assert found.stages[name].metrics == {name: 1}
     assert found.watermarks[name].after == 1
@@ -91,8 +91,8 @@ def test_a_watermark_without_a_proper_name_is_neither_read_nor_reset(
 @pytest.mark.parametrize(
     "tell",
     [
-        lambda stage: stage.rows(read=10**40 + 1),
-        lambda stage: stage.metric("digits", Decimal("1" * 50)),
+        lambda stage: stage.log_rows(read=10**40 + 1),
+        lambda stage: stage.log_metric("digits", Decimal("1" * 50)),
     ],
 )
 def test_what_a_stage_cannot_store_is_refused_where_it_is_told(
@@ -101,7 +101,7 @@ def test_what_a_stage_cannot_store_is_refused_where_it_is_told(
     with tracker.run("exclusive") as run, run.stage("load") as stage:
         with pytest.raises(ValidationError):
             tell(stage)
-        stage.rows(read=7)
+        stage.log_rows(read=7)
     assert stored(tracker.runs.config, run.run_id).stages["load"].records_read == 7
 
 
@@ -197,6 +197,15 @@ def test_an_argument_that_is_of_no_use_is_refused_by_its_name(
     with pytest.raises(ValidationError, match=f"(?i){told}"):
         call(tracker)
     assert tracker.runs.get_running_pipelines() == []
+
+
+@pytest.mark.parametrize("form", ["run", "start", "pipeline"])
+def test_an_unknown_argument_is_refused_naming_those_there_are(
+    tracker: RunTracker, form: str
+) -> None:
+    told = "no argument paramters; it has run_key, parameters, tags, trigger, options"
+    with pytest.raises(TypeError, match=told):
+        getattr(tracker, form)("exclusive", paramters={})
 
 
 @pytest.mark.parametrize(

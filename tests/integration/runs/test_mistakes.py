@@ -13,7 +13,7 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import AlreadyRunningError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
 from dynamodb_wrapper.runs import RunEvent, RunTracker
-from tests.support.runs import STEADY, abandoned, record_of, state, stored
+from tests.support.runs import STEADY, abandoned, lease_ok, record_of, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -60,7 +60,7 @@ def test_a_failure_without_an_exception_is_refused_and_the_run_stays_open(
     with pytest.raises(ValidationError, match=told) as refusal:
         run.fail(given)
     assert "boom" not in str(refusal.value)
-    assert run.lease_ok()
+    assert lease_ok(run)
     assert record_of(tracker, run).status is RunStatus.RUNNING
     run.fail(ValueError("bad data"))
     assert record_of(tracker, run).status is RunStatus.FAILED

@@ -24,7 +24,7 @@ from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.runs import Run, RunEvent, RunOptions, RunTracker, find_current_run
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 from tests.support.processes import eventually, in_a_thread
-from tests.support.runs import state, stored
+from tests.support.runs import beat, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -628,10 +628,10 @@ def record_in_a_handler(config: DynamoDBConfig, pipe: Any, call: str, operation:
 
     def use(*_: Any) -> None:
         run.log_metric("m", 2)
-        run.inputs("b")
+        run.log_inputs("b")
         with run.stage("of the handler"):
             run.check_lease()
-        pipe.send((run.run_id, run.beat(), run.watermark("position", "none")))
+        pipe.send((run.run_id, beat(run), run.watermark("position", "none")))
 
     def press(**_: Any) -> None:
         for client in clients:
@@ -640,8 +640,8 @@ def record_in_a_handler(config: DynamoDBConfig, pipe: Any, call: str, operation:
 
     calls: dict[str, Callable[[], Any]] = {
         "log_metric": lambda: run.log_metric("m", 1),
-        "inputs": lambda: run.inputs("a"),
-        "beat": lambda: bool(run.beat()),
+        "inputs": lambda: run.log_inputs("a"),
+        "beat": lambda: bool(beat(run)),
         "watermark": lambda: run.watermark("position"),
     }
     signal.signal(signal.SIGUSR1, use)

@@ -54,8 +54,9 @@ from dynamodb_wrapper.models import PipelineConfig, utc_text
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import Capability
+from tests.support.invariants import LIVE, Invariants, Told, plain_client
 from tests.support.run_invariants import LIVE, Invariants, Told
-from tests.support.runs import plain_client, with_pipelines
+from tests.support.runs import beat, outcome_of, plain_client, silence, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for driver in self.everybody:
-            driver.run.heartbeat.stop()
+            silence(driver.run)
         table = {"TableName": self.table_name}
         for page in self.client.get_paginator("scan").paginate(**table, ConsistentRead=True):
             for item in page["Items"]:
@@ -203,7 +204,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(driver=consumes(drivers))
     def skip(self, driver: Driver) -> None:
-        if driver.run.outcome is None:
+        if outcome_of(driver.run) is None:
             driver.run.skip("nothing new")
         self.end(driver)
 
@@ -236,11 +237,11 @@ class RunMachine(RuleBasedStateMachine):
         """Ending twice is no second end: it is told what the first came to."""
         driver = self.veterans[which % len(self.veterans)]
         end = driver.run.finish if error is None else partial(driver.run.fail, error)
-        assert driver.run.outcome is not None
-        wanted = "failed" if error else "skipped" if driver.run.skip_reason else "success"
+        assert outcome_of(driver.run) is not None
+        wanted = "failed" if error else "skipped" if driver.run.internals.skip_reason else "success"
         refused = driver.problem if error is None else None
-        if driver.run.outcome.status != wanted:
-            with pytest.raises(InvalidTransitionError, match=f"{driver.run.outcome.status} to"):
+        if outcome_of(driver.run).status != wanted:
+            with pytest.raises(InvalidTransitionError, match=f"{outcome_of(driver.run).status} to"):
                 end()
         elif refused is None:
             end()
@@ -336,11 +337,11 @@ class RunMachine(RuleBasedStateMachine):
 
     def beat_of(self, *drivers: Driver) -> None:
         for driver in drivers:
-            if driver.is_gone or driver.run.outcome is not None:
+            if driver.is_gone or outcome_of(driver.run) is not None:
                 continue
             lease = driver.run.clock() + LEASE
             with suppress(ConnectionError):
-                is_mine = driver.run.beat()
+                is_mine = beat(driver.run)
                 self.told.beaten[driver.run_id] = utc_text(lease) if is_mine else None
                 if is_mine:
                     self.told.leases[driver.run_id] = utc_text(lease + GRACE)
@@ -349,7 +350,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def advance(self, driver: Driver, name: str) -> None:
         run = driver.run
-        if driver.is_gone or run.fence is None or run.outcome is not None:
+        if driver.is_gone or run.fence is None or outcome_of(run) is not None:
             return
         read = self.told.read[run.run_id]
         if name not in read:
@@ -361,7 +362,7 @@ class RunMachine(RuleBasedStateMachine):
         self.reached["advanced"] += 1
 
     def end(self, driver: Driver, error: BaseException | None = None) -> None:
-        if driver.is_gone or driver.run.outcome is not None:
+        if driver.is_gone or outcome_of(driver.run) is not None:
             return
         run = driver.run
         try:
@@ -372,8 +373,8 @@ class RunMachine(RuleBasedStateMachine):
         except RunFinishError as trouble:
             driver.problem = trouble
         finally:
-            assert run.outcome is not None
-            status = str(run.outcome.status)
+            assert outcome_of(run) is not None
+            status = str(outcome_of(run).status)
             self.told.succeeded |= {run.run_id} if status == "success" else set()
         self.veterans.append(driver)
         self.look()
@@ -430,7 +431,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def forget(self, driver: Driver) -> None:
         """The process is gone: no beat, no end, no trace."""
-        driver.run.heartbeat.stop()
+        silence(driver.run)
         driver.is_gone = True
 
     def let_expire(self, driver: Driver) -> None:
@@ -474,7 +475,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def happening(self, what: str, pipeline_id: str, owner: Driver | None) -> Callable[[Any], Any]:
         others = [driver for driver in self.everybody if driver is not owner]
-        working = [driver for driver in others if driver.run.outcome is None]
+        working = [driver for driver in others if outcome_of(driver.run) is None]
         working.sort(key=lambda driver: driver.run.pipeline_id != pipeline_id)
         actions: dict[str, Callable[[], object]] = {
             "beaten": lambda: self.beat_of(*others),

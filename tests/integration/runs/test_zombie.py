@@ -17,7 +17,7 @@ from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 from tests.support.engines import isolated
 from tests.support.processes import Drivers, eventually
-from tests.support.runs import QUICK, item, state, stored
+from tests.support.runs import QUICK, beat, item, lease_ok, state, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def work_in_spark(config: DynamoDBConfig, pipe: Any, began: str, go_on: str) -> 
             spark = integration.create_spark_session()
             pipe.send(run_id)
             spark.sparkContext.parallelize([0], 1).foreach(wait_for_file)
-            pipe.send((run.beat(), run.lease_ok()))
+            pipe.send((beat(run), lease_ok(run)))
             try:
                 run.check_lease()
             except LeaseLostError as error:
