@@ -140,7 +140,7 @@ def register(config: DynamoDBConfig, data: FlightData, folder: Path) -> None:
 
 
 class FlightPipeline:
-    """What the pipeline does; where and how comes from its configuration."""
+    """The steps of the pipeline; locations and settings are read from its configuration."""
 
     def __init__(self, integration: SparkDynamoDBIntegration, spark_log: Path) -> None:
         self.integration = integration
@@ -172,7 +172,7 @@ class FlightPipeline:
                 flights = self.integration.read_table(spark, "flights")
                 self.check(spark, flights, strict=True)
         except UnknownAirportError:
-            print("  The exception left the run as it was raised; here it is caught.")
+            print("  The exception left the run unchanged; it is caught here.")
         return run_id
 
     def session(self) -> SparkSession:
@@ -189,7 +189,7 @@ class FlightPipeline:
     def clean(self, spark: SparkSession) -> int:
         """Write the flights by month, with a mark for those that did not fly; return their number.
 
-        What the stage is told is stored with the run, and so is the exception if one leaves it.
+        The figures of the stage are stored with the run, and so is an exception that leaves it.
         """
         from pyspark.sql import Observation
         from pyspark.sql import functions as F  # noqa: N812
@@ -198,7 +198,7 @@ class FlightPipeline:
         with run.stage("clean") as stage:
             run.log_inputs("flights-raw")
             raw = self.integration.read_table(spark, "flights-raw")
-            seen = Observation("raw")  # counted while the write runs, not by an action of its own
+            seen = Observation("raw")  # counted while the write runs, without another action
             cleaned = raw.observe(
                 seen,
                 F.count(F.lit(1)).alias("rows"),
@@ -278,7 +278,7 @@ class FlightPipeline:
         return written.rows or 0
 
     def print_worst_days(self, daily: DataFrame) -> None:
-        """Show what came out."""
+        """Print the days with the longest delays."""
         worst = daily.where("flights >= 100").orderBy("mean_departure_delay", ascending=False)
         print("\n  The worst days of a carrier with a hundred flights or more:")
         print_table(
@@ -344,7 +344,7 @@ def show(config: DynamoDBConfig, succeeded: str, failed: str) -> None:
 
 
 def verdict(run: PipelineRunLog) -> str:
-    """Return what became of a run."""
+    """Return the result of a run in one line."""
     name = str(run.status).upper()
     if run.error is None:
         return f"{name}: read {run.records_read or 0:,} rows, wrote {run.records_written or 0:,}."

@@ -85,7 +85,7 @@ class RunContext(AbstractContextManager["Run"]):
             self._finisher.finish(run.internals, error)
         except InvalidTransitionError:
             if error is None:
-                raise  # else: the body ended its run by itself, and its exception now goes on
+                raise  # else: the body called finish() or fail(), and its exception goes on
         finally:
             self._entered.release()
 

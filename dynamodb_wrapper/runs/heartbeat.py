@@ -156,7 +156,7 @@ class Heartbeat:
         record = self._liveness.record
         by = None if stored is None else stored.superseded_by
         logger.error(
-            "Run %s of pipeline %s is not this process's any more: %s. Its writes must stop.",
+            "Run %s of pipeline %s no longer belongs to this process: %s. Its writes must stop.",
             record.run_id,
             record.pipeline_id,
             f"run {by} took over" if by else f"it is {stored.status if stored else 'gone'}",

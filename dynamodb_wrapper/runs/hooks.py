@@ -26,7 +26,7 @@ LEASE_AT_RISK = "lease_at_risk"
 
 @dataclass(frozen=True)
 class RunEvent:
-    """What happened to a run.
+    """An event of a run, as hooks receive it.
 
     Attributes:
         kind: ``started``, ``finished`` (however it ended), ``failed`` (FAILED or TIMED_OUT, after

@@ -1,4 +1,4 @@
-"""Whether a run is still open in this process: lease, deadline, cancel request."""
+"""Lease, deadline, cancel request and end of a run, as this process sees them."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Lease:
         return self._clock(), self._elapsed()
 
     def lose(self) -> None:
-        """Note that the run is not this handle's any more."""
+        """Note that the run no longer belongs to this process."""
         self._is_lost = True
 
     @property
     def is_lost(self) -> bool:
-        """Whether DynamoDB said that the run is not this handle's any more."""
+        """Whether a beat found that the run no longer belongs to this process."""
         return self._is_lost
 
     def remaining_seconds(self) -> float:
@@ -104,7 +104,7 @@ class Lease:
 
 
 class Liveness:
-    """Whether a run is still open in this process, and the errors for one that is not.
+    """Knows whether a run is still open in this process, and raises if it is not.
 
     Args:
         record: The run as it was stored at its start.

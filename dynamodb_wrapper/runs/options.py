@@ -39,7 +39,7 @@ def checked_mapping(value: Any, name: str) -> dict[Any, Any]:
 
 
 def check_seconds(value: Any, name: str) -> None:
-    """Refuse what is no number of seconds above 0.
+    """Raise unless a value is a number of seconds above 0.
 
     Raises:
         ValidationError: It is none.
@@ -49,7 +49,7 @@ def check_seconds(value: Any, name: str) -> None:
 
 
 def check_flag(value: Any, name: str) -> None:
-    """Refuse what is neither True nor False: a text such as "false" would count as true.
+    """Raise unless a value is True or False: a text such as "false" would count as true.
 
     Raises:
         ValidationError: It is neither.
@@ -59,7 +59,7 @@ def check_flag(value: Any, name: str) -> None:
 
 
 def checked_days(value: Any) -> float:
-    """Return how many days to look back.
+    """Return the number of days to look back.
 
     Raises:
         ValidationError: It is no number above 0, or more than 100 years.
@@ -81,7 +81,7 @@ def checked_count(value: Any, name: str) -> int:
 
 
 def check_moment(value: Any, name: str) -> None:
-    """Refuse what is neither a date nor a datetime.
+    """Raise unless a value is a date or a datetime.
 
     Raises:
         ValidationError: It is neither.
@@ -91,7 +91,7 @@ def check_moment(value: Any, name: str) -> None:
 
 
 def check_environment(value: Any) -> None:
-    """Refuse what a config would not take as the name of its environment.
+    """Raise unless a value can be the name of an environment.
 
     Raises:
         ValidationError: It is no such name.
@@ -127,14 +127,14 @@ class RunOptions:
         tracking: ``strict`` refuses to begin a run that cannot be stored; ``best_effort`` runs the
             block untracked, on pipelines without a limit of runs only. With a run key a success
             that cannot be stored raises `RunFinishError` all the same.
-        exit_zero: What ``sys.exit(0)`` in the block means: ``success`` or ``failed``.
+        exit_zero: Meaning of ``sys.exit(0)`` in the block: ``success`` or ``failed``.
         cancel_spark_jobs: Whether the run's Spark jobs are cancelled when the run is to end early:
             on a request to cancel, at its deadline, on SIGTERM and Ctrl-C.
         capture_logs: Level from which the driver's log lines are stored with the run; None stores
             none. Loggers filter first: where the root logger is left at Python's own level,
-            WARNING, nothing below that arrives whatever is given here. Set the level of your
+            WARNING, nothing below that arrives, whatever level is given here. Set the level of your
             loggers, as ``logging.getLogger("my_job").setLevel("INFO")`` does.
-        finish_seconds: How long the end of a run is tried to be stored.
+        finish_seconds: How long storing the end of a run is tried.
     """
 
     on_conflict: str = "raise"

@@ -31,13 +31,13 @@ class ProcessEndedError(SystemExit):
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What, besides its exception, decides how a body ended.
+    """The facts, besides its exception, that decide how a body ended.
 
     Attributes:
         run_id: The run; a request to stop another run is an ordinary exception to this one.
         secrets: Values to take out of texts.
         signalled: Whether SIGTERM came.
-        exit_zero: What ``sys.exit(0)`` means: ``success`` or ``failed``.
+        exit_zero: Meaning of ``sys.exit(0)``: ``success`` or ``failed``.
         skip_reason: Why there was nothing to do.
     """
 

@@ -7,7 +7,7 @@ import math
 import weakref
 from collections import deque
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pydantic
 
@@ -80,6 +80,13 @@ class Stage:
         self._recorder = recorder
         self._errors = errors
         self._info = StageInfo(seq=seq)
+
+    def __reduce__(self) -> NoReturn:
+        raise ValidationError(
+            f"A Stage cannot be pickled or copied: its run {self._liveness.record.run_id} belongs "
+            "to the process that started it. Pass the run_id, and record the results in this "
+            "process."
+        )
 
     def log_rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None
@@ -166,7 +173,7 @@ class Stage:
 
 
 def _reference(error: BaseException) -> Callable[[], BaseException | None]:
-    """Return a callable that returns the exception while it lives; weak where it can be.
+    """Return a callable that returns the exception while it exists; weak where it can be.
 
     An exception holds the frames of its traceback.
     """

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class RunTracker:
-    """Records runs of pipelines so that the record stays true whatever happens to the driver.
+    """Records runs of pipelines so that the record stays true even if the driver dies.
 
     Needs no Spark. Status, lock and lease of a run change in one transaction; a driver that dies
     is found by its lease, a driver that was taken for dead and comes back can neither store a
@@ -215,8 +215,8 @@ class RunTracker:
     def release(self, pipeline_id: str, *, reason: str) -> PipelineRunLog | None:
         """End the run that holds a pipeline as LOST, free the pipeline, return the run.
 
-        For a run that is dead and whose lease you do not want to wait for: a run that is still at
-        work goes on working, and can then not store its success. None when the pipeline is free.
+        For a run that is dead and whose lease you do not want to wait for. A run that is still
+        running is not stopped, and can then not store its success. None when the pipeline is free.
         Costs 10 to 16 write units and three read units. See: TransactWriteItems.
 
         Args:

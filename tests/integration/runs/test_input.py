@@ -176,8 +176,6 @@ BAD: dict[str, tuple[str, Callable[[RunTracker], object]]] = {
     "tags": ("tags is a int", lambda t: t.start("unlimited", tags=5)),  # type: ignore[arg-type]
     "tag": ("surrogate", lambda t: t.start("unlimited", tags={"k\ud800": "v"})),
     "options": ("options is a dict", lambda t: t.start("unlimited", options={"rerun": True})),  # type: ignore[arg-type]
-    "start that skips": ("decorator", lambda t: t.start("exclusive", options=SKIP)),
-    "block that skips": ("decorator", lambda t: t.run("exclusive", options=SKIP).__enter__()),
     "release": ("reason: a text", lambda t: t.release("exclusive", reason=None)),  # type: ignore[arg-type]
     "cancel": ("`by`: a text", lambda t: t.cancel("r", by=None)),  # type: ignore[arg-type]
     "since": ("since is a str", lambda t: t.coverage("daily", "2026-01-01", DAY)),  # type: ignore[arg-type]
@@ -187,7 +185,6 @@ BAD: dict[str, tuple[str, Callable[[RunTracker], object]]] = {
     "limit of 0": ("from 1", lambda t: t.watermark_history("exclusive", "w", limit=0)),
     "environment": ("no environment", lambda t: t.reap(environment="NOPE#x")),
 }
-SKIP = RunOptions(on_conflict="skip")
 
 
 @pytest.mark.parametrize(("told", "call"), BAD.values(), ids=BAD)
