@@ -9,12 +9,9 @@ from boto3.dynamodb.conditions import Attr
 from pydantic import BaseModel, ConfigDict
 
 from dynamodb_wrapper.exceptions import ThrottledError, TransactionCanceledError, ValidationError
-from dynamodb_wrapper.repositories import BaseDynamoRepository
-from tests.support.client_faults import (
 from dynamodb_wrapper.models import PIPELINE_CONFIG, PipelineConfig, Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
-from tests.support.engines import Capability, Engine, recorded_operations
-from tests.support.injected import (
+from tests.support.client_faults import (
     always_refused_with,
     error_response,
     lost_reply,
@@ -22,8 +19,7 @@ from tests.support.injected import (
     sent_requests,
 )
 from tests.support.engines import Capability, Engine, recorded_operations
-from tests.support.sample_models import NEW_YEAR, Order, Task, client_of, orders_of
-from tests.support.samples import NEW_YEAR, ORDERS, Order, Task, client_of, orders_of
+from tests.support.sample_models import NEW_YEAR, ORDERS, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig

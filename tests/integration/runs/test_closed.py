@@ -71,7 +71,7 @@ def test_an_ended_run_refuses_what_would_be_lost(
     assert record_of(tracker, run) == before
 
 
-def test_a_stage_that_is_told_something_after_the_end_refuses_it_too(tracker: RunTracker) -> None:
+def test_a_stage_refuses_figures_after_the_end_too(tracker: RunTracker) -> None:
     run = tracker.start("exclusive")
     stage = run.stage("s").__enter__()
     run.fail(ValueError("bad data"))
@@ -80,7 +80,7 @@ def test_a_stage_that_is_told_something_after_the_end_refuses_it_too(tracker: Ru
             late()
 
 
-def test_a_block_whose_run_has_ended_goes_on_and_is_told_so(tracker: RunTracker) -> None:
+def test_a_block_whose_run_has_ended_goes_on_and_its_calls_say_so(tracker: RunTracker) -> None:
     with tracker.run("exclusive") as run:
         run.advance_watermark("position", 1)
         run.finish()
@@ -232,7 +232,7 @@ def answer_of(call: Callable[[], Any]) -> Any:
 
 
 def fork_while_recording(config: DynamoDBConfig, pipe: Any) -> None:
-    """Fork while a thread has a metric on its way; tell what the child is answered."""
+    """Fork while a thread is sending a metric; return the answers of the child."""
     sending, go_on = threading.Event(), threading.Event()
 
     def wait(**_: Any) -> None:

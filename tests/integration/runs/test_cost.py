@@ -115,7 +115,7 @@ def test_a_beat_is_not_charged_for_the_indexes(charging_tables: DynamoDBConfig) 
 
 
 def about(found: tuple[float, float], write_units: float, read_units: float) -> bool:
-    """Tell whether units are those of a small run; with long names an item may be over 1 KB."""
+    """Return whether units are those of a small run; with long names an item may be over 1 KB."""
     return found[0] - write_units in (0, FURTHER_KB) and found[1] == read_units
 
 

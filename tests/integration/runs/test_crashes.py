@@ -36,7 +36,7 @@ MOMENTS = {"before": "before-send.dynamodb", "after": "response-received.dynamod
 
 
 def increment(config: DynamoDBConfig, client: Any, hours: float, meanwhile: str) -> None:
-    """Add one to the watermark in a run; meanwhile somebody may take the run for dead."""
+    """Add one to the watermark in a run that may be taken for dead meanwhile."""
     tracker = RunTracker(config, client=client, clock=later(hours=hours))
     with tracker.run("counter") as run:
         seen = run.watermark("count", 0)
@@ -70,7 +70,7 @@ def die_at(client: Any, moment: str, number: int) -> None:
 
 
 def drive_children(config: DynamoDBConfig, pipe: Any) -> None:
-    """Fork a driver for each order and tell how it ended; they begin warm, without connections."""
+    """Fork a driver for each order and return its end; they begin warm, without connections."""
     client = client_for(config)
     increment(config, client, 0, "nothing")
     client.close()

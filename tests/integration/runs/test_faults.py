@@ -368,7 +368,7 @@ def test_a_body_is_entered_if_and_only_if_its_start_could_be_stored(table: Table
     assert [row for row in table.rows if (row.run_id is not None) != row.case.enters] == []
 
 
-def test_a_start_that_fails_is_told_as_such_with_what_went_wrong(table: Table) -> None:
+def test_a_start_that_fails_raises_with_what_went_wrong(table: Table) -> None:
     refused = [row for row in table.rows if row.run_id is None]
     assert refused
     for row in refused:

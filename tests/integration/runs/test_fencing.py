@@ -1,4 +1,4 @@
-"""The numbers of runs, told to a stand-in for Delta; test_run_delta.py has the real one."""
+"""Fences of runs, written to a stand-in for Delta; test_delta.py has the real one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ Start = Callable[..., Run]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a run in a context of its own, as a driver whose clock is some hours ahead."""
+    """Starts a run in a separate context, as a driver whose clock is some hours ahead."""
     runs: list[Run] = []
 
     def start(config: DynamoDBConfig, pipeline_id: str = "exclusive", hours: int = 0) -> Run:

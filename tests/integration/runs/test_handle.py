@@ -496,7 +496,7 @@ class TestBeats:
         assert record.metrics == {"a": 1}
         assert record.stages["s"].records_read == 3
 
-    def test_a_lease_at_risk_is_told_once(self, local_tables: DynamoDBConfig) -> None:
+    def test_a_lease_at_risk_is_reported_once(self, local_tables: DynamoDBConfig) -> None:
         told: list[str] = []
         PipelineConfigRepository(local_tables).create(
             PipelineConfig(
@@ -674,7 +674,7 @@ class TestLogs:
 
 
 class TestHooks:
-    def test_hooks_are_told_in_order(self, local_tables: DynamoDBConfig) -> None:
+    def test_hooks_are_called_in_order(self, local_tables: DynamoDBConfig) -> None:
         events: list[RunEvent] = []
         tracker = RunTracker(local_tables, hooks=[events.append])
         with tracker.run("exclusive") as run:

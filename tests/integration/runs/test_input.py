@@ -95,7 +95,7 @@ def test_a_watermark_without_a_proper_name_is_neither_read_nor_reset(
         lambda stage: stage.log_metric("digits", Decimal("1" * 50)),
     ],
 )
-def test_what_a_stage_cannot_store_is_refused_where_it_is_told(
+def test_what_a_stage_cannot_store_is_refused_where_it_is_given(
     tracker: RunTracker, tell: Callable[[Any], None]
 ) -> None:
     with tracker.run("exclusive") as run, run.stage("load") as stage:
@@ -224,7 +224,7 @@ def test_an_option_of_another_type_is_refused_by_its_name(wrong: dict[str, Any])
         RunOptions(**wrong)
 
 
-def test_a_figure_that_came_to_nothing_does_not_fail_the_job(tracker: RunTracker) -> None:
+def test_a_metric_that_could_not_be_computed_does_not_fail_the_job(tracker: RunTracker) -> None:
     with tracker.run("unlimited") as run:
         run.log_metrics({"v": Decimal("sNaN"), "w": Decimal("-Infinity")})
         with pytest.raises(ValidationError, match="metrics is a list"):
@@ -248,7 +248,7 @@ def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
             assert tracker.runs.get(key) is None
             assert tracker.runs.get_many([key]) == [None]
             assert not tracker.runs.exists(key)
-            assert RunStore.of(tables).reap(key) is None
+            assert RunStore.of(local_tables).reap(key) is None
             for call in (
                 lambda key=key: tracker.runs.get_or_raise(key),
                 lambda key=key: tracker.cancel(key, by="me"),

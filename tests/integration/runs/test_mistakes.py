@@ -1,4 +1,4 @@
-"""Mistakes of a caller, of a hook, of a clock: refused clearly, and the run ends as it came to."""
+"""Mistakes of a caller, of a hook, of a clock: refused clearly, and the real outcome is stored."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_block_that_could_not_begin_can_be_entered_later(local_tables: DynamoD
 # ---- hooks ---------------------------------------------------------------------------------------
 
 
-def test_a_hook_that_changes_what_it_is_told_changes_nothing_else(
+def test_a_hook_that_changes_its_event_changes_nothing_else(
     local_tables: DynamoDBConfig,
 ) -> None:
     seen: list[Any] = []

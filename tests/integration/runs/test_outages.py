@@ -1,4 +1,4 @@
-"""Outages of runs: tried again, kept in the spool, brought back; and nobody is held up."""
+"""Outages of runs: retried, kept in the spool, replayed; and no body is delayed."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def applied_then_conflict(request: Any) -> Any:
 def test_a_start_between_the_read_and_the_lock_is_noticed_and_looked_at_again(
     hasty: DynamoDBConfig,
 ) -> None:
-    """Another run starts and ends after our read: the fence moved, nobody holds, we get in."""
+    """Another run starts and ends after our read: the fence moved, the pipeline is free."""
     others: list[Run] = []
 
     def other_run_first(request: Any) -> None:
@@ -249,7 +249,7 @@ def test_a_start_between_the_read_and_the_lock_is_noticed_and_looked_at_again(
     assert run.fence > other.fence
 
 
-def test_a_state_item_changed_by_hand_is_told_and_the_run_is_unchanged(
+def test_a_state_item_changed_by_hand_raises_and_the_run_is_unchanged(
     hasty: DynamoDBConfig,
 ) -> None:
     with pytest.raises(RunFinishError, match="changed by hand"):
@@ -381,7 +381,7 @@ def test_an_outcome_of_a_run_that_was_only_taken_for_dead_is_stored_late(
 
 
 @pytest.mark.parametrize("raises", [True, False])
-def test_a_spool_that_cannot_be_written_is_told_and_masks_nothing(
+def test_a_spool_that_cannot_be_written_is_logged_and_masks_nothing(
     hasty: DynamoDBConfig, tmp_path: Path, raises: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -398,7 +398,7 @@ def test_a_spool_that_cannot_be_written_is_told_and_masks_nothing(
     assert stored(blocked, run.run_id).status is RunStatus.RUNNING
 
 
-def test_a_damaged_file_is_told_and_keeps_no_other_from_being_stored(
+def test_a_damaged_file_is_reported_and_keeps_no_other_from_being_stored(
     hasty: DynamoDBConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(RunFinishError), ends_in_an_outage(hasty) as run:
@@ -520,7 +520,7 @@ def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_endin
     assert (record_of_it.metrics, record_of_it.inputs) == ({"ratio": "nan"}, ["bronze"])
 
 
-# ---- nobody is held up ---------------------------------------------------------------------------
+# ---- no body is delayed --------------------------------------------------------------------------
 
 
 def test_twenty_metrics_in_an_outage_cost_one_attempt(
@@ -699,7 +699,7 @@ def test_an_exclusive_pipeline_is_never_run_untracked(hasty: DynamoDBConfig) -> 
     refused(known(hasty, "exclusive"), "exclusive")
 
 
-def test_a_pipeline_nobody_has_seen_is_not_run_untracked(hasty: DynamoDBConfig) -> None:
+def test_a_pipeline_that_was_never_read_is_not_run_untracked(hasty: DynamoDBConfig) -> None:
     refused(RunTracker(hasty), "unlimited")
 
 

@@ -1,4 +1,4 @@
-"""Secrets of the process in all a run is told, and in nothing that is stored, logged or shown."""
+"""Secrets of the process in all inputs of a run, and in nothing that is stored, logged or shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NEVER_SHOWN = 12  # characters of a secret in a row
 
 
 class Secrets:
-    """Secrets nobody has ever seen, and texts that hold them all.
+    """Secrets made for this test, and texts that hold them all.
 
     Attributes:
         key: Secret access key of the process.
@@ -95,7 +95,7 @@ def config(local_config: DynamoDBConfig, hidden: Secrets, tmp_path: Path) -> Dyn
 
 
 class Shown:
-    """Everything somebody else can see of what was done in its block.
+    """Everything another person can see of what was done in its block.
 
     Attributes:
         places: Texts by the place they were found at.
@@ -137,7 +137,7 @@ class Shown:
         return {place: names for place, names in found.items() if names}
 
     def has(self, marker: str, kind: str) -> bool:
-        """Tell whether a text that was given is found at a kind of place: it is not just gone."""
+        """Return whether a given text is found at a kind of place: it is not just gone."""
         return any(marker in text for place, text in self.places.items() if place.startswith(kind))
 
 
@@ -163,7 +163,7 @@ def watched(config: DynamoDBConfig) -> Iterator[Shown]:
 
 
 def told_everything(run: Run, hidden: Secrets) -> None:
-    """Tell a run secrets wherever a run takes a text."""
+    """Give a run secrets in every argument that takes a text."""
     run.log_metric("login", hidden.text("the-metric"))
     run.log_quality("check", DataQualityResult(passed=False, message=hidden.text("the-check")))
     run.log_inputs(hidden.text("the-input"))
@@ -253,7 +253,7 @@ def chained(hidden: Secrets) -> Exception:
         return failure
 
 
-def test_a_failed_run_shows_no_secret_it_was_told(config: DynamoDBConfig, hidden: Secrets) -> None:
+def test_a_failed_run_shows_no_secret_it_was_given(config: DynamoDBConfig, hidden: Secrets) -> None:
     tracker, error = RunTracker(config), chained(hidden)
     with watched(config) as shown:
         with pytest.raises(ValueError, match="the-message"):

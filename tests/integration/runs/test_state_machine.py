@@ -54,7 +54,6 @@ from dynamodb_wrapper.models import PipelineConfig, utc_text
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import Capability
-from tests.support.invariants import LIVE, Invariants, Told, plain_client
 from tests.support.run_invariants import LIVE, Invariants, Told
 from tests.support.runs import beat, outcome_of, plain_client, silence, with_pipelines
 
@@ -234,7 +233,7 @@ class RunMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.veterans)
     @rule(which=st.integers(0, 99), error=st.sampled_from([None, ValueError("bad column")]))
     def end_again(self, which: int, error: Exception | None) -> None:
-        """Ending twice is no second end: it is told what the first came to."""
+        """Ending twice is no second end: it returns or raises the outcome of the first."""
         driver = self.veterans[which % len(self.veterans)]
         end = driver.run.finish if error is None else partial(driver.run.fail, error)
         assert outcome_of(driver.run) is not None
@@ -293,7 +292,7 @@ class RunMachine(RuleBasedStateMachine):
     def reset_watermark(self, driver: Driver, name: str) -> None:
         self.reset(driver.run.pipeline_id, name)
 
-    # ---- single actions, with what their caller is told ------------------------------------------
+    # ---- single actions, with their results -----------------------------------------------------
 
     def begin(
         self,
@@ -492,7 +491,7 @@ class RunMachine(RuleBasedStateMachine):
         return {"killed before": killed, "killed after": killed_after, "reply lost": lost}[what]
 
     def begin_later(self, pipeline_id: str) -> None:
-        """Whoever is sending was stopped for so long that its lease, if it had one, is gone."""
+        """The sender was stopped for so long that its lease, if it had one, is gone."""
         self.now += LEASE + 2 * GRACE
         self.begin(pipeline_id)
 
@@ -525,7 +524,7 @@ class RunMachine(RuleBasedStateMachine):
         return driver.run_id in self.told.by_hand
 
     def has_succeeded(self, pipeline_id: str, run_key: str | None) -> bool:
-        """Tell whether a run of a run key has succeeded."""
+        """Return whether a run of a run key has succeeded."""
         wanted = (pipeline_id, run_key, "success")
         runs = self.seen.runs.values()
         return run_key is not None and any(
@@ -600,7 +599,7 @@ def prepare(config: DynamoDBConfig) -> None:
 
 @pytest.mark.newest_only
 @pytest.mark.slow
-def test_the_invariant_holds_whatever_drivers_operators_and_clocks_do(
+def test_the_invariant_holds_for_all_actions_of_drivers_operators_and_clocks(
     config: DynamoDBConfig, engine: Engine
 ) -> None:
     engine.require(Capability.ATOMIC_WRITES, Capability.FAST_TRANSACTIONS)

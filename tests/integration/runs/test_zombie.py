@@ -138,7 +138,7 @@ def test_the_zombies_beat_is_refused(scene: Scene) -> None:
     assert scene.zombie.heartbeat_at == scene.zombie.end_time
 
 
-def test_the_zombie_is_told_to_write_no_more(scene: Scene) -> None:
+def test_the_zombie_learns_to_write_no_more(scene: Scene) -> None:
     refusal = scene.refusals[0]
     assert isinstance(refusal, LeaseLostError)
     assert refusal.run_id == scene.zombie.run_id
