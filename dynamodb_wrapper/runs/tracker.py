@@ -108,7 +108,7 @@ class RunTracker:
         """Return a context manager that records its block as a run and yields the `Run`.
 
         An exception leaves the block as the same object. In the main thread SIGTERM becomes
-        `SystemExit` in the block, unless the program has a handler of its own. Once the block has
+        `SystemExit` in the block, unless the program has set another handler. Once the block has
         been left it may be entered again, which is another run.
 
         The call sends nothing. Entering costs 8 to 12 write units and two read units, each beat a

@@ -200,9 +200,9 @@ def test_an_argument_that_is_of_no_use_is_refused_by_its_name(
 def test_an_unknown_argument_is_refused_naming_those_there_are(
     tracker: RunTracker, form: str
 ) -> None:
-    told = "no argument paramters; it has run_key, parameters, tags, trigger, options"
+    told = "no argument params; it has run_key, parameters, tags, trigger, options"
     with pytest.raises(TypeError, match=told):
-        getattr(tracker, form)("exclusive", paramters={})
+        getattr(tracker, form)("exclusive", params={})
 
 
 @pytest.mark.parametrize(
