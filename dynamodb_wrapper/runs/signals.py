@@ -81,9 +81,7 @@ class SignalGuard:
         self._is_installed = False
         self._unwinding: UnwindingStack | None = None
         self._is_reminder = False
-        self._replaced: dict[
-            int, Any
-        ] = {}  # handlers to restore when signals are no longer held back
+        self._replaced: dict[int, Any] = {}  # handlers to restore at `release`
         self._held: list[int] = []
         self._is_only_held = False
 

@@ -258,8 +258,9 @@ class RunStarter:
             if request.options.on_conflict != "skip":
                 raise
             raise self._skipped(request, error) from error
-        finally:
+        except BaseException:
             signals.release()
+            raise
 
     def _start(self, request: RunRequest, signals: SignalGuard, *, watch_signals: bool) -> Run:
         pipeline: PipelineConfig | None = None

@@ -555,8 +555,9 @@ class SignalAt:
 
 
 RUN_CONTROL = Path(dynamodb_wrapper.runs.__file__).parent
-AT_START = {"_begin", "_start", "_open", "hold", "release", "deliver", "install"}
-AT_END = {"_end_first", "_end_once", "_end", "_store", "hold", "release", "restore", "deliver"}
+SIGNALS = {"hold", "release", "restore", "deliver", "install"}
+AT_START = {"_start", "_store_start", "_assemble", "_open", *SIGNALS}
+AT_END = {"_finish", "_finish_once", "_store_end", "_freeze", "_store", *SIGNALS}
 
 
 def signals_at_every_line(
