@@ -341,7 +341,9 @@ class RunStarter:
             shortest_seconds=shortest,
         )
         conflict: AlreadyRunningError
-        for _ in backoff.waits():
+        for attempt, _ in enumerate(backoff.waits()):
+            if attempt:
+                record = new_record(request, pipeline, self._services)  # it begins after the wait
             signals.hold()
             try:
                 return self._services.store.start(
@@ -357,7 +359,6 @@ class RunStarter:
                     raise
                 conflict = error
                 logger.info("Waiting: %s", error)
-                record = new_record(request, pipeline, self._services)  # it begins after the wait
         raise conflict
 
     def _skipped(
@@ -478,7 +479,7 @@ class RunStarter:
             if parts.logs is not None:
                 parts.logs.attach()
             if parts.liveness.tracked:
-                parts.heartbeat.start()
+                parts.heartbeat.start(parts)
             else:
                 parts.recorder.close()
             finish_at_exit(parts, self._finisher)

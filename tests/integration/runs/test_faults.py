@@ -452,7 +452,8 @@ def test_an_end_that_is_not_stored_is_logged_once(table: Table) -> None:
         told = [
             record.levelno
             for record in table.log
-            if str(row.run_id) in record.getMessage() and "came to" in record.getMessage()
+            if str(row.run_id) in record.getMessage()
+            and "which could not be stored" in record.getMessage()
         ]
         is_grave = row.case.raises or row.case.is_exclusive
         level = logging.ERROR if is_grave else logging.WARNING
