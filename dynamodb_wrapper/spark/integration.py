@@ -349,7 +349,7 @@ class SparkDynamoDBIntegration:
             store = RunStore.of(self.config, client=self._client)
             store.attach_runtime(run.run_id, describe_session(session))
         except Exception as error:  # noqa: BLE001 - the user's job does not need it
-            logger.warning("Spark's version and application id are not stored: %s", error)
+            logger.warning("The description of Spark is not stored with the run: %s", error)
 
     def _cancel_jobs(self, run_id: str) -> None:
         block = self._blocks.get(run_id)
