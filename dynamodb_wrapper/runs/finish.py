@@ -6,7 +6,6 @@ import atexit
 import logging
 import threading
 import time
-import weakref
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -142,6 +141,7 @@ class RunFinisher:
         liveness.close(outcome)
         outcome = self._with_watermarks(run, outcome)  # no more moves: the run is closed
         liveness.close(outcome)
+        _open_runs.pop(run, None)
         try:
             problem = self._store_end(run, outcome, error, limit_seconds)
         except Exception as bug:  # noqa: BLE001 - the body's result must not change
@@ -394,7 +394,7 @@ def add_note(error: BaseException, note: str) -> None:
 
 # ---- runs that are open when the process exits ---------------------------------------------------
 
-_open_runs: weakref.WeakKeyDictionary[RunInternals, RunFinisher] = weakref.WeakKeyDictionary()
+_open_runs: dict[RunInternals, RunFinisher] = {}
 
 
 def finish_at_exit(run: RunInternals, finisher: RunFinisher) -> None:

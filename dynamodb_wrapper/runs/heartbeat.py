@@ -69,10 +69,10 @@ class Heartbeat:
         self._has_warned = False
         self._has_stopped_run = False
 
-    def start(self, run: object) -> None:
-        """Begin to beat; the thread keeps the run alive, so that it is finished at exit."""
+    def start(self) -> None:
+        """Begin to beat."""
         name = f"dynamodb-wrapper-heartbeat-{self._liveness.record.run_id}"
-        thread = threading.Thread(target=self._loop, args=(run,), name=name, daemon=True)
+        thread = threading.Thread(target=self._loop, name=name, daemon=True)
         thread.start()
         self._thread = thread  # not before: one that did not start cannot be joined
 
@@ -109,7 +109,7 @@ class Heartbeat:
             self._has_warned = False
             return True
 
-    def _loop(self, run: object) -> None:  # noqa: ARG002 - see `start`
+    def _loop(self) -> None:
         run_id = self._liveness.record.run_id
         delay = min(self._interval, self._lease.remaining_seconds() / 3)
         while not self._stopping.wait(self._until_next(delay)):

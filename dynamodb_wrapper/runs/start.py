@@ -479,7 +479,7 @@ class RunStarter:
             if parts.logs is not None:
                 parts.logs.attach()
             if parts.liveness.tracked:
-                parts.heartbeat.start(parts)
+                parts.heartbeat.start()
             else:
                 parts.recorder.close()
             finish_at_exit(parts, self._finisher)
