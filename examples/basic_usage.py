@@ -1,4 +1,4 @@
-"""Every habit of the repositories, without Spark: python examples/basic_usage.py."""
+"""The repositories without Spark, one use after the other: python examples/basic_usage.py."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ ORDERS = Table(
 
 
 def main() -> None:
-    """Show them all."""
-    print("Repositories of dynamodb-wrapper, one habit after the other.")
+    """Run every part of the example."""
+    print("Repositories of dynamodb-wrapper, one use after the other.")
     with open_store() as config:
         create_tables(config)
         create_and_get(config)
@@ -93,7 +93,7 @@ def change(config: DynamoDBConfig) -> None:
         print(f"  a typo: {error}")
     try:
         pipelines.update(
-            "daily-sales", set={"owner": "me"}, condition=Attr("owner").eq("somebody-else")
+            "daily-sales", set={"owner": "me"}, condition=Attr("owner").eq("another-team")
         )
     except ConditionFailedError as error:
         print(f"  a condition: {error}")
@@ -130,7 +130,7 @@ def list_pages(config: DynamoDBConfig) -> None:
 
 
 def own_model(config: DynamoDBConfig) -> BaseDynamoRepository[Order]:
-    """Declare a table for a model of one's own, and use it like the others."""
+    """Declare a table for your own model, and use it like the others."""
     section("4. A model of your own")
     create_tables(config, ORDERS)
     orders = BaseDynamoRepository(config, ORDERS)
@@ -157,7 +157,7 @@ def batches(orders: BaseDynamoRepository[Order]) -> None:
     found = orders.get_many([("c2", "o007"), ("c2", "missing"), ("c1", "o1")])
     print(f"  get_many keeps the order: {[order and order.order_id for order in found]}")
     dear = orders.query(
-        "c2", sort=Key("order_id").begins_with("o0"), where=Attr("total").gt(40), limit=5
+        "c2", sort=Key("order_id").begins_with("o0"), filter=Attr("total").gt(40), limit=5
     )
     print(f"  five dear ones: {[order.order_id for order in dear]}, {dear.consumed.read_units} RCU")
     print(f"  paid, by index: {len(orders.query('paid', index='by_status').all())}")
@@ -185,9 +185,9 @@ def status(orders: BaseDynamoRepository[Order], order_id: str) -> str:
 
 
 def run_history(config: DynamoDBConfig) -> None:
-    """Record runs; what leaves the block decides how they ended."""
+    """Record runs; an exception that leaves the block decides how they end."""
     section("7. Runs")
-    integration = SparkDynamoDBIntegration(config)  # needs Spark only where it works with Spark
+    integration = SparkDynamoDBIntegration(config)  # only some methods need Spark
     runs = PipelineRunLogsRepository(config)
     with integration.pipeline_run_context("daily-sales") as run_id:
         runs.add_stage_info(run_id, "load", StageInfo(status="success", records_read=100))
@@ -196,7 +196,7 @@ def run_history(config: DynamoDBConfig) -> None:
         with integration.pipeline_run_context("daily-sales"):
             raise TimeoutError("the shop in Kiel does not answer")
     except TimeoutError:
-        print("  The exception of the block comes out as it is; the run is stored as failed.")
+        print("  The exception leaves the block unchanged; the run is stored as failed.")
     print_table(
         ("status", "started", "read", "written", "error"),
         [

@@ -1,4 +1,4 @@
-"""What both examples share: a DynamoDB to work on, and neat output."""
+"""Shared by the examples: a DynamoDB to work on, and aligned output."""
 
 from __future__ import annotations
 

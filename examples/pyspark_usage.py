@@ -140,7 +140,7 @@ def register(config: DynamoDBConfig, data: FlightData, folder: Path) -> None:
 
 
 class FlightPipeline:
-    """What the pipeline does; where and how comes from its configuration."""
+    """The steps of the pipeline; locations and settings are read from its configuration."""
 
     def __init__(self, integration: SparkDynamoDBIntegration, spark_log: Path) -> None:
         self.integration = integration
@@ -156,7 +156,7 @@ class FlightPipeline:
             flights = self.integration.read_table(spark, "flights")
             self.check(spark, flights)
             days = self.summarise(spark, flights)
-            run.rows(read=FLIGHTS, written=cleaned + days)
+            run.log_rows(read=FLIGHTS, written=cleaned + days)
             run.advance_watermark("flown-until", date(2013, 12, 31))  # stored with the success
         return run_id
 
@@ -172,7 +172,7 @@ class FlightPipeline:
                 flights = self.integration.read_table(spark, "flights")
                 self.check(spark, flights, strict=True)
         except UnknownAirportError:
-            print("  The exception left the run as it was raised; here it is caught.")
+            print("  The exception left the run unchanged; it is caught here.")
         return run_id
 
     def session(self) -> SparkSession:
@@ -189,16 +189,16 @@ class FlightPipeline:
     def clean(self, spark: SparkSession) -> int:
         """Write the flights by month, with a mark for those that did not fly; return their number.
 
-        What the stage is told is stored with the run, and so is the exception if one leaves it.
+        The figures of the stage are stored with the run, and so is an exception that leaves it.
         """
         from pyspark.sql import Observation
         from pyspark.sql import functions as F  # noqa: N812
 
         run = self.integration.current_run()
         with run.stage("clean") as stage:
-            run.inputs("flights-raw")
+            run.log_inputs("flights-raw")
             raw = self.integration.read_table(spark, "flights-raw")
-            seen = Observation("raw")  # counted while the write runs, not by an action of its own
+            seen = Observation("raw")  # counted while the write runs, without another action
             cleaned = raw.observe(
                 seen,
                 F.count(F.lit(1)).alias("rows"),
@@ -211,8 +211,8 @@ class FlightPipeline:
             )
             written = self.integration.write_table(cleaned, "flights")
             self.integration.update_table_stats_after_write(written)
-            run.output("flights", rows=written.rows)
-            stage.rows(read=seen.get["rows"], written=written.rows)
+            run.log_output("flights", rows=written.rows)
+            stage.log_rows(read=seen.get["rows"], written=written.rows)
             run.log_metric("incomplete_flights", seen.get["incomplete"])
             if seen.get["rows"] != FLIGHTS:
                 raise RuntimeError(f"{seen.get['rows']} rows were read, not {FLIGHTS}")
@@ -232,7 +232,7 @@ class FlightPipeline:
                 f"{sum(counts.values()):,} flights go to {len(counts)} airports that are not in "
                 f"the list: {', '.join(sorted(counts))}"
             )
-            run.record_quality(
+            run.log_quality(
                 "destination-is-known",
                 not counts,
                 severity="error" if strict else "warn",
@@ -251,7 +251,7 @@ class FlightPipeline:
 
         run = self.integration.current_run()
         with run.stage("summarise") as stage:
-            run.inputs("airlines", "airports")
+            run.log_inputs("airlines", "airports")
             airlines = self.integration.read_table(spark, "airlines").withColumnRenamed(
                 "name", "airline"
             )
@@ -272,13 +272,13 @@ class FlightPipeline:
             written = self.integration.write_table(daily, "daily-delays")
             self.integration.update_table_stats_after_write(written)
             airports.unpersist()
-            run.output("daily-delays", rows=written.rows)
-            stage.rows(read=FLIGHTS, written=written.rows)
+            run.log_output("daily-delays", rows=written.rows)
+            stage.log_rows(read=FLIGHTS, written=written.rows)
         self.print_worst_days(self.integration.read_table(spark, "daily-delays"))
         return written.rows or 0
 
     def print_worst_days(self, daily: DataFrame) -> None:
-        """Show what came out."""
+        """Print the days with the longest delays."""
         worst = daily.where("flights >= 100").orderBy("mean_departure_delay", ascending=False)
         print("\n  The worst days of a carrier with a hundred flights or more:")
         print_table(
@@ -344,7 +344,7 @@ def show(config: DynamoDBConfig, succeeded: str, failed: str) -> None:
 
 
 def verdict(run: PipelineRunLog) -> str:
-    """Return what became of a run."""
+    """Return the result of a run in one line."""
     name = str(run.status).upper()
     if run.error is None:
         return f"{name}: read {run.records_read or 0:,} rows, wrote {run.records_written or 0:,}."

@@ -33,7 +33,7 @@ BATCH = 100
 
 def main() -> None:
     """Import two batches; the driver of a third is killed; the next start takes over."""
-    print("An import that counts how far it has got, and a driver that is killed at work.")
+    print("An import that remembers its position, and a driver that is killed in the middle of it.")
     with open_store() as config:
         create_tables(config)
         PipelineConfigRepository(config).put(
@@ -47,7 +47,7 @@ def main() -> None:
         )
         tracker = RunTracker(config, hooks=[announce])
 
-        section("1. Two runs, each goes on where the last one stopped")
+        section("1. Two runs, each continues where the last one stopped")
         for _ in range(2):
             import_batch(tracker)
 
@@ -64,9 +64,9 @@ def main() -> None:
             )
 
         section("3. The next start waits for the lease to run out, and takes over")
-        begun = time.monotonic()
+        start = time.monotonic()
         import_batch(tracker, RunOptions(on_conflict="wait", wait_seconds=30))
-        print(f"  That took {time.monotonic() - begun:.1f} s, of which the lease is 4 s.")
+        print(f"  That took {time.monotonic() - start:.1f} s, of which the lease is 4 s.")
 
         section("4. What DynamoDB knows now")
         show(tracker)
@@ -78,14 +78,14 @@ def import_batch(tracker: RunTracker, options: RunOptions | None = None) -> None
         position = run.watermark("position", 0)
         with run.stage("import") as stage:
             run.check_lease()
-            stage.rows(read=BATCH, written=BATCH)
-        run.rows(read=BATCH, written=BATCH)
+            stage.log_rows(read=BATCH, written=BATCH)
+        run.log_rows(read=BATCH, written=BATCH)
         run.advance_watermark("position", position + BATCH)
     print(f"  Run {run.run_id}: rows {position} to {position + BATCH}.")
 
 
 def announce(event: RunEvent) -> None:
-    """Print what a hook is told; yours may page somebody."""
+    """Print the event of a run; your hook may page the team on call."""
     if event.kind in ("lost", "failed"):
         print(
             f"  Hook: run {event.run_id} is {event.status}, superseded by "
@@ -111,8 +111,8 @@ def start_driver(config: DynamoDBConfig) -> subprocess.Popen[str]:
         text=True,
     )
     assert driver.stdout is not None  # noqa: S101 - it is a pipe
-    told = json.loads(driver.stdout.readline())
-    print(f"  Process {driver.pid} works at run {told['run_id']}, at row {told['position']}.")
+    run = json.loads(driver.stdout.readline())
+    print(f"  Process {driver.pid} works on run {run['run_id']}, at row {run['position']}.")
     return driver
 
 
@@ -146,7 +146,7 @@ def show(tracker: RunTracker) -> None:
         ],
     )
     print(
-        f"\nThe watermark stands at {tracker.watermark(PIPELINE, 'position')}: three batches, "
+        f"\nThe watermark is {tracker.watermark(PIPELINE, 'position')}: three batches, "
         "three successes, one lost run that moved nothing."
     )
 

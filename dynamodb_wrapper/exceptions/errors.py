@@ -28,6 +28,7 @@
         ├── RunStartError             the run could not be recorded; the body did not run
         │   ├── AlreadyRunningError   another run holds the pipeline; see .holder
         │   ├── AlreadySucceededError the run key is covered; see .succeeded_run_id
+        │   ├── RunSkippedError       one of these two, with on_conflict="skip"; see .run_id
         │   └── PipelineInactiveError
         ├── RunFinishError            the outcome could not be stored
         ├── LeaseLostError            the run may have been taken over; stop writing
@@ -344,6 +345,28 @@ class AlreadySucceededError(RunStartError):
         self, message: str, *, succeeded_run_id: str | None = None, **context: Any
     ) -> None:
         super().__init__(message, **context)
+        self.succeeded_run_id = succeeded_run_id
+
+
+class RunSkippedError(RunStartError):
+    """The run was skipped, as ``on_conflict="skip"`` asks, so the body did not run.
+
+    Attributes:
+        run_id: The run that is stored as SKIPPED; None where that could not be stored.
+        holder: Run id of the live run that is in the way.
+        succeeded_run_id: The run that covered the run key before.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        holder: str | None = None,
+        succeeded_run_id: str | None = None,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.holder = holder
         self.succeeded_run_id = succeeded_run_id
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.aws.calls import Caller, botocore_error
 from dynamodb_wrapper.aws.client import Connection
+from dynamodb_wrapper.aws.paging import raw_pages
 from dynamodb_wrapper.config.settings import DynamoDBConfig
 from dynamodb_wrapper.exceptions.errors import (
     ConditionFailedError,
@@ -21,11 +22,20 @@ from dynamodb_wrapper.exceptions.errors import (
 )
 from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG, PIPELINE_RUN_LOGS, TABLE_CONFIG
 from dynamodb_wrapper.models.table import ModelT, Table
+from dynamodb_wrapper.repositories.batch import (
+    delete_items,
+    flow_of,
+    get_items,
+    put_items,
+)
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
+from dynamodb_wrapper.repositories.queries import Queries, Reading, Results, counting
+from dynamodb_wrapper.repositories.tables import add_missing_parts, find_differences
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.repositories.write_results import explain_refusal, landed_before, refreshed
 from dynamodb_wrapper.serialization.codec import plain
-from dynamodb_wrapper.serialization.expressions import CheckedChanges, check_changes
+from dynamodb_wrapper.serialization.decoder import stored_items
+from dynamodb_wrapper.serialization.expressions import check_changes
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
 
 if TYPE_CHECKING:
@@ -38,19 +48,33 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.aws.calls import Consumed
     from dynamodb_wrapper.aws.concurrency import Progress, RateLimiter
     from dynamodb_wrapper.repositories.item_requests import Write
-    from dynamodb_wrapper.repositories.queries import Reading, Results
     from dynamodb_wrapper.repositories.tables import Difference
     from dynamodb_wrapper.serialization.decoder import Counts
     from dynamodb_wrapper.serialization.paths import Path
-    from dynamodb_wrapper.serialization.values import Item
 
 logger = logging.getLogger(__name__)
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
 _OPERATIONS = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}
 
 
-class ItemReads(Generic[ModelT]):
-    """Reads single items; `ItemRepository` writes them."""
+class _Nothing(BaseModel):
+    """Reads keys only."""
+
+
+class BaseDynamoRepository(Generic[ModelT]):
+    """Reads and writes the items of one table as models.
+
+    Conditions and filters are boto3's ``Key`` and ``Attr``. A key is a value for a table with a
+    partition key only, else a tuple or a dict. Everything raises the errors of
+    `dynamodb_wrapper.exceptions`: besides those named below `ConnectionError`, `ThrottledError`,
+    `AccessDeniedError` and `TableNotFoundError`. Safe to share between threads.
+
+    Args:
+        config: Where the table is.
+        table: The declaration; concrete repositories bring their own.
+        client: A boto3 DynamoDB client to use instead of the shared one of the config.
+        requests: Builds the requests; for concrete repositories that restrict writes.
+    """
 
     TABLE: ClassVar[Table[Any] | None] = None
 
@@ -60,6 +84,7 @@ class ItemReads(Generic[ModelT]):
         table: Table[ModelT] | None = None,
         *,
         client: Any = None,
+        requests: ItemRequests[ModelT] | None = None,
     ) -> None:
         declared = table or self.TABLE
         if declared is None:
@@ -67,7 +92,7 @@ class ItemReads(Generic[ModelT]):
         self.config = config
         self.table: Table[ModelT] = declared
         self.table_name = config.table_name(declared.name)
-        self._requests: ItemRequests[ModelT] = ItemRequests(
+        self._requests: ItemRequests[ModelT] = requests or ItemRequests(
             declared, self.table_name, config.actor_name(), config.item_environment
         )
         self._caller = Caller(
@@ -98,7 +123,7 @@ class ItemReads(Generic[ModelT]):
             IncompatibleItemError: The stored item does not fit the model.
         """
         stored_key, request = self._requests.get(key, consistent=consistent, projection=into)
-        if not self._is_own(stored_key):
+        if not self._requests.is_own(stored_key):
             return None
         reply = self._caller.fetch("GetItem", request, key=plain(stored_key))
         found = self._requests.reader_of(into or self.table.model).one(reply)
@@ -140,49 +165,28 @@ class ItemReads(Generic[ModelT]):
         Args:
             keys: Keys, or models.
             consistent: Reads the newest state.
-            workers: Requests under way at once, at most 256; by itself one where there are few of
-                them, else four.
+            workers: Requests under way at once, at most 256; by default one for few requests,
+                else four.
             rate: Read units per second, on average over seconds; none is lost.
             on_progress: Called with a `Progress` after each reply, in this thread.
         """
-        from dynamodb_wrapper.repositories import batch
-
         stored_keys = [self._requests.key(key) for key in keys]
-        are_own = [self._is_own(key) for key in stored_keys]
+        are_own = [self._requests.is_own(key) for key in stored_keys]
         own = list(itertools.compress(stored_keys, are_own))
-        flow = batch.flow_of(workers, rate, on_progress)
-        found = batch.get(self._caller, self._requests, own, flow, consistent=consistent)
+        flow = flow_of(workers, rate, on_progress)
+        found = get_items(self._caller, self._requests, own, flow, consistent=consistent)
         in_order = iter(found)
         return [next(in_order) if is_own else None for is_own in are_own]
 
     def exists(self, key: Any, *, consistent: bool = False) -> bool:
-        """Tell whether a key holds an item. Costs as `get`. See: GetItem."""
+        """Return whether a key holds an item. Costs as `get`. See: GetItem."""
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
-        if not self._is_own(stored_key):
+        if not self._requests.is_own(stored_key):
             return False
         item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
         return bool(item) and not self._requests.guards.is_expired(item or {})
 
-    def _is_own(self, key: Item) -> bool:  # noqa: ARG002
-        """Tell whether a key can hold an item of the model; other kinds live beside some."""
-        return True
-
-    def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
-        shown = self._requests.codec.key_of(key)
-        return ItemNotFoundError(
-            f"Table {self.table_name!r} holds no item with the key {shown}.",
-            table_name=self.table_name,
-            key=shown,
-            operation=operation,
-        )
-
-
-class _Nothing(BaseModel):
-    """Reads keys only."""
-
-
-class ItemRepository(ItemReads[ModelT]):
-    """Reads and writes single items; `BaseDynamoRepository` adds batches, queries and tables."""
+    # ---- single writes ---------------------------------------------------------------------------
 
     def create(self, item: ModelT) -> ModelT:
         """Store an item under a key that must be free.
@@ -198,8 +202,8 @@ class ItemRepository(ItemReads[ModelT]):
 
         See: PutItem
         """
-        write = self._create_write(item)
-        self._measured(write, self._send(write, created=True))
+        write = self._requests.create(item)
+        self._measured(write, self._send(write))
         return refreshed(item, write.values)
 
     def put(self, item: ModelT, *, condition: ConditionBase | None = None) -> ModelT:
@@ -212,7 +216,7 @@ class ItemRepository(ItemReads[ModelT]):
             ConditionFailedError: The condition did not hold.
             ItemTooLargeError: Over 400 KB.
         """
-        write = self._put_write(item, condition)
+        write = self._requests.put(item, condition)
         self._measured(write, self._send(write))
         return refreshed(item, write.values)
 
@@ -245,10 +249,10 @@ class ItemRepository(ItemReads[ModelT]):
     ) -> ModelT:
         """Change an item in place and return it as it is now; nothing is read before.
 
-        With a model, every field is written on condition that nobody else wrote since it was read
-        (where the table declares a version), and the object is refreshed in place, so that it can
-        be changed and updated again. With a key, single fields are changed: a path is a field name
-        or a tuple of field names, map keys and list positions. Values are checked against the
+        With a model, every field is written on condition that the item is unchanged since it was
+        read (where the table declares a version), and the object is refreshed in place, so that it
+        can be changed and updated again. With a key, single fields are changed: a path is a field
+        name or a tuple of field names, map keys and list positions. Values are checked against the
         model's fields. Costs a write unit per KB of the whole item, and of changed index entries,
         even when refused.
 
@@ -260,11 +264,11 @@ class ItemRepository(ItemReads[ModelT]):
             append: Path to a list of values to append.
             condition: Must hold as well.
             upsert: Whether a missing item is created; then the changes must make a whole item.
-                One whose TTL has passed is deleted first, in a request of its own.
+                One whose TTL has passed is deleted first, in a separate request.
 
         Raises:
             ItemNotFoundError: The key holds no item.
-            VersionConflictError: Somebody else wrote the model since it was read.
+            VersionConflictError: Another writer changed the item since it was read.
             ConditionFailedError: The condition did not hold.
             IncompatibleItemError: The change is written, but the item does not fit the model.
             ValidationError: Unknown field, unfit value, or not all fields an index is made from.
@@ -274,10 +278,12 @@ class ItemRepository(ItemReads[ModelT]):
         if isinstance(item_or_key, self.table.model):
             if set or remove or add or append or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
-            return self._update_model(item_or_key, condition)
-        self._requests.key(item_or_key)  # what is no key is told before what lacks changes
+            write = self._requests.update_model(item_or_key, condition)
+            fresh = self._written(write, self._send(write))
+            return refreshed(item_or_key, dict(fresh))
+        self._requests.key(item_or_key)  # a wrong key is reported before missing changes
         changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
-        write = self._update_write(item_or_key, changes, condition, upsert)
+        write = self._requests.update_key(item_or_key, changes, condition, upsert)
         return self._written(write, self._upsert(write) if upsert else self._send(write))
 
     def delete(
@@ -290,115 +296,17 @@ class ItemRepository(ItemReads[ModelT]):
 
         Raises:
             ItemNotFoundError: `must_exist` and there is none.
-            VersionConflictError: Somebody else wrote the model since it was read.
+            VersionConflictError: Another writer changed the item since it was read.
             ConditionFailedError: The condition did not hold.
 
         See: DeleteItem
         """
-        write = self._delete_write(key_or_item, condition, must_exist)
+        write = self._requests.delete(key_or_item, condition, must_exist)
         try:
             return self._returned(write, self._send(write), even_expired=False)
         except IncompatibleItemError as error:
             logger.warning("The item is deleted; it cannot be returned. %s", error)
             return None
-
-    # ---- single writes, for concrete repositories and transactions -------------------------------
-
-    def _create_write(self, item: ModelT) -> Write:
-        return self._requests.create(item)
-
-    def _put_write(self, item: ModelT, condition: ConditionBase | None) -> Write:
-        return self._requests.put(item, condition)
-
-    def _update_model_write(self, item: ModelT, condition: ConditionBase | None) -> Write:
-        return self._requests.update_model(item, condition)
-
-    def _update_write(
-        self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
-    ) -> Write:
-        return self._requests.update_key(key, changes, condition, upsert)
-
-    def _delete_write(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
-        return self._requests.delete(key, condition, must_exist)
-
-    def _check_write(self, key: Any, condition: ConditionBase) -> Write:
-        return self._requests.check(key, condition)
-
-    def _update_model(self, item: ModelT, condition: ConditionBase | None) -> ModelT:
-        write = self._update_model_write(item, condition)
-        fresh = self._written(write, self._send(write))
-        return refreshed(item, dict(fresh))
-
-    def _decode(self, item: Mapping[str, Any]) -> ModelT:
-        return self._requests.codec.decode(item)
-
-    def _upsert(self, write: Write) -> Reply:
-        """Send an upsert; what is left of an expired item does not live on in the new one."""
-        try:
-            return self._send(write)
-        except ConditionFailedError as error:
-            found = botocore_error(error.__cause__ or error).get("Item")
-            if not found or not self._requests.guards.is_expired(found):
-                raise
-        request = self._requests.delete_expired(write.key)
-        with contextlib.suppress(ConditionFailedError):  # somebody else replaced it
-            self._caller.call("DeleteItem", request, key=write.plain_key)
-        return self._send(write)
-
-    def _returned(self, write: Write, reply: Reply, *, even_expired: bool) -> ModelT | None:
-        """Return the model of the item that a write returned."""
-        try:
-            found = self._requests.reader.returned(reply, even_expired=even_expired)
-        except BaseException:  # whatever it is, the write has consumed its units
-            with contextlib.suppress(ServiceError):
-                self._measured(write, reply)
-            raise
-        self._caller.measure(_OPERATIONS[write.verb], found.capacity)
-        return found.model
-
-    def _written(self, write: Write, reply: Reply) -> ModelT:
-        """Return the model of an item after an update, which an error must not deny."""
-        try:
-            found = self._returned(write, reply, even_expired=True)
-        except IncompatibleItemError as error:
-            raise IncompatibleItemError(
-                f"The change was written; the item cannot be returned. {error}",
-                table_name=self.table_name,
-                key=error.key,
-                operation="UpdateItem",
-                errors=error.errors(),
-            ) from error
-        if found is None:
-            raise unreadable("it lacks the item that was updated")
-        return found
-
-    def _measured(self, write: Write, reply: Reply) -> None:
-        self._caller.measure(_OPERATIONS[write.verb], reply.parsed().get("ConsumedCapacity"))
-
-    def _send(self, write: Write, *, created: bool = False) -> Reply:
-        """Send a write; who reads the reply measures it."""
-        try:
-            return self._caller.fetch(_OPERATIONS[write.verb], write.request, key=write.plain_key)
-        except ConditionFailedError as error:
-            landed = landed_before(write, error)
-            if landed is not None:
-                return Reply(None, landed)
-            raise explain_refusal(write, error, self.table, created=created) from error
-
-
-class BaseDynamoRepository(ItemRepository[ModelT]):
-    """Reads and writes the items of one table as models.
-
-    Conditions and filters are boto3's ``Key`` and ``Attr``. A key is a value for a table with a
-    partition key only, else a tuple or a dict. Everything raises the errors of
-    `dynamodb_wrapper.exceptions`: besides those named below `ConnectionError`, `ThrottledError`,
-    `AccessDeniedError` and `TableNotFoundError`. Safe to share between threads.
-
-    Args:
-        config: Where the table is.
-        table: The declaration; concrete repositories bring their own.
-        client: A boto3 DynamoDB client to use instead of the shared one of the config.
-    """
 
     # ---- many items ----------------------------------------------------------------------------
 
@@ -410,35 +318,33 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Store items, replacing what their keys hold; return how many DynamoDB accepted.
+        """Store items, replacing what their keys hold; return the number DynamoDB accepted.
 
         Also the rows of a table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame with
         a column for each field, in the form `Results.to_arrow` gives them. Null, and NaN in pandas,
         is None where the field admits it; else the field is left out and its default counts.
 
         A list, tuple or table is checked whole before the first request is sent. Anything else is
-        taken as it is written, so that no more than the requests under way are in memory. Items are
+        read while it is written, so that only the requests under way are in memory. Items are
         refreshed in place once stored. Those of one key are written in their order; of several that
         share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
         unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
 
         Args:
             items: Models, or a table.
-            workers: Requests under way at once, at most 256; by itself one where there are few of
-                them, else four.
+            workers: Requests under way at once, at most 256; by default one for few requests,
+                else four.
             rate: Write units per second, on average over seconds.
             on_progress: Called with a `Progress` after each request, in this thread.
 
         Raises:
-            BatchWriteError: It stopped half way; what was taken and not written is in
+            BatchWriteError: It stopped half way; what was read and not written is in
                 `unprocessed`. Safe to repeat.
-            ValidationError: An item cannot be stored, or a row is no item; row and column are
-                named, and nothing was sent.
+            ValidationError: An item cannot be stored, or a row cannot be read as one; row and
+                column are named, and nothing was sent.
         """
-        from dynamodb_wrapper.repositories import batch
-
-        flow = batch.flow_of(workers, rate, on_progress)
-        return batch.put(self._caller, self._requests, items, flow)
+        flow = flow_of(workers, rate, on_progress)
+        return put_items(self._caller, self._requests, items, flow)
 
     def delete_many(
         self,
@@ -448,19 +354,17 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Delete the items of keys; return how many requests DynamoDB accepted.
+        """Delete the items of keys; return the number of requests DynamoDB accepted.
 
         A key without an item counts as well. 25 per request. Costs as `delete` for each; checked
         and sent as by `put_many`. See: BatchWriteItem.
 
         Raises:
-            BatchWriteError: It stopped half way; what was taken and not deleted is in
+            BatchWriteError: It stopped half way; what was read and not deleted is in
                 `unprocessed`. Safe to repeat.
         """
-        from dynamodb_wrapper.repositories import batch
-
-        flow = batch.flow_of(workers, rate, on_progress)
-        return batch.delete(self._caller, self._requests, keys, flow)
+        flow = flow_of(workers, rate, on_progress)
+        return delete_items(self._caller, self._requests, keys, flow)
 
     @overload
     def query(
@@ -469,7 +373,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         *,
         sort: ConditionBase | None = ...,
         index: str | None = ...,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         limit: int | None = ...,
         descending: bool = ...,
         consistent: bool = ...,
@@ -484,7 +388,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         *,
         sort: ConditionBase | None = ...,
         index: str | None = ...,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         limit: int | None = ...,
         descending: bool = ...,
         consistent: bool = ...,
@@ -498,7 +402,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         *,
         sort: ConditionBase | None = None,
         index: str | None = None,
-        where: ConditionBase | None = None,
+        filter: ConditionBase | None = None,
         limit: int | None = None,
         descending: bool = False,
         consistent: bool = False,
@@ -517,8 +421,8 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             partition: Value of the partition key, of the table or of the index.
             sort: Condition on the sort key: ``Key("order_id").begins_with("2026-")``.
             index: Name of a declared index; indexes are eventually consistent.
-            where: Filter applied after the key condition.
-            limit: Items returned at most, whatever the filter leaves out.
+            filter: Condition on the items found, applied after the key condition.
+            limit: Items returned at most, not counting what the filter leaves out.
             descending: Whether the order is reversed.
             consistent: Reads the newest state; not possible on an index.
             into: A smaller model; only its attributes are transferred.
@@ -529,11 +433,9 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
             IndexNotFoundError: The table lacks the index.
             ValidationError: Wrong key, unknown field, undeclared index.
         """
-        from dynamodb_wrapper.repositories.queries import Reading
-
         reading = Reading(
             index=index,
-            where=where,
+            filter=filter,
             limit=limit,
             descending=descending,
             consistent=consistent,
@@ -547,7 +449,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def scan(
         self,
         *,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         index: str | None = ...,
         limit: int | None = ...,
         segments: int = ...,
@@ -560,7 +462,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def scan(
         self,
         *,
-        where: ConditionBase | None = ...,
+        filter: ConditionBase | None = ...,
         index: str | None = ...,
         limit: int | None = ...,
         segments: int = ...,
@@ -572,7 +474,7 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     def scan(
         self,
         *,
-        where: ConditionBase | None = None,
+        filter: ConditionBase | None = None,
         index: str | None = None,
         limit: int | None = None,
         segments: int = 1,
@@ -583,10 +485,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
     ) -> Any:
         """Return the items of the whole table, lazily and in no order.
 
-        Evaluates, and costs, the whole table whatever the filter: half a read unit per 4 KB.
+        Evaluates, and costs, the whole table with any filter: half a read unit per 4 KB.
 
         Args:
-            where: Filter.
+            filter: Condition on the items found.
             index: Scans an index instead.
             limit: Items returned at most.
             segments: Parts that are read side by side, in as many threads; at most 256.
@@ -597,11 +499,9 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: Scan
         """
-        from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
-
         reading = Reading(
             index=index,
-            where=where,
+            filter=filter,
             limit=limit,
             segments=segments,
             consistent=consistent,
@@ -617,18 +517,14 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
         *,
         sort: ConditionBase | None = None,
         index: str | None = None,
-        where: ConditionBase | None = None,
+        filter: ConditionBase | None = None,
     ) -> int:
-        """Return how many items a query finds, without transferring them.
+        """Return the number of items that a query finds, without transferring them.
 
         Costs as the query: counting reads everything. On an index that lacks the TTL, items
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
-        from dynamodb_wrapper.aws.paging import raw_pages
-        from dynamodb_wrapper.repositories.queries import Queries, Reading, counting
-        from dynamodb_wrapper.serialization.decoder import stored_items
-
-        reading = Reading(index=index, where=where)
+        reading = Reading(index=index, filter=filter)
         request = counting(Queries(self._requests).query(partition, sort, reading))
         pages = raw_pages(self._caller, "Query", request, stored_items)
         return sum(page.found.count for page in pages)
@@ -653,10 +549,10 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
     @property
     def decoded(self) -> Counts:
-        """Number of items this repository has decoded into models so far, each way.
+        """Number of items read as models so far, by decoder.
 
-        `compiled` counts those decoded with code generated for the model, `generic` those that
-        needed the generic decoder, which takes several times as long. Columns are not counted.
+        `compiled` counts those read by code generated for the model, `generic` those that needed
+        the generic decoder, which takes several times as long. Columns are not counted.
         """
         return self._requests.decoded
 
@@ -676,27 +572,85 @@ class BaseDynamoRepository(ItemRepository[ModelT]):
 
         See: CreateTable, UpdateTable, UpdateTimeToLive, UpdateContinuousBackups
         """
-        from dynamodb_wrapper.repositories import tables
-
         wanted = not self.config.is_local if protect is None else protect
-        tables.create(self._caller, self._requests, protect=wanted)
+        add_missing_parts(self._caller, self._requests, protect=wanted)
 
     def check_table(self) -> list[Difference]:
-        """Return how the table differs from its declaration; empty when it does not.
+        """Return the differences between the table and its declaration; empty without any.
 
         Costs no units. See: DescribeTable, DescribeTimeToLive
         """
-        from dynamodb_wrapper.repositories import tables
+        return find_differences(self._caller, self._requests)
 
-        return tables.check(self._caller, self._requests)
+    # ---- parts -----------------------------------------------------------------------------------
 
     def _results(
         self, partition: Any, sort: ConditionBase | None, reading: Reading
     ) -> Results[Any]:
-        from dynamodb_wrapper.repositories.queries import Queries, Results
-
         plan = Queries(self._requests).query(partition, sort, reading)
         return Results(self._caller, self.table, plan)
+
+    def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
+        shown = self._requests.codec.key_of(key)
+        return ItemNotFoundError(
+            f"Table {self.table_name!r} holds no item with the key {shown}.",
+            table_name=self.table_name,
+            key=shown,
+            operation=operation,
+        )
+
+    def _upsert(self, write: Write) -> Reply:
+        """Send an upsert; an expired item is deleted first, so that none of it is kept."""
+        try:
+            return self._send(write)
+        except ConditionFailedError as error:
+            found = botocore_error(error.__cause__ or error).get("Item")
+            if not found or not self._requests.guards.is_expired(found):
+                raise
+        request = self._requests.delete_expired(write.key)
+        with contextlib.suppress(ConditionFailedError):  # another writer replaced it
+            self._caller.call("DeleteItem", request, key=write.plain_key)
+        return self._send(write)
+
+    def _returned(self, write: Write, reply: Reply, *, even_expired: bool) -> ModelT | None:
+        """Return the model of the item that a write returned."""
+        try:
+            found = self._requests.reader.returned(reply, even_expired=even_expired)
+        except BaseException:  # the write has consumed its units all the same
+            with contextlib.suppress(ServiceError):
+                self._measured(write, reply)
+            raise
+        self._caller.measure(_OPERATIONS[write.verb], found.capacity)
+        return found.model
+
+    def _written(self, write: Write, reply: Reply) -> ModelT:
+        """Return the model of an updated item; an error says that the change was written."""
+        try:
+            found = self._returned(write, reply, even_expired=True)
+        except IncompatibleItemError as error:
+            raise IncompatibleItemError(
+                f"The change was written; the item cannot be returned. {error}",
+                table_name=self.table_name,
+                key=error.key,
+                operation="UpdateItem",
+                errors=error.errors(),
+            ) from error
+        if found is None:
+            raise unreadable("it lacks the item that was updated")
+        return found
+
+    def _measured(self, write: Write, reply: Reply) -> None:
+        self._caller.measure(_OPERATIONS[write.verb], reply.parsed().get("ConsumedCapacity"))
+
+    def _send(self, write: Write) -> Reply:
+        """Send a write; the caller measures the reply."""
+        try:
+            return self._caller.fetch(_OPERATIONS[write.verb], write.request, key=write.plain_key)
+        except ConditionFailedError as error:
+            landed = landed_before(write, error)
+            if landed is not None:
+                return Reply(None, landed)
+            raise explain_refusal(write, error, self.table) from error
 
 
 def create_tables(

@@ -26,11 +26,11 @@ def flow_of(
     rate: float | RateLimiter | None,
     on_progress: Callable[[Progress], object] | None,
 ) -> Flow:
-    """Return how requests are sent; `BaseDynamoRepository.put_many` documents the arguments."""
+    """Return concurrency, rate and progress; see `BaseDynamoRepository.put_many`."""
     return Flow(workers, limiter_of(rate), on_progress)
 
 
-def get(
+def get_items(
     caller: Caller,
     requests: ItemRequests[ModelT],
     keys: list[Item],
@@ -43,16 +43,18 @@ def get(
     return batch_get(caller, keys, extra, requests.reader.batch, flow)
 
 
-def put(
+def put_items(
     caller: Caller, requests: ItemRequests[ModelT], items: Iterable[ModelT] | Frame, flow: Flow
 ) -> int:
-    """Store models, or the rows of a table; return how many DynamoDB accepted."""
+    """Store models, or the rows of a table; return the number DynamoDB accepted."""
     writes = map_items(items, requests.table.model, partial(_put, requests))
     return batch_write(caller, _all_or_lazily(writes, items), flow, _refresh)
 
 
-def delete(caller: Caller, requests: ItemRequests[Any], keys: Iterable[Any], flow: Flow) -> int:
-    """Delete the items of keys; return how many requests DynamoDB accepted."""
+def delete_items(
+    caller: Caller, requests: ItemRequests[Any], keys: Iterable[Any], flow: Flow
+) -> int:
+    """Delete the items of keys; return the number of requests DynamoDB accepted."""
     writes = map(partial(_deletion, requests), keys)
     return batch_write(caller, _all_or_lazily(writes, keys), flow, lambda _: None)
 
@@ -74,6 +76,6 @@ def _refresh(written: list[Write]) -> None:
 
 
 def _all_or_lazily(writes: Iterable[Write], given: Any) -> Iterable[Write]:
-    """Return all writes of a list, tuple or table: a wrong one is found before any is sent."""
+    """Return all writes of a list, tuple or table: an invalid one is found before any is sent."""
     is_whole = isinstance(given, (list, tuple)) or is_frame(given)
     return list(writes) if is_whole else writes

@@ -1,21 +1,18 @@
 """Build requests for single items from models and keys; nothing is sent here.
 
-Each write carries what explains its refusal, so that it raises the same error whether it is sent
-alone or in a transaction.
+Each write carries the facts that explain its refusal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from dynamodb_wrapper.aws.transactions import Action
-from dynamodb_wrapper.exceptions.errors import (
-    ValidationError,
-)
+from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
@@ -33,8 +30,11 @@ from dynamodb_wrapper.serialization.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from boto3.dynamodb.conditions import ConditionBase
 
+    from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
     from dynamodb_wrapper.models.table import Derived
     from dynamodb_wrapper.serialization.keys import Keys
 
@@ -48,24 +48,36 @@ class Write:
     Attributes:
         verb: ``put``, ``update``, ``delete`` or ``check``.
         key: Key attributes as stored.
-        request: What DynamoDB is sent.
-        must_exist: Whether a missing item is what a refusal without an item means.
+        request: The request sent to DynamoDB.
+        must_exist: Whether a refusal without an item means that the item is missing.
+        must_be_new: Whether a refusal means that the key holds an item.
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
+        explain: Returns the error if the stored item that refused the write is itself the reason.
     """
 
     verb: str
     key: Item
     request: dict[str, Any]
     must_exist: bool = False
+    must_be_new: bool = False
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
+    explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
+
+    def new_values(self, item: BaseModel) -> dict[str, Any]:
+        """Return the field values of the caller's object after the write was accepted.
+
+        An update of a whole model returns the stored item, outside a transaction: then every
+        field has been read and counts as set.
+        """
+        return self.values if self.verb == "put" else {**dict(item), **self.values}
 
     @property
     def plain_key(self) -> dict[str, Any]:
-        """The key as people read it."""
+        """The key as plain values, for messages."""
         return plain(self.key) or {}
 
     def as_action(self) -> Action:
@@ -76,22 +88,22 @@ class Write:
 
 
 def first_version() -> int:
-    """Return the version of an item that begins now, in microseconds since 1970.
+    """Return the first version of a new item, in microseconds since 1970.
 
-    A key that is written anew so gets a version it never had, and whoever read what was there
-    before is refused.
+    A key that is written again so gets a version it never had, and an update by a process that
+    read the earlier item is refused.
     """
     return int(utc_now().timestamp() * 1_000_000)
 
 
 class Stamps(Generic[ModelT]):
-    """Adds to writes what callers do not say.
+    """Adds versions, time stamps and index attributes to writes.
 
     Args:
         table: The declaration.
         codec: Encodes whole items.
-        actor: Who writes.
-        environment: What documents get that name no environment.
+        actor: Name of the writer.
+        environment: Environment of documents that name none.
     """
 
     def __init__(
@@ -103,7 +115,7 @@ class Stamps(Generic[ModelT]):
         self._environment = environment
 
     def values(self, item: ModelT, version: int | None) -> dict[str, Any]:
-        """Return the field values that go with a write of a whole item."""
+        """Return the field values that a write of a whole item sets in addition."""
         values: dict[str, Any] = {}
         if self._table.version_field is not None and version is not None:
             values[self._table.version_field] = version
@@ -119,7 +131,7 @@ class Stamps(Generic[ModelT]):
         return values
 
     def note_update(self, update: Update, touched: set[str], *, may_create: bool) -> None:
-        """Raise the counters of an item that is changed in place, and say who changed it."""
+        """Raise the counters of an item that is changed in place, and note the actor."""
         if self._table.version_field is not None:
             start = first_version() if may_create else 0
             update.increase((self._table.attribute_of(self._table.version_field),), start=start)
@@ -132,7 +144,7 @@ class Stamps(Generic[ModelT]):
                     update.set((name,), encode_value(value, name))
 
     def complete(self, update: Update, changes: CheckedChanges, key: Item) -> None:
-        """Make an upsert leave a whole item where there was none."""
+        """Let an upsert store a whole item where there was none."""
         known = {**self._codec.keys.decode(key), **changes.values}
         item = validate_whole(self._table.model, known)
         item = item.model_copy(update=self.values(item, version=None))
@@ -140,7 +152,7 @@ class Stamps(Generic[ModelT]):
         done = {self._table.attribute_of(name) for name in changes.touched}
         done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
         for derived in self._table.derived:
-            # The item may be there, with other values than the defaults computed from here.
+            # The item may exist with values other than the defaults assumed here.
             if derived.attribute in stored and derived.attribute not in done:
                 self._refuse_unknown(derived, known)
         for name, value in stored.items():
@@ -182,10 +194,10 @@ class Stamps(Generic[ModelT]):
 
 
 def check_changes_of(table: Table[Any], keys: Keys, changes: CheckedChanges) -> None:
-    """Refuse changes of keys and counters, and what would take an item out of a list or a rule.
+    """Refuse changes of keys and counters, and those that break a list or a rule.
 
     Raises:
-        ValidationError: They do; the field is named, and what to do instead.
+        ValidationError: The field is named, and what to do instead.
     """
     _check_keys(table, keys, changes)
     if issubclass(table.model, Document):
@@ -211,8 +223,8 @@ def _check_environment(model: type[Document], changes: CheckedChanges) -> None:
     """Refuse to take a document out of every list."""
     if "environment" in changes.touched and not changes.values.get("environment"):
         raise ValidationError(
-            f"{model.__name__}.environment cannot be removed: what has none is in "
-            "no list. Set the environment it belongs to."
+            f"{model.__name__}.environment cannot be removed: a document without "
+            "one is in no list. Set another environment."
         )
 
 
@@ -248,7 +260,7 @@ class Guards:
     def unexpired(self, expressions: Expressions) -> str | None:
         """Return the condition that the TTL has not passed; None without a TTL.
 
-        What is no number is no TTL, for DynamoDB as for us.
+        DynamoDB ignores a TTL attribute that is no number, and so does this condition.
         """
         if self._table.ttl is None:
             return None
@@ -267,7 +279,7 @@ class Guards:
         return f"{path} <= {expressions.value(_now())}"
 
     def is_expired(self, stored: Mapping[str, Any]) -> bool:
-        """Tell whether the TTL of a stored item has passed."""
+        """Return whether the TTL of a stored item has passed."""
         if self._table.ttl is None:
             return False
         value = stored.get(self._table.attribute_of(self._table.ttl), {}).get("N")
@@ -307,8 +319,8 @@ class ItemRequests(Generic[ModelT]):
     Args:
         table: The declaration.
         table_name: The table as DynamoDB knows it.
-        actor: Who writes; written into documents.
-        environment: What documents get that name no environment.
+        actor: Name of the writer, stored in documents.
+        environment: Environment of documents that name none.
     """
 
     def __init__(self, table: Table[ModelT], table_name: str, actor: str, environment: str) -> None:
@@ -318,6 +330,7 @@ class ItemRequests(Generic[ModelT]):
         self.guards = Guards(table)
         self._readers: dict[type[BaseModel], ItemReader[Any]] = {}
         self.actor = actor
+        self.environment = environment
         self._is_plain = table.version_field is None and not issubclass(table.model, Document)
         self._stamps = Stamps(table, self.codec, actor, environment)
 
@@ -331,15 +344,19 @@ class ItemRequests(Generic[ModelT]):
         """
         return self.codec.keys.encode(key)
 
+    def is_own(self, key: Item) -> bool:  # noqa: ARG002
+        """Return whether a key can hold an item of the model; some tables hold other kinds too."""
+        return True
+
     # ---- reads ---------------------------------------------------------------------------------
 
     @property
     def reader(self) -> ItemReader[ModelT]:
-        """Reads the table's own model out of replies."""
+        """The reader of the table's model."""
         return self.reader_of(self.table.model)
 
     def reader_of(self, model: type[SmallerT]) -> ItemReader[SmallerT]:
-        """Return what reads a model out of replies; made once."""
+        """Return the reader of a model; made once."""
         found = self._readers.get(model)
         if found is None:
             found = self._readers[model] = ItemReader(Codec(self.table, model))
@@ -347,7 +364,7 @@ class ItemRequests(Generic[ModelT]):
 
     @property
     def decoded(self) -> Counts:
-        """How many items were decoded so far, by the way it was done."""
+        """Number of items decoded so far, by decoder."""
         total = Counts()
         for reader in list(self._readers.values()):
             total.add(reader.counts.compiled, reader.counts.generic)
@@ -370,7 +387,7 @@ class ItemRequests(Generic[ModelT]):
         return stored_key, request
 
     def projected(self, model: type[BaseModel], more: tuple[str, ...] = ()) -> list[str]:
-        """Return the attributes to read for a model: its own, the keys and the TTL."""
+        """Return the attributes to read for a model: its fields, the keys and the TTL."""
         names = [shape.attribute for shape in fields_of(model)]
         names += [self.table.attribute_of(name) for name in self.table.key_fields]
         if self.table.ttl is not None:
@@ -387,7 +404,8 @@ class ItemRequests(Generic[ModelT]):
         free = self.guards.absent(expressions)
         expired = self.guards.expired(expressions)
         condition = f"{free} OR {expired}" if expired else free
-        return self._put(item, values, expressions, condition)
+        write = self._put(item, values, expressions, condition)
+        return replace(write, must_be_new=True)
 
     def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return a PutItem that replaces."""
@@ -435,7 +453,7 @@ class ItemRequests(Generic[ModelT]):
     def update_model(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return an UpdateItem of every field of a model, guarded by its version.
 
-        Attributes the model does not know, and fields a method of their own manages, stay.
+        Attributes the model does not know, and fields that another method manages, stay.
         """
         self.check_model(item)
         seen = self.version_of(item)
@@ -444,7 +462,7 @@ class ItemRequests(Generic[ModelT]):
         changed = item.model_copy(update=values)
         stored = self.codec.encode(changed)
         key = self.key(item)
-        item_body(stored, self.table_name, key)  # refuses what is too large
+        item_body(stored, self.table_name, key)  # refuses an item over 400 KB
         expressions = Expressions(self.table)
         update = Update(expressions)
         left_alone = {*key, *self._managed()}
@@ -476,7 +494,7 @@ class ItemRequests(Generic[ModelT]):
         self._stamps.note_update(update, changes.touched, may_create=upsert)
         guards: list[str | None] = []
         if upsert:
-            guards.append(self.guards.unexpired(expressions))  # holds where there is no item
+            guards.append(self.guards.unexpired(expressions))  # also holds without an item
             self._stamps.complete(update, changes, stored_key)
         else:
             guards.append(self.guards.present(expressions))
@@ -526,7 +544,7 @@ class ItemRequests(Generic[ModelT]):
         return self._conditional({"TableName": self.table_name, "Key": key}, expressions, condition)
 
     def check(self, key: Any, condition: ConditionBase) -> Write:
-        """Return a condition check, for transactions; an expired item passes none."""
+        """Return a condition check, for transactions; an expired item fails it."""
         expressions = Expressions(self.table)
         stored_key = self.key(key)
         conditions = [expressions.condition(condition), self.guards.unexpired(expressions)]

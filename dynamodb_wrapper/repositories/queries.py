@@ -53,7 +53,7 @@ _LARGE_PAGE = 4096
 
 @dataclass(frozen=True)
 class Page(Generic[ModelT]):
-    """Items that came together.
+    """Items of one reply.
 
     Attributes:
         items: Models, possibly none although more follow.
@@ -69,7 +69,7 @@ class Page(Generic[ModelT]):
 
 @dataclass(frozen=True)
 class Plan(Generic[ModelT]):
-    """What a result sends and how it reads the answers.
+    """The request of a result, and how to read the replies.
 
     Attributes:
         operation: ``Query`` or ``Scan``.
@@ -80,8 +80,8 @@ class Plan(Generic[ModelT]):
         whole: Whether each page's items are read whole from the table, because the index holds
             less than the model; consistently if asked for.
         consistent: For reading whole items.
-        limiter: Holds requests back.
-        on_progress: Is told how far a pass is.
+        limiter: Limits the rate of requests.
+        on_progress: Called with a `Progress` after each reply.
         keep: Leaves out items after decoding; None keeps all.
     """
 
@@ -102,7 +102,7 @@ class Results(Generic[ModelT]):
 
     Attributes:
         consumed: What the last pass consumed so far.
-        quarantined: What did not fit its column in the last pass with ``mismatch="quarantine"``.
+        quarantined: Items that did not fit in the last pass with ``mismatch="quarantine"``.
     """
 
     def __init__(self, caller: Caller, table: Table[Any], plan: Plan[ModelT]) -> None:
@@ -121,11 +121,11 @@ class Results(Generic[ModelT]):
             yield from page.items
 
     def first(self) -> ModelT | None:
-        """Return the first item, None where there is none; reads no further page than needed."""
+        """Return the first item, None without one; reads no more pages than needed."""
         return next(iter(self), None)
 
     def all(self) -> list[ModelT]:
-        """Return every item; mind the memory."""
+        """Return every item; all are in memory at once."""
         return list(self)
 
     def to_arrow(
@@ -168,16 +168,16 @@ class Results(Generic[ModelT]):
         The rows are those iterating gives, in the same order.
 
         Args:
-            schema: The columns wanted, fields of the model, and their types; by itself all fields.
-            mismatch: What becomes of an item that does not fit the model or its columns: ``raise``;
-                ``null`` in the columns to blame; ``quarantine`` leaves it out and puts key, column
+            schema: The columns wanted, fields of the model, and their types; all fields by default.
+            mismatch: How to treat an item that does not fit the model or its columns: ``raise``;
+                ``null`` in the columns at fault; ``quarantine`` leaves it out and puts key, column
                 and reason into `quarantined`.
             size: As in `pages`.
 
         Raises:
-            IncompatibleItemError: An item does not fit; with ``null``, and no column is to blame.
+            IncompatibleItemError: An item does not fit; with ``null``, no column is at fault.
             MissingDependencyError: A package is not installed; the command is named.
-            ValidationError: The schema names what is no field.
+            ValidationError: The schema names an unknown field.
         """
         return self._batches(self._column_reader(schema, mismatch), size)
 
@@ -210,7 +210,7 @@ class Results(Generic[ModelT]):
         """Yield page by page.
 
         Args:
-            size: Items DynamoDB evaluates per page, before filters; by itself up to 1 MB.
+            size: Items DynamoDB evaluates per page, before filters; up to 1 MB by default.
             start: Token of a page; iteration resumes after it, without gap or duplicate.
 
         Raises:
@@ -248,7 +248,7 @@ class Results(Generic[ModelT]):
         return Flow(workers, self._plan.limiter, self._plan.on_progress)
 
     def _sizes(self, size: int | None) -> Iterator[int | None]:
-        """Yield how many items to evaluate per page; None leaves it to DynamoDB.
+        """Yield the number of items to evaluate per page; None leaves it to DynamoDB.
 
         With a limit it begins at the limit, so that a short answer is cheap, and doubles, so that
         a filter that rejects much does not cost many requests.
@@ -277,7 +277,7 @@ class Results(Generic[ModelT]):
     def _models(
         self, found: DecodedPage[Any], used: Consumed
     ) -> tuple[list[ModelT], list[int] | None]:
-        """Return the models, and where each was among the items; None where all are there."""
+        """Return the models, and the place of each among the items; None if all were kept."""
         models, places = found.models, found.places
         if self._plan.whole:
             models, places = self._read_whole(models, used, self._plan.reader.batch)
@@ -299,15 +299,15 @@ class Results(Generic[ModelT]):
     def _read_whole(
         self, entries: list[Item], used: Consumed, read: Callable[[Reply, str], DecodedBatch[T]]
     ) -> tuple[list[T], list[int]]:
-        """Read the items behind index entries, in their order; what is gone is left out."""
+        """Read the items behind index entries, in their order; deleted ones are left out."""
         names = self._key_names()
         keys = [key_in(entry, names) for entry in entries]
         extra = {"ConsistentRead": True} if self._plan.consistent else {}
         with self._caller.consumed() as meter:
             found = batch_get(self._caller, keys, extra, read)
         used.add(meter)
-        there = [(item, number) for number, item in enumerate(found) if item is not None]
-        return [item for item, _ in there], [number for _, number in there]
+        kept = [(item, number) for number, item in enumerate(found) if item is not None]
+        return [item for item, _ in kept], [number for _, number in kept]
 
     def _key_of(self, entry: Item) -> Item:
         index = self._plan.request.get("IndexName")
@@ -327,7 +327,7 @@ class Reading:
     """Options of a query or scan; `BaseDynamoRepository.query` documents them."""
 
     index: str | None = None
-    where: ConditionBase | None = None
+    filter: ConditionBase | None = None
     limit: int | None = None
     consistent: bool = False
     into: type[BaseModel] | None = None
@@ -387,7 +387,7 @@ class Queries(Generic[ModelT]):
                 f"Index {index.name!r} cannot be read consistently: DynamoDB updates it later "
                 "than the table. Query the table, or read the keys with get_many(consistent=True)."
             )
-        filters = [self._where(expressions, index, reading)]
+        filters = [self._filter(expressions, index, reading)]
         if index is None:
             filters.append(self._requests.guards.own_kind(expressions))
         filters.append(self._unexpired(expressions, index))
@@ -433,7 +433,7 @@ class Queries(Generic[ModelT]):
     ) -> str:
         if key is None:
             raise ValidationError(
-                f"Table {self._table.name!r} has no sort key here; filter with where=Attr(...)."
+                f"Table {self._table.name!r} has no sort key here; use filter=Attr(...)."
             )
         probe = Expressions(self._table)
         probe.condition(condition)
@@ -441,28 +441,28 @@ class Queries(Generic[ModelT]):
         if probe.top_names() != {attribute}:
             raise ValidationError(
                 f"sort= is a condition on the sort key {attribute!r}, not on "
-                f"{', '.join(sorted(probe.top_names()))}; filter with where=Attr(...)."
+                f"{', '.join(sorted(probe.top_names()))}; use filter=Attr(...)."
             )
         return expressions.condition(condition)
 
-    def _where(
+    def _filter(
         self,
         expressions: Expressions,
         index: GlobalIndex | None,
         reading: Reading,
     ) -> str | None:
-        if reading.where is None:
+        if reading.filter is None:
             return None
         if index is not None and index.project != "all":
             probe = Expressions(self._table)
-            probe.condition(reading.where)
+            probe.condition(reading.filter)
             absent = probe.top_names() - set(self._held_by(index))
             if absent:
                 raise ValidationError(
                     f"Index {index.name!r} does not hold {', '.join(sorted(absent))}, so a filter "
                     "on it would find nothing."
                 )
-        return expressions.condition(reading.where)
+        return expressions.condition(reading.filter)
 
     def _unexpired(self, expressions: Expressions, index: GlobalIndex | None) -> str | None:
         ttl = self._table.ttl
@@ -472,7 +472,7 @@ class Queries(Generic[ModelT]):
         return self._requests.guards.unexpired(expressions) if held else None
 
     def _needs_whole(self, index: GlobalIndex | None, model: type[BaseModel]) -> bool:
-        """Tell whether an index holds less than the model wants."""
+        """Return whether an index lacks fields of the model."""
         if index is None or index.project == "all":
             return False
         wanted = {shape.attribute for shape in fields_of(model)}

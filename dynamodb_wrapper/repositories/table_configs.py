@@ -106,7 +106,7 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
         run_id: str | None = None,
         forget: Iterable[str] = (),
     ) -> TableConfig:
-        """Report what a table holds now and return its configuration; what is None stays.
+        """Store statistics of a table and return its configuration; those that are None stay.
 
         Statistics do not raise ``row_version``: a configuration that was read before can still be
         updated. Costs a write unit per KB of the item; nothing is read before. See: UpdateItem.
@@ -118,12 +118,12 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
             file_count: Number of its files.
             last_data_at: When data was last written.
             run_id: The run that wrote it.
-            forget: Names of figures to remove, because they are not true any more and the new
-                ones are not known.
+            forget: Names of statistics to remove, because they are outdated and the new values
+                are not known.
 
         Raises:
             ItemNotFoundError: There is no such table configuration.
-            ValidationError: Nothing to report, or `forget` names what is no statistic.
+            ValidationError: No statistic is given, or `forget` names an unknown one.
         """
         given = {
             "record_count": record_count,

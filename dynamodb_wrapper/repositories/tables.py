@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
     TableBusyError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 600.0
+_LONGEST_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Difference:
 
     Attributes:
         what: Such as ``key``, ``index by_status``, ``ttl``.
-        declared: What the declaration says.
-        actual: What DynamoDB says.
+        declared: The declared value.
+        actual: The value DynamoDB reports.
     """
 
     what: str
@@ -43,7 +44,7 @@ class Difference:
         return f"{self.what}: declared {self.declared}, actual {self.actual}"
 
 
-def create(caller: Caller, requests: ItemRequests[Any], *, protect: bool) -> None:
+def add_missing_parts(caller: Caller, requests: ItemRequests[Any], *, protect: bool) -> None:
     """Create the table or add what it lacks; see `BaseDynamoRepository.create_table`."""
     description = _describe(caller)
     if description is None:
@@ -62,7 +63,7 @@ def create(caller: Caller, requests: ItemRequests[Any], *, protect: bool) -> Non
         _protect(caller, description)
 
 
-def check(caller: Caller, requests: ItemRequests[Any]) -> list[Difference]:
+def find_differences(caller: Caller, requests: ItemRequests[Any]) -> list[Difference]:
     """Return the differences; see `BaseDynamoRepository.check_table`."""
     description = _describe(caller)
     if description is None:
@@ -113,23 +114,18 @@ def _create(caller: Caller, requests: ItemRequests[Any], protect: bool) -> None:
 
 
 def _wait_until_active(caller: Caller) -> dict[str, Any]:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    pause = 0.05
-    while True:
+    for _ in Backoff(_PATIENCE_SECONDS, longest_seconds=_LONGEST_WAIT_SECONDS).waits():
         description = _describe(caller)
         if description is not None:
             states = [i.get("IndexStatus") for i in description.get("GlobalSecondaryIndexes", [])]
             if {description.get("TableStatus"), *states} <= {"ACTIVE", None}:
                 return description
-        if time.monotonic() > deadline:
-            raise TableBusyError(
-                f"Table {caller.table_name!r} is not ACTIVE after {_PATIENCE_SECONDS:g} s.",
-                table_name=caller.table_name,
-                operation="DescribeTable",
-                retryable=True,
-            )
-        time.sleep(pause)
-        pause = min(pause * 1.5, 5.0)
+    raise TableBusyError(
+        f"Table {caller.table_name!r} is not ACTIVE after {_PATIENCE_SECONDS:g} s.",
+        table_name=caller.table_name,
+        operation="DescribeTable",
+        retryable=True,
+    )
 
 
 def _add_indexes(caller: Caller, requests: ItemRequests[Any], description: dict[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed
-from dynamodb_wrapper.aws.transactions import Action, transact
+from dynamodb_wrapper.aws.transactions import transact
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.repositories.write_results import refreshed
 from dynamodb_wrapper.serialization.expressions import check_changes
 
 if TYPE_CHECKING:
@@ -15,22 +16,32 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from boto3.dynamodb.conditions import ConditionBase
+    from pydantic import BaseModel
     from typing_extensions import Self
 
-    from dynamodb_wrapper.repositories.base import ItemRepository
-    from dynamodb_wrapper.repositories.item_requests import Write
+    from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
     from dynamodb_wrapper.serialization.paths import Path
 
 
+class Repository(Protocol[ModelT]):
+    """The parts of a `BaseDynamoRepository` that a transaction uses."""
+
+    @property
+    def _caller(self) -> Caller: ...
+
+    @property
+    def _requests(self) -> ItemRequests[ModelT]: ...
+
+
 class Transaction:
-    """Writes that happen together or not at all.
+    """Writes that are applied together or not at all.
 
     The methods only collect. A clean exit of the block sends everything in one request; an
     exception in the block sends nothing. Objects given to `create`, `put` and `update` are
-    refreshed in place after DynamoDB accepted.
+    refreshed in place after DynamoDB accepted, unless their model is frozen.
 
     Attributes:
-        consumed: What the transaction consumed, once sent.
+        consumed: Units the transaction consumed, once sent.
     """
 
     def __init__(self, caller: Caller, token: str | None = None) -> None:
@@ -38,28 +49,27 @@ class Transaction:
             raise ValidationError("token has 1 to 36 characters.")
         self._caller = caller
         self._token = token
-        self._actions: list[Action] = []
-        self._refresh: list[tuple[Any, dict[str, Any]]] = []
+        self._writes: list[tuple[Write, BaseModel | None]] = []
         self._sent = False
         self.consumed = Consumed()
 
-    def create(self, repository: ItemRepository[ModelT], item: ModelT) -> None:
+    def create(self, repository: Repository[ModelT], item: ModelT) -> None:
         """Store an item under a key that must be free."""
-        self._add(repository, repository._create_write(item), item)
+        self._add(repository, repository._requests.create(item), item)
 
     def put(
         self,
-        repository: ItemRepository[ModelT],
+        repository: Repository[ModelT],
         item: ModelT,
         *,
         condition: ConditionBase | None = None,
     ) -> None:
         """Store an item, replacing what the key holds."""
-        self._add(repository, repository._put_write(item, condition), item)
+        self._add(repository, repository._requests.put(item, condition), item)
 
     def update(
         self,
-        repository: ItemRepository[Any],
+        repository: Repository[Any],
         item_or_key: Any,
         *,
         set: Mapping[Path, Any] | None = None,
@@ -70,47 +80,48 @@ class Transaction:
         upsert: bool = False,
     ) -> None:
         """Change an item in place, as `BaseDynamoRepository.update` does."""
-        model = repository.table.model
+        requests = repository._requests
+        model = requests.table.model
         if isinstance(item_or_key, model):
             if set or remove or add or append or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
-            write = repository._update_model_write(item_or_key, condition)
-            self._add(repository, write, item_or_key)
+            self._add(repository, requests.update_model(item_or_key, condition), item_or_key)
             return
         changes = check_changes(model, set or {}, remove, add or {}, append or {})
-        self._add(repository, repository._update_write(item_or_key, changes, condition, upsert))
+        self._add(repository, requests.update_key(item_or_key, changes, condition, upsert))
 
     def delete(
         self,
-        repository: ItemRepository[Any],
+        repository: Repository[Any],
         key_or_item: Any,
         *,
         condition: ConditionBase | None = None,
         must_exist: bool = False,
     ) -> None:
         """Delete an item."""
-        self._add(repository, repository._delete_write(key_or_item, condition, must_exist))
+        self._add(repository, repository._requests.delete(key_or_item, condition, must_exist))
 
-    def check(self, repository: ItemRepository[Any], key: Any, condition: ConditionBase) -> None:
-        """Demand something of an item the transaction does not write."""
-        self._add(repository, repository._check_write(key, condition))
+    def check(self, repository: Repository[Any], key: Any, condition: ConditionBase) -> None:
+        """Require a condition of an item that the transaction does not write."""
+        self._add(repository, repository._requests.check(key, condition))
 
     def send(self) -> None:
-        """Send what was collected; the block does this by itself. Empty sends nothing.
+        """Send the collected writes, if any; leaving the block does this too.
 
         Raises:
             TransactionCanceledError: Refused, with one reason per action; nothing was written.
             ValidationError: Over 100 actions, two on one item, or sent already.
         """
         if self._sent:
-            raise ValidationError("The transaction was sent already; begin another one.")
+            raise ValidationError("The transaction was sent already; start another one.")
         self._sent = True
-        if not self._actions:
+        if not self._writes:
             return
-        transact(self._caller, self._actions, token=self._token, meter=self.consumed)
-        for item, values in self._refresh:
-            if not item.model_config.get("frozen"):
-                item.__dict__.update(values)
+        actions = [write.as_action() for write, _ in self._writes]
+        transact(self._caller, actions, token=self._token, meter=self.consumed)
+        for write, item in self._writes:
+            if item is not None:
+                refreshed(item, write.new_values(item))
 
     def __enter__(self) -> Self:
         return self
@@ -124,14 +135,14 @@ class Transaction:
         if kind is None and not self._sent:
             self.send()
 
-    def _add(self, repository: ItemRepository[Any], write: Write, item: Any = None) -> None:
+    def _add(
+        self, repository: Repository[Any], write: Write, item: BaseModel | None = None
+    ) -> None:
         theirs, ours = repository._caller.client.meta, self._caller.client.meta
         if (theirs.region_name, theirs.endpoint_url) != (ours.region_name, ours.endpoint_url):
             raise ValidationError(
-                f"Table {repository.table_name!r} is in {theirs.region_name} at "
+                f"Table {repository._caller.table_name!r} is in {theirs.region_name} at "
                 f"{theirs.endpoint_url}, the transaction in {ours.region_name} at "
                 f"{ours.endpoint_url}; a transaction stays in one region and account."
             )
-        self._actions.append(write.as_action())
-        if item is not None:
-            self._refresh.append((item, write.values))
+        self._writes.append((write, item))

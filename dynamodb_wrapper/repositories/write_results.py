@@ -18,12 +18,14 @@ from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.values import decode_item
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dynamodb_wrapper.models.table import Table
     from dynamodb_wrapper.repositories.item_requests import Write
 
 
 def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
-    """Return the caller's object with what was stored; a copy where its model is frozen."""
+    """Return the caller's object with the stored values; a copy if its model is frozen."""
     if item.model_config.get("frozen"):
         return item.model_copy(update=values)
     extra = item.model_extra
@@ -38,21 +40,30 @@ def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] |
     """Return a response when an earlier attempt of the same request was applied after all.
 
     The SDK sends again when a reply is lost; the second attempt then meets what the first wrote.
-    Only writes of whole items can tell: their time stamps or contents are their own.
+    Only writes of whole items are recognised: no other writer has their time stamps or contents.
     """
     response = botocore_error(error)
     found = response.get("Item")
     if not found or not response.get("ResponseMetadata", {}).get("RetryAttempts"):
         return None
-    wanted, current = decode_item(write.written), decode_item(found)
-    same = all(current.get(name) == value for name, value in wanted.items())
-    return {"Attributes": found} if same and wanted else None
+    landed = has_landed(decode_item(found), decode_item(write.written))
+    return {"Attributes": found} if landed else None
+
+
+def has_landed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether a stored item shows that an earlier attempt of a refused write was applied.
+
+    Args:
+        found: The item, as values.
+        wanted: Values that only this write gives to the item.
+    """
+    return bool(wanted) and all(found.get(name) == value for name, value in wanted.items())
 
 
 def explain_refusal(
-    write: Write, error: ConditionFailedError, table: Table[Any], *, created: bool
+    write: Write, error: ConditionFailedError, table: Table[Any]
 ) -> DynamoDBWrapperError:
-    """Return the error that says what the stored item, or its absence, means for the write."""
+    """Return the error that explains a refusal from the stored item, or from its absence."""
     found = botocore_error(error).get("Item")
     key = write.plain_key
     where = f"{key} in table {error.table_name!r}"
@@ -66,8 +77,11 @@ def explain_refusal(
     is_gone = not found or Guards(table).is_expired(found)
     if is_gone and write.must_exist:
         return ItemNotFoundError(f"There is no item {where} to {write.verb}.", **context)
+    reason = write.explain(found) if found and write.explain is not None else None
+    if reason is not None:
+        return reason
     current = plain(found)
-    if created:
+    if write.must_be_new:
         return ItemAlreadyExistsError(
             f"There is an item {where} already; use put to replace it or update to change it.",
             current=current,
@@ -77,7 +91,7 @@ def explain_refusal(
         stored = (current or {}).get(table.attribute_of(table.version_field), 0)
         if stored != write.expected_version:
             return VersionConflictError(
-                f"The item {where} was changed by somebody else: it has version {stored}, yours "
+                f"The item {where} was changed by another writer: it has version {stored}, yours "
                 f"is {write.expected_version}. Read it again, then repeat the change.",
                 current=current,
                 **context,

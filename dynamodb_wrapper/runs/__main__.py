@@ -1,4 +1,4 @@
-"""``python -m dynamodb_wrapper.runs``: what to put on a schedule beside the pipelines."""
+"""``python -m dynamodb_wrapper.runs``: jobs to put on a schedule beside the pipelines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynamodb_wrapper.runs.tracker import RunTracker
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the arguments say once, and return the exit code."""
+    """Run one command, and return the exit code."""
     wanted = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
@@ -28,13 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _reap(tracker: RunTracker, environment: str | None, *, dry_run: bool) -> int:
     dead = tracker.reap(environment=environment, dry_run=dry_run)
     for run in dead:
-        print(f"{run.run_id}  {run.pipeline_id}  last sign of life {run.heartbeat_at}")
+        print(f"{run.run_id}  {run.pipeline_id}  last beat {run.heartbeat_at}")
     print(f"{len(dead)} dead runs {'found' if dry_run else 'ended as lost'}")
     return 0
 
 
 def _replay(tracker: RunTracker) -> int:
-    replayed = tracker.replay()
+    replayed = tracker.replay_outcomes()
     for one in replayed:
         print(f"{one.run_id}  {one.outcome}  {'stored' if one.stored else one.problem}")
     unreadable = tracker.unreadable_outcomes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, overload
@@ -13,54 +14,42 @@ from typing_extensions import Concatenate, ParamSpec
 from dynamodb_wrapper.exceptions.errors import (
     ConfigurationError,
     InvalidTransitionError,
+    RunSkippedError,
     ValidationError,
 )
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dynamodb_wrapper.runs.finish import RunFinisher
+    from dynamodb_wrapper.runs.options import RunRequest
     from dynamodb_wrapper.runs.run import Run
-    from dynamodb_wrapper.runs.start import Opening, RunRequest
+    from dynamodb_wrapper.runs.start import RunStarter
 
+logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 _PROMISES = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
 
 
-class BegunRun(AbstractContextManager["Run"]):
-    """Ends a run that has begun with whatever leaves the block."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __enter__(self) -> Run:
-        return self._run
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._run.end(self._run, error)
-        except InvalidTransitionError:
-            if error is None:
-                raise  # else: the body ended its run by itself, and what it raises now goes on
-
-
 class RunContext(AbstractContextManager["Run"]):
     """Records the run of a pipeline around a block of code, and yields its handle.
 
-    The block is entered only if the start was stored; its exception leaves it as the same object,
-    and what the block came to is never changed by trouble in storing it. Once its block has ended
+    The block is entered only if the start was stored. Its exception leaves it as the same object,
+    and trouble in storing the end never changes the result of the block. Once its block has ended
     it may be entered again, which is another run.
+
+    ::
+
+        with tracker.run("orders-daily") as run:
+            run.log_rows(read=17)
     """
 
-    def __init__(self, opening: Opening, request: RunRequest) -> None:
-        self._opening = opening
+    def __init__(self, starter: RunStarter, finisher: RunFinisher, request: RunRequest) -> None:
+        self._starter = starter
+        self._finisher = finisher
         self._request = request
-        self._begun: BegunRun | None = None
+        self._run: Run | None = None
         self._entered = threading.Lock()
 
     def __reduce__(self) -> NoReturn:
@@ -71,22 +60,16 @@ class RunContext(AbstractContextManager["Run"]):
         )
 
     def __enter__(self) -> Run:
-        if self._request.options.on_conflict == "skip":
-            raise ValidationError(
-                "A block cannot be skipped: on_conflict='skip' belongs to the decorator "
-                "RunTracker.pipeline(...). Use 'raise' or 'wait'."
-            )
         if not self._entered.acquire(blocking=False):
             raise ValidationError(
                 f"This block of pipeline {self._request.pipeline_id!r} has been entered and not "
                 "left: its run goes on. Call RunTracker.run(...) once for every block."
             )
         try:
-            run = self._opening.begin(self._request, watch_signals=True)
+            run = self._run = self._starter.start(self._request, watch_signals=True)
         except BaseException:
             self._entered.release()
             raise
-        self._begun = BegunRun(run)
         return run
 
     def __exit__(
@@ -95,31 +78,34 @@ class RunContext(AbstractContextManager["Run"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        begun, self._begun = self._begun, None
-        if begun is None:
+        run, self._run = self._run, None
+        if run is None:
             return
         try:
-            begun.__exit__(kind, error, trace)
+            self._finisher.finish(run.internals, error)
+        except InvalidTransitionError:
+            if error is None:
+                raise  # else: the body called finish() or fail(), and its exception goes on
         finally:
             self._entered.release()
 
 
-class Recording:
-    """The decorator `RunTracker.pipeline` returns.
+class RunDecorator:
+    """Records every call of a function as a run; `RunTracker.pipeline` returns it.
 
     Args:
-        begin: Begins a run; returns None where the call is to be skipped.
+        context: Makes the block that a call runs in.
     """
 
-    def __init__(self, begin: Callable[[], Run | None]) -> None:
-        self._begin = begin
+    def __init__(self, context: Callable[[], RunContext]) -> None:
+        self._context = context
 
     @overload
     def __call__(self, function: Callable[Concatenate[Run, P], R]) -> Callable[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]: ...
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, each call of it a run."""
+        """Return a function whose every call is a run."""
         if not callable(function):
             raise ConfigurationError(
                 f"A {type(function).__name__} cannot be called, so it cannot be a run; of "
@@ -143,30 +129,41 @@ class Recording:
 
     def _called(self, function: Callable[..., Any], *, wants_run: bool) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
-            run = self._begin()
-            if run is None:
+            is_entered = False
+            try:
+                with self._context() as run:
+                    is_entered = True
+                    result = function(*([run] if wants_run else []), *args, **kwargs)
+                    return _checked_result(function, result)
+            except RunSkippedError as skipped:
+                if is_entered:
+                    raise  # from a run inside of the function
+                logger.info("The function is not called: %s", skipped)
                 return None
-            with BegunRun(run):
-                return _done(function, function(*([run] if wants_run else []), *args, **kwargs))
 
         return called
 
     def _awaited(self, function: Callable[..., Any], *, wants_run: bool) -> Callable[..., Any]:
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            run = self._begin()
-            if run is None:
+            is_entered = False
+            try:
+                with self._context() as run:
+                    is_entered = True
+                    result = await function(*([run] if wants_run else []), *args, **kwargs)
+                    return _checked_result(function, result)
+            except RunSkippedError as skipped:
+                if is_entered:
+                    raise  # from a run inside of the function
+                logger.info("The function is not called: %s", skipped)
                 return None
-            with BegunRun(run):
-                result = await function(*([run] if wants_run else []), *args, **kwargs)
-                return _done(function, result)
 
         return awaited
 
 
-def _done(function: Callable[..., Any], result: Any) -> Any:
-    """Return what a function returned, unless that is a promise: it has done nothing yet then.
+def _checked_result(function: Callable[..., Any], result: Any) -> Any:
+    """Return the result of a function, unless it is a coroutine, a generator or the like.
 
-    A run of it must not succeed before its work begins.
+    Such a function has done nothing yet: its run must not succeed before its work begins.
     """
     if not any(kind(result) for kind in _PROMISES):
         return result
@@ -180,7 +177,7 @@ def _done(function: Callable[..., Any], result: Any) -> Any:
 
 
 def _is(function: Callable[..., Any], kind: Callable[[Any], bool]) -> bool:
-    """Tell whether a function, or the `__call__` of an object, is of a kind."""
+    """Return whether a function, or the `__call__` of an object, is of a kind."""
     return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004
 
 

@@ -1,4 +1,4 @@
-"""Which partitions of a pipeline are done; how a watermark moved."""
+"""Coverage of the partitions of a pipeline, and the history of its watermarks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PartitionState:
     Attributes:
         partition: Key, start and end.
         attempts: How often it was tried.
-        last_status: How the last attempt stands; None where it was never tried.
-        last_run_id: That attempt.
+        last_status: Status of the last attempt; None where it was never tried.
+        last_run_id: Run id of the last attempt.
         success_run_id: The run that covered it; None while it is not covered.
     """
 
@@ -35,7 +35,7 @@ class PartitionState:
 
     @property
     def is_covered(self) -> bool:
-        """Whether a run of the partition has succeeded, whatever became of reruns."""
+        """Whether a run of the partition has succeeded, even if a rerun failed."""
         return self.success_run_id is not None
 
 
@@ -99,7 +99,7 @@ class Coverage:
 def coverage_of(
     pipeline_id: str, partitions: Sequence[Partition], slots: Sequence[RunSlot | None]
 ) -> Coverage:
-    """Return the coverage that the slots of partitions, in their order, amount to."""
+    """Return the coverage of partitions, given their slots in the same order."""
     states = [
         PartitionState(partition)
         if slot is None
@@ -129,7 +129,7 @@ class WatermarkStep:
 
 
 def step_of(run: PipelineRunLog, move: WatermarkMove) -> WatermarkStep:
-    """Return the step a run noted."""
+    """Return the step that a run has recorded."""
     before, after = move.before, move.after
     return WatermarkStep(
         run.run_id,

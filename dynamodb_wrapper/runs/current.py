@@ -18,23 +18,29 @@ def enter(run: Run) -> None:
     _current.set((*enclosing_runs(), run))
 
 
-def leave(run: Run) -> None:
-    """Take a run out again, wherever it stands."""
-    _current.set(tuple(other for other in _current.get() if other is not run))
+def leave(run_id: str) -> None:
+    """Remove a run from this thread or task, whether or not it is the innermost."""
+    _current.set(tuple(run for run in _current.get() if run.run_id != run_id))
 
 
 def enclosing_runs() -> tuple[Run, ...]:
     """Return the open runs of this thread or task, outermost first.
 
-    A forked child has none. A run that was ended in another thread or task is still noted here.
+    A forked child has none. A run that was ended in another thread or task is not among them.
     """
-    return tuple(run for run in _current.get() if run.is_open)
+    return tuple(run for run in _current.get() if run.internals.liveness.is_open)
 
 
 def find_current_run() -> Run | None:
     """Return the innermost run of this thread or task, None outside of runs."""
     runs = enclosing_runs()
     return runs[-1] if runs else None
+
+
+def is_current_or_none(run_id: str) -> bool:
+    """Return whether a run is the innermost of this thread or task, or there is none at all."""
+    run = find_current_run()
+    return run is None or run.run_id == run_id
 
 
 def current_run() -> Run:

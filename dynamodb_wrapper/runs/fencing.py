@@ -1,4 +1,4 @@
-"""Keeps a superseded driver's writes out of a Delta table, as far as Delta can tell.
+"""Keep a superseded driver's writes out of a Delta table, as far as Delta can detect them.
 
 Delta remembers, per table and application id, the highest version written, and skips a write that
 names no higher one. The application id is the pipeline of one run table; the versions of a run
@@ -14,7 +14,7 @@ from dynamodb_wrapper.exceptions.errors import ValidationError
 
 WRITES_PER_RUN = 999
 _BARRIER_ATTEMPTS = 5
-# Told by name: `runs` knows no Spark, and Delta's own package may not be installed.
+# Recognised by name: `runs` imports no Spark, and Delta's own package may not be installed.
 _NOT_A_TABLE = "AnalysisException"
 _NO_DELTA = "DATA_SOURCE_NOT_FOUND"
 _OVERTAKEN = ("ConcurrentTransactionException", "DELTA_CONCURRENT_TRANSACTION")
@@ -49,7 +49,7 @@ class DeltaFence:
     def raise_barrier(self, spark: Any, path: str) -> None:
         """Commit an empty append under the run's fence, below every write of the run.
 
-        A write of an earlier run that is committed meanwhile makes Delta refuse the append; it is
+        If a write of an earlier run is committed at the same time, Delta refuses the append; it is
         sent again.
         """
         options = self._numbered(self._required(), 0)
@@ -86,7 +86,7 @@ def _append_nothing(spark: Any, path: str, options: dict[str, str]) -> None:
 
 
 def _why_no_table(error: Exception) -> str | None:
-    """Return what keeps the path from being fenced, if it is the path or the session."""
+    """Return why the path cannot be fenced, if the path or the session is the reason."""
     if _NO_DELTA in str(error):
         return "the session knows no data source 'delta'; start it with Delta's jars and settings."
     if any(kind.__name__ == _NOT_A_TABLE for kind in type(error).__mro__):
@@ -95,5 +95,5 @@ def _why_no_table(error: Exception) -> str | None:
 
 
 def _is_overtaken(error: Exception) -> bool:
-    told = f"{type(error).__name__}: {error}"
-    return any(sign in told for sign in _OVERTAKEN)
+    text = f"{type(error).__name__}: {error}"
+    return any(sign in text for sign in _OVERTAKEN)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
-import random
 import threading
 import time
-import weakref
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
     InvalidTransitionError,
@@ -27,99 +26,358 @@ from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
 from dynamodb_wrapper.runs.outcome import (
     Circumstances,
     ProcessEndedError,
+    describe,
     outcome_of,
     stack_chunks,
     stack_text,
 )
 from dynamodb_wrapper.runs.spool import RunText, SpooledRun
-from dynamodb_wrapper.runs.watermarks import noted
+from dynamodb_wrapper.runs.watermarks import recorded_moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dynamodb_wrapper.models.run_state import RunOutcome
-    from dynamodb_wrapper.runs.run import Run
+    from dynamodb_wrapper.runs.run import RunInternals
     from dynamodb_wrapper.runs.services import Services
+    from dynamodb_wrapper.runs.signals import SignalGuard
 
 logger = logging.getLogger(__name__)
-_SECONDS = 5.0
-_LEAST_SECONDS = 0.1
 T = TypeVar("T")
-_HURRIED_SECONDS = 5.0
+_EXIT_SECONDS = 5.0
+_LEAST_EXIT_SECONDS = 0.1
+_SIGNALLED_SECONDS = 5.0
+_FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _CANCEL_JOIN_SECONDS = 1.0
-_DEFINITE = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
+# Errors that no repetition changes: the outcome is refused, and spooling it would not help.
+_REFUSED = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
 
 
-_open_runs: weakref.WeakKeyDictionary[Run, Ending] = weakref.WeakKeyDictionary()
+class RunFinisher:
+    """Finishes runs of one tracker: decide, freeze, store or spool, notify."""
 
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
-def ended_with_the_process(run: Run, ending: Ending) -> None:
-    """End the run when the process does, unless somebody has ended it by then."""
-    if not _open_runs:
-        atexit.unregister(_end_open_runs)
-        atexit.register(_end_open_runs)
-    _open_runs[run] = ending
+    def finish(
+        self,
+        run: RunInternals,
+        error: BaseException | None,
+        *,
+        within_seconds: float | None = None,
+    ) -> None:
+        """Store how a run ended; safe to repeat.
 
+        Args:
+            run: The run.
+            error: The exception that left its body; None for a normal end.
+            within_seconds: How long storing is tried; the run's options decide unless given.
 
-def _end_open_runs() -> None:
-    """Give all of them together the time that one is given; each is tried once at least."""
-    until = time.monotonic() + _SECONDS
-    for run, ending in list(_open_runs.items()):
-        if run.outcome is None:
-            ending.end_of_process(run, max(_LEAST_SECONDS, until - time.monotonic()))
+        Raises:
+            RunFinishError: The body raised nothing, its end could not be stored, and it had to be:
+                a lock, a run key or a watermark depends on it.
+            InvalidTransitionError: The run has ended otherwise before.
+        """
+        is_signalled = run.signals.received_at is not None
+        limit_seconds = within_seconds or run.options.finish_seconds
+        try:
+            self._finish(run, error, limit_seconds, is_signalled=is_signalled)
+        except BaseException:
+            if run.liveness.outcome is None:  # a signal arrived before signals were held back
+                self._finish(run, error, limit_seconds, is_signalled=is_signalled)
+            raise
 
+    def finish_at_exit(self, run: RunInternals, within_seconds: float) -> None:
+        """End a run that is still open when the process exits: it did not succeed."""
+        try:
+            error = ProcessEndedError("The process ended before the run did.")
+            self.finish(run, error, within_seconds=within_seconds)
+        except DynamoDBWrapperError as problem:
+            logger.error("%s", problem)
 
-def start_cancelling(services: Services, run: Run) -> threading.Thread | None:
-    """Cancel a run's Spark jobs from a thread of its own, where that is wanted and possible.
+    def _finish(
+        self,
+        run: RunInternals,
+        error: BaseException | None,
+        limit_seconds: float,
+        *,
+        is_signalled: bool,
+    ) -> None:
+        """Finish a run with signals held back, and deliver them afterwards."""
+        problem = None
+        with run.signals.finish_first():
+            try:
+                problem = self._finish_once(run, error, limit_seconds, is_signalled=is_signalled)
+            finally:
+                run.signals.restore()
+        if error is not None and problem is not None:
+            add_note(error, f"dynamodb-wrapper: {problem}")
+        run.signals.deliver()
+        if error is None and isinstance(problem, RunFinishError):
+            raise problem
 
-    After an interruption the replies to this thread may be one off, so that no call may be made.
-    """
-    cancel = services.cancel_jobs
-    if cancel is None or not run.options.cancel_spark_jobs:
+    def _finish_once(
+        self,
+        run: RunInternals,
+        error: BaseException | None,
+        limit_seconds: float,
+        *,
+        is_signalled: bool,
+    ) -> DynamoDBWrapperError | None:
+        """Decide the outcome, and store it unless the run has ended before."""
+        liveness = run.liveness
+        record = liveness.record
+        current.leave(record.run_id)
+        if not liveness.is_own_process:
+            logger.warning(
+                "Run %s belongs to process %s; it is left alone.", record.run_id, liveness.pid
+            )
+            return None
+        outcome = self._decide(run, error, is_signalled=is_signalled)
+        if liveness.outcome is not None:
+            liveness.refuse_other_end(outcome)
+            return run.finish_error
+        liveness.close(outcome)
+        outcome = self._with_watermarks(run, outcome)  # no more moves: the run is closed
+        liveness.close(outcome)
+        _open_runs.pop(run, None)
+        try:
+            problem = self._store_end(run, outcome, error, limit_seconds)
+        except Exception as bug:  # noqa: BLE001 - the body's result must not change
+            self._log_bug(run, bug)
+            message = (
+                f"Run {record.run_id} ended as {outcome.status}; storing that met "
+                f"{describe(bug, self._services.secrets)}."
+            )
+            problem = _problem_of(run, outcome, message, bug)
+        if isinstance(problem, RunFinishError):
+            run.finish_error = problem
+        return problem
+
+    # ---- decide ----------------------------------------------------------------------------------
+
+    def _decide(
+        self, run: RunInternals, error: BaseException | None, *, is_signalled: bool
+    ) -> RunOutcome:
+        """Return how a run ended, when, and in which stage."""
+        secrets = self._services.secrets
+        run_id = run.liveness.record.run_id
+        outcome = outcome_of(
+            error,
+            Circumstances(run_id, secrets, is_signalled, run.options.exit_zero, run.skip_reason),
+        )
+        try:
+            outcome = replace(outcome, end_time=self._services.clock())
+            stage = None if error is None else run.stage_errors.stage_of(error)
+            if outcome.error is not None and stage is not None:
+                info = outcome.error.model_copy(update={"stage": redact_known(stage, secrets)})
+                outcome = replace(outcome, error=info)
+        except Exception as bug:  # noqa: BLE001 - the run must end, with less detail if need be
+            self._log_bug(run, bug)
+        return outcome
+
+    def _with_watermarks(self, run: RunInternals, outcome: RunOutcome) -> RunOutcome:
+        """Return the outcome with the watermarks to move, if the run succeeded."""
+        moves = run.watermarks.moves() if outcome.status is RunStatus.SUCCESS else ()
+        if not moves:
+            return outcome
+        try:
+            fields = {**outcome.fields, "watermarks": recorded_moves(moves)}
+        except Exception as bug:  # noqa: BLE001 - they are moved without being shown on the run
+            self._log_bug(run, bug)
+            fields = outcome.fields
+        return replace(outcome, moves=moves, fields=fields)
+
+    # ---- freeze, store or spool, notify ----------------------------------------------------------
+
+    def _store_end(
+        self,
+        run: RunInternals,
+        outcome: RunOutcome,
+        error: BaseException | None,
+        limit_seconds: float,
+    ) -> DynamoDBWrapperError | None:
+        """Store the end of a run and the texts beside it; return what went wrong."""
+        cancelling = None
+        if outcome.status in (RunStatus.CANCELLED, RunStatus.TIMED_OUT):
+            cancelling = run.cancel_jobs()
+        end = self._freeze(run, outcome, error)
+        budget = _Budget(run.signals, limit_seconds)
+        stored, problem = self._store(run, end, budget)
+        if stored is not None:
+            problem = self._store_texts(end, budget) or problem
+        self._notify(end, stored)
+        if cancelling is not None:
+            cancelling.join(_CANCEL_JOIN_SECONDS)
+        return problem
+
+    def _freeze(
+        self, run: RunInternals, outcome: RunOutcome, error: BaseException | None
+    ) -> SpooledRun:
+        """Stop beating and recording; return the end with everything that is not stored yet."""
+        run.heartbeat.stop()
+        run.recorder.close()
+        texts: list[RunText] = []
+        if run.logs is not None:
+            run.logs.detach()
+        parts = run.recorder.take_rest()
+        if run.logs is not None:
+            texts += [("log", *piece) for piece in run.logs.left_over()]
+        if error is not None and outcome.error is not None:
+            chunks = stack_chunks(error, self._services.secrets)
+            texts += [("err", *piece) for piece in enumerate(chunks, 1)]
+        return SpooledRun(
+            self._services.run_table,
+            run.liveness.record,
+            replace(outcome, parts=parts),
+            is_stored=run.liveness.tracked,
+            texts=tuple(texts),
+        )
+
+    def _store(
+        self, run: RunInternals, end: SpooledRun, budget: _Budget
+    ) -> tuple[PipelineRunLog | None, DynamoDBWrapperError | None]:
+        """Store the outcome in one transaction; spool it where that is not possible now."""
+        record, outcome = end.record, end.outcome
+        if not end.is_stored:
+            return None, self._spool(run, end, "its start could not be stored either")
+        store = self._services.impatient_store
+        try:
+            stored = budget.spend(lambda: store.finish(record, outcome))
+        except _REFUSED as refusal:
+            logger.error("%s", refusal)
+            return None, _problem_of(run, outcome, refusal.message, refusal)
+        except Exception as trouble:  # noqa: BLE001 - the outcome must not be lost
+            return None, self._spool(run, end, trouble)
+        logger.info(
+            "Run %s of pipeline %s ended: %s.", record.run_id, record.pipeline_id, stored.status
+        )
+        return stored, _watermark_conflict(stored)
+
+    def _store_texts(self, end: SpooledRun, budget: _Budget) -> DynamoDBWrapperError | None:
+        """Store log lines and the whole stack trace; the end of the run is stored without them."""
+        store, record = self._services.impatient_store, end.record
+        try:
+            now = self._services.clock()
+            for text in end.texts:
+                budget.spend(partial(store.put_chunk, record, *text, now))
+        except Exception as trouble:  # noqa: BLE001 - the end of the run is stored
+            message = (
+                f"Texts of run {record.run_id} of pipeline {record.pipeline_id!r} could not be "
+                f"stored ({str(trouble).rstrip('.')}). {self._keep(end)}"
+            )
+            logger.warning("%s", message)
+            return DynamoDBWrapperError(message)
         return None
-    name = f"dynamodb-wrapper-cancel-{run.run_id}"
-    thread = threading.Thread(target=_cancelled, args=(cancel, run), name=name, daemon=True)
-    thread.start()
-    return thread
+
+    def _spool(
+        self, run: RunInternals, end: SpooledRun, why: Exception | str
+    ) -> DynamoDBWrapperError:
+        """Keep an outcome in the spool; return the error of an end that is not stored."""
+        message = (
+            f"Run {end.record.run_id} of pipeline {end.record.pipeline_id!r} ended as "
+            f"{end.outcome.status}, which could not be stored ({str(why).rstrip('.')}). "
+            f"{self._keep(end)}"
+        )
+        problem = _problem_of(run, end.outcome, message, why)
+        is_grave = isinstance(problem, RunFinishError) or end.outcome.error is not None
+        logger.log(logging.ERROR if is_grave else logging.WARNING, "%s", message)
+        return problem
+
+    def _keep(self, end: SpooledRun) -> str:
+        """Write to the spool, and return a sentence that says where."""
+        try:
+            path = self._services.spool.keep(end)
+        except Exception as trouble:  # noqa: BLE001 - the body's result must not change
+            return f"It could not be kept in a file either ({trouble})."
+        return (
+            f"It is kept in {path}; the next start of the pipeline on this machine stores it, "
+            "and so does RunTracker.replay_outcomes()."
+        )
+
+    def _notify(self, end: SpooledRun, stored: PipelineRunLog | None) -> None:
+        """Notify the hooks, also of an end that is not stored."""
+        hooks, ended = self._services.hooks, stored
+        if ended is None:
+            ended = run_after(end.record, end.outcome, end.record.updated_by or "")
+        hooks.notify(FINISHED, ended, stored=stored is not None)
+        if ended.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
+            hooks.notify(FAILED, ended, stored=stored is not None)
+
+    def _log_bug(self, run: RunInternals, bug: Exception) -> None:
+        run_id, stack = run.liveness.record.run_id, stack_text(bug, self._services.secrets)
+        logger.error("The end of run %s met an unexpected error:\n%s", run_id, stack)
 
 
-def _cancelled(cancel: Callable[[str], None], run: Run) -> None:
-    try:
-        cancel(run.run_id)
-    except Exception as error:  # noqa: BLE001 - the run ends all the same
-        why = run.describe(error)
-        logger.warning("The Spark jobs of run %s could not be cancelled: %s", run.run_id, why)
+class _Budget:
+    """The time to store an end and its texts; SIGTERM leaves 5 s of it."""
+
+    def __init__(self, signals: SignalGuard, limit_seconds: float) -> None:
+        self._signals = signals
+        self._begin = time.monotonic()
+        self._limit_seconds = limit_seconds
+
+    def spend(self, send: Callable[[], T]) -> T:
+        """Call until it is stored, until it is refused, or until the time is used up."""
+        backoff = Backoff(
+            self._limit_seconds,
+            first_seconds=_FIRST_WAIT_SECONDS,
+            longest_seconds=_LONGEST_WAIT_SECONDS,
+            left=self._left,
+        )
+        problem: DynamoDBWrapperError
+        for _ in backoff.waits():
+            try:
+                return send()
+            except DynamoDBWrapperError as error:
+                if not error.retryable:
+                    raise
+                problem = error
+                logger.debug("The end of a run is not stored yet: %s", error)
+        raise problem
+
+    def _left(self) -> float:
+        until = self._begin + self._limit_seconds
+        signalled_at = self._signals.received_at
+        if signalled_at is not None:
+            until = min(until, max(signalled_at, self._begin) + _SIGNALLED_SECONDS)
+        return until - time.monotonic()
 
 
-def unstored(
-    run: Run, outcome: RunOutcome, told: str, why: Exception | str
+def _problem_of(
+    run: RunInternals, outcome: RunOutcome, message: str, why: Exception | str
 ) -> DynamoDBWrapperError:
-    """Return what is raised after a quiet body, if a lock, a run key or a watermark depends on it.
+    """Return the error of an end that is not stored.
 
-    Else it is told in the log only.
+    A `RunFinishError`, raised after a body that succeeded, if a lock, a run key or a watermark
+    depends on it; else an error that is only logged.
     """
-    if run.fence is None and run.record.run_key is None and not outcome.moves:
-        return DynamoDBWrapperError(told)
+    record = run.liveness.record
+    if record.fence is None and record.run_key is None and not outcome.moves:
+        return DynamoDBWrapperError(message)
     error = RunFinishError(
-        told, run_id=run.run_id, pipeline_id=run.pipeline_id, outcome=str(outcome.status)
+        message,
+        run_id=record.run_id,
+        pipeline_id=record.pipeline_id,
+        outcome=str(outcome.status),
     )
     error.__cause__ = why if isinstance(why, Exception) else None
     return error
 
 
-def watermark_conflict(run: Run, stored: PipelineRunLog) -> RunFinishError | None:
-    """Return what is raised where somebody changed a watermark of the run meanwhile."""
+def _watermark_conflict(stored: PipelineRunLog) -> RunFinishError | None:
+    """Return the error of a success whose watermarks were changed by another writer meanwhile."""
     if not stored.watermark_conflict:
         return None
-    told = (
-        f"Run {run.run_id} of pipeline {run.pipeline_id!r} ended as {stored.status}, but somebody "
-        "changed a watermark while it ran: none was moved. The next run begins where the "
-        "watermark stands now."
+    message = (
+        f"Run {stored.run_id} of pipeline {stored.pipeline_id!r} ended as {stored.status}, but a "
+        "watermark was changed by another writer while it ran: none was moved. The next run "
+        "begins where the watermark stands now."
     )
-    logger.error("%s", told)
+    logger.error("%s", message)
     return RunFinishError(
-        told, run_id=run.run_id, pipeline_id=run.pipeline_id, outcome=str(stored.status)
+        message, run_id=stored.run_id, pipeline_id=stored.pipeline_id, outcome=str(stored.status)
     )
 
 
@@ -130,272 +388,62 @@ def add_note(error: BaseException, note: str) -> None:
             error.add_note(note)
         else:
             error.__notes__ = [*getattr(error, "__notes__", []), note]  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - an exception that takes no notes stays as it is
+    except Exception:  # noqa: BLE001 - an exception without room for notes stays as it is
         logger.debug("The note could not be attached.")
 
 
-def verdict_on(
-    run: Run, error: BaseException | None, services: Services, *, signalled: bool
-) -> RunOutcome:
-    """Return how a run ended, when, and in which stage; less of it where that meets a bug."""
-    around = Circumstances(
-        run.run_id, services.secrets, signalled, run.options.exit_zero, run.skip_reason
-    )
-    outcome = outcome_of(error, around)
-    try:
-        outcome = replace(outcome, end_time=services.clock())
-        stage = None if error is None else run.stage_that_raised(error)
-        if outcome.error is not None and stage is not None:
-            info = outcome.error.model_copy(update={"stage": redact_known(stage, services.secrets)})
-            outcome = replace(outcome, error=info)
-    except Exception as bug:  # noqa: BLE001 - whatever it is, the run must end
-        log_bug(run, bug, services)
-    return outcome
+# ---- runs that are open when the process exits ---------------------------------------------------
+
+_open_runs: dict[RunInternals, RunFinisher] = {}
 
 
-def with_moves(run: Run, outcome: RunOutcome, services: Services) -> RunOutcome:
-    """Return the outcome with the watermarks to move, if the run succeeded."""
-    moves = run.progress.moves() if outcome.status is RunStatus.SUCCESS else ()
-    if not moves:
-        return outcome
-    try:
-        fields = {**outcome.fields, "watermarks": noted(moves)}
-    except Exception as bug:  # noqa: BLE001 - they are moved all the same
-        log_bug(run, bug, services)
-        fields = outcome.fields
-    return replace(outcome, moves=moves, fields=fields)
+def finish_at_exit(run: RunInternals, finisher: RunFinisher) -> None:
+    """Finish the run when the process exits, unless it has been finished by then."""
+    if not _open_runs:
+        atexit.unregister(_finish_open_runs)
+        atexit.register(_finish_open_runs)
+    _open_runs[run] = finisher
 
 
-def log_bug(run: Run, bug: Exception, services: Services) -> None:
-    """Tell the log of an exception that ending a run should not have met."""
-    stack = stack_text(bug, services.secrets)
-    logger.error("The end of run %s met an unexpected error:\n%s", run.run_id, stack)
+def _finish_open_runs() -> None:
+    """Finish all of them within the time of one; each is tried once at least."""
+    until = time.monotonic() + _EXIT_SECONDS
+    for run, finisher in list(_open_runs.items()):
+        if run.liveness.outcome is None:
+            finisher.finish_at_exit(run, max(_LEAST_EXIT_SECONDS, until - time.monotonic()))
 
 
-class _Budget(NamedTuple):
-    """The time to store an end and what hangs on it; SIGTERM leaves 5 s of it."""
-
-    begin: float
-    limit_seconds: float
-
-    def left(self, signalled_at: float | None) -> float:
-        until = self.begin + self.limit_seconds
-        if signalled_at is not None:
-            until = min(until, max(signalled_at, self.begin) + _HURRIED_SECONDS)
-        return until - time.monotonic()
+# ---- Spark jobs of a run that is to end early ----------------------------------------------------
 
 
-class Ending:
-    """Ends runs of one tracker."""
+@dataclass(frozen=True)
+class JobCanceller:
+    """Cancels the Spark jobs of a run from a short-lived thread.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    After an interruption the replies to this thread may be one off, so that it may call nothing.
 
-    def end(
-        self, run: Run, error: BaseException | None, *, within_seconds: float | None = None
-    ) -> None:
-        """Store what a run came to; safe to repeat.
+    Attributes:
+        cancel: Cancels the jobs of a run by its id; None where they are not to be cancelled.
+        run_id: The run.
+        secrets: Values to take out of the log.
+    """
 
-        Args:
-            run: The run.
-            error: What left its body.
-            within_seconds: How long that is tried; the run's options decide unless given.
+    cancel: Callable[[str], None] | None
+    run_id: str
+    secrets: tuple[str, ...] = field(repr=False)
 
-        Raises:
-            RunFinishError: The body raised nothing, its end could not be stored, and it had to be:
-                a lock, a run key or a watermark depends on it.
-            InvalidTransitionError: The run has ended otherwise before.
-        """
-        signalled = run.guard.received_at is not None
-        limit = within_seconds or run.options.finish_seconds
-        try:
-            self._end_first(run, error, limit, signalled=signalled)
-        except BaseException:
-            if run.outcome is None:  # a signal was quicker than the hand that holds it back
-                self._end_first(run, error, limit, signalled=signalled)
-            raise
-
-    def stop_early(self, run: Run) -> None:
-        """Do what can be done from outside to end a run early: cancel its Spark jobs."""
-        start_cancelling(self._services, run)
-
-    def end_of_process(self, run: Run, within_seconds: float) -> None:
-        """End a run that nobody ended before the process does: it did not succeed."""
-        try:
-            left = ProcessEndedError("The process ended before the run did.")
-            self.end(run, left, within_seconds=within_seconds)
-        except DynamoDBWrapperError as error:
-            logger.error("%s", error)
-
-    def _end_first(
-        self, run: Run, error: BaseException | None, limit_seconds: float, *, signalled: bool
-    ) -> None:
-        """End a run, and only then let through the signals that came meanwhile."""
-        problem = None
-        with run.guard.finish_first():
-            try:
-                problem = self._end_once(run, error, limit_seconds, signalled=signalled)
-            finally:
-                run.guard.restore()
-        if error is not None and problem is not None:
-            add_note(error, f"dynamodb-wrapper: {problem}")
-        run.guard.deliver()
-        if error is None and isinstance(problem, RunFinishError):
-            raise problem
-
-    def _end_once(
-        self, run: Run, error: BaseException | None, limit_seconds: float, *, signalled: bool
-    ) -> DynamoDBWrapperError | None:
-        current.leave(run)
-        if not run.is_here:
-            logger.warning("Run %s belongs to process %s; it is left alone.", run.run_id, run.pid)
+    def start(self) -> threading.Thread | None:
+        """Start the thread and return it."""
+        if self.cancel is None:
             return None
-        outcome = verdict_on(run, error, self._services, signalled=signalled)
-        if run.outcome is not None:
-            run.refuse_other_end(outcome)
-            return run.end_problem
-        run.outcome = outcome  # from here on the run takes nothing more
-        run.outcome = outcome = with_moves(run, outcome, self._services)
-        problem = self._end_whatever_comes(run, outcome, error, limit_seconds)
-        if isinstance(problem, RunFinishError):
-            run.end_problem = problem
-        return problem
+        name = f"dynamodb-wrapper-cancel-{self.run_id}"
+        thread = threading.Thread(target=self._run, args=(self.cancel,), name=name, daemon=True)
+        thread.start()
+        return thread
 
-    def _end_whatever_comes(
-        self, run: Run, outcome: RunOutcome, error: BaseException | None, limit_seconds: float
-    ) -> DynamoDBWrapperError | None:
+    def _run(self, cancel: Callable[[str], None]) -> None:
         try:
-            return self._end(run, outcome, error, limit_seconds)
-        except Exception as bug:  # noqa: BLE001 - what the body came to goes on
-            log_bug(run, bug, self._services)
-            told = (
-                f"Run {run.run_id} came to {outcome.status}; storing that met {run.describe(bug)}."
-            )
-            return unstored(run, outcome, told, bug)
-
-    def _end(
-        self, run: Run, outcome: RunOutcome, error: BaseException | None, limit_seconds: float
-    ) -> DynamoDBWrapperError | None:
-        """Store the end and everything that hangs on it; return what went wrong."""
-        cancelling = self._cancel_jobs(run, outcome)
-        run.heartbeat.stop()
-        run.recorder.close()
-        run.detach_logs()
-        totals = run.log_totals()
-        if totals is not None:
-            run.recorder.record({("logs",): totals})
-        spooled = SpooledRun(
-            self._services.run_table,
-            run.record,
-            replace(outcome, parts=run.recorder.take_rest()),
-            is_stored=run.tracked,
-            texts=self._texts(run, outcome, error),
-        )
-        budget = _Budget(time.monotonic(), limit_seconds)
-        stored, problem = self._store(run, spooled, budget)
-        if stored is not None:
-            loss = self._store_texts(run, spooled, budget)
-            problem = problem or loss
-        self._tell(run, outcome, stored)
-        if cancelling is not None:
-            cancelling.join(_CANCEL_JOIN_SECONDS)
-        return problem
-
-    def _texts(
-        self, run: Run, outcome: RunOutcome, error: BaseException | None
-    ) -> tuple[RunText, ...]:
-        """Return what is stored beside the run: log lines left over, and the whole stack trace."""
-        lines = [] if run.logs is None else run.logs.left_over()
-        stack = []
-        if error is not None and outcome.error is not None:
-            stack = list(enumerate(stack_chunks(error, self._services.secrets), 1))
-        return (*(("log", *piece) for piece in lines), *(("err", *piece) for piece in stack))
-
-    # ---- storing ---------------------------------------------------------------------------------
-
-    def _store(
-        self, run: Run, end: SpooledRun, budget: _Budget
-    ) -> tuple[PipelineRunLog | None, DynamoDBWrapperError | None]:
-        if not run.tracked:
-            return None, self._keep(run, end, "its start could not be stored either")
-        services = self._services
-        try:
-            stored = self._send(
-                run, budget, lambda: services.impatient_runs.finish_run(run.record, end.outcome)
-            )
-        except _DEFINITE as problem:
-            logger.error("%s", problem)
-            return None, unstored(run, end.outcome, problem.message, problem)
-        except Exception as problem:  # noqa: BLE001 - whatever it is, the outcome must not be lost
-            return None, self._keep(run, end, problem)
-        logger.info("Run %s of pipeline %s ended: %s.", run.run_id, run.pipeline_id, stored.status)
-        return stored, watermark_conflict(run, stored)
-
-    def _send(self, run: Run, budget: _Budget, send: Callable[[], T]) -> T:
-        """Send until it is stored, or until the time is used up."""
-        wait = 0.1
-        while True:
-            try:
-                return send()
-            except DynamoDBWrapperError as problem:
-                left = budget.left(run.guard.received_at)
-                if not problem.retryable or left <= 0:
-                    raise
-                logger.debug("The end of run %s is not stored yet: %s", run.run_id, problem)
-            time.sleep(min(random.uniform(0, wait), left))
-            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-
-    def _keep(self, run: Run, end: SpooledRun, why: Exception | str) -> DynamoDBWrapperError:
-        """Keep an outcome in the spool; return an error where something depends on it."""
-        told = (
-            f"Run {run.run_id} of pipeline {run.pipeline_id!r} came to {end.outcome.status}, which "
-            f"could not be stored ({str(why).rstrip('.')}). {self._kept(end)}"
-        )
-        problem = unstored(run, end.outcome, told, why)
-        is_grave = isinstance(problem, RunFinishError) or end.outcome.error is not None
-        logger.log(logging.ERROR if is_grave else logging.WARNING, "%s", told)
-        return problem
-
-    def _kept(self, end: SpooledRun) -> str:
-        """Write to the spool, and tell where that is."""
-        try:
-            path = self._services.spool.keep(end)
-        except Exception as trouble:  # noqa: BLE001 - what the body came to goes on
-            return f"It could not be kept in a file either ({trouble})."
-        return (
-            f"It is kept in {path}; the next start of the pipeline on this machine stores it, "
-            "and so does RunTracker.replay()."
-        )
-
-    def _store_texts(
-        self, run: Run, end: SpooledRun, budget: _Budget
-    ) -> DynamoDBWrapperError | None:
-        """Store log lines and the whole stack trace; without them the run is still true."""
-        runs = self._services.impatient_runs
-        try:
-            now = self._services.clock()
-            for text in end.texts:
-                self._send(run, budget, partial(runs.put_chunk, run.record, *text, now))
-        except Exception as problem:  # noqa: BLE001 - the end of the run is stored
-            told = (
-                f"Texts of run {run.run_id} of pipeline {run.pipeline_id!r} could not be stored "
-                f"({str(problem).rstrip('.')}). {self._kept(end)}"
-            )
-            logger.warning("%s", told)
-            return DynamoDBWrapperError(told)
-        return None
-
-    # ---- around it -------------------------------------------------------------------------------
-
-    def _tell(self, run: Run, outcome: RunOutcome, stored: PipelineRunLog | None) -> None:
-        """Tell the hooks, also of an end that is not stored: somebody may be waiting for it."""
-        hooks, known = self._services.hooks, stored
-        if known is None:
-            known = run_after(run.record, outcome, run.record.updated_by or "")
-        hooks.tell(FINISHED, known, stored=stored is not None)
-        if known.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
-            hooks.tell(FAILED, known, stored=stored is not None)
-
-    def _cancel_jobs(self, run: Run, outcome: RunOutcome) -> threading.Thread | None:
-        early = outcome.status in (RunStatus.CANCELLED, RunStatus.TIMED_OUT)
-        return start_cancelling(self._services, run) if early else None
+            cancel(self.run_id)
+        except Exception as error:  # noqa: BLE001 - the run ends all the same
+            why = describe(error, self.secrets)
+            logger.warning("The Spark jobs of run %s could not be cancelled: %s", self.run_id, why)

@@ -1,4 +1,4 @@
-"""The thread that renews a run's lease and carries what the body could not store."""
+"""The thread that renews a run's lease and sends what could not be stored before."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
 from dynamodb_wrapper.runs.hooks import LEASE_AT_RISK, LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from dynamodb_wrapper.models.pipeline import PipelineConfig
     from dynamodb_wrapper.models.run import PipelineRunLog
-    from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
+    from dynamodb_wrapper.repositories.run_log.store import RunStore
     from dynamodb_wrapper.runs.hooks import Hooks
-    from dynamodb_wrapper.runs.run import Run
+    from dynamodb_wrapper.runs.liveness import Liveness
+    from dynamodb_wrapper.runs.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -26,125 +28,137 @@ _JOIN_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Beats of one run: a thread of its own, with a client that gives up quickly.
+    """Beats of one run, sent from a daemon thread with a client that gives up quickly.
 
     Args:
-        run: The run.
-        runs: Sends; one attempt per call.
-        hooks: Told when the lease is at risk and when the run is lost.
+        liveness: Lease and deadline of the run.
+        recorder: Closed when the run is lost.
+        pipeline: Its interval and lease duration.
+        store: Returns the store to send through; one attempt per call.
+        hooks: Notified when the lease is at risk and when the run is lost.
+        after_beat: Called in turn after every beat that was stored.
         on_stop_request: Called once when the run is to end early.
-        after_beat: Called after every beat that was stored.
+        describe: Returns the text of an exception without secrets.
     """
 
     def __init__(
         self,
-        run: Run,
-        runs: Callable[[], PipelineRunLogsRepository],
+        liveness: Liveness,
+        recorder: Recorder,
+        pipeline: PipelineConfig,
+        store: Callable[[], RunStore],
         hooks: Hooks,
-        on_stop_request: Callable[[], None],
-        after_beat: Callable[[], None],
+        *,
+        after_beat: Sequence[Callable[[], object]],
+        on_stop_request: Callable[[], object],
+        describe: Callable[[BaseException], str],
     ) -> None:
-        self._run = run
-        self._runs = runs
+        self._liveness = liveness
+        self._lease = liveness.lease
+        self._recorder = recorder
+        self._interval = pipeline.heartbeat_interval.total_seconds()
+        self._lease_duration = pipeline.lease_duration
+        self._store = store
         self._hooks = hooks
+        self._after_beat = tuple(after_beat)
         self._on_stop_request = on_stop_request
-        self._after_beat = after_beat
-        self._interval = run.pipeline.heartbeat_interval.total_seconds()
-        self._lease = run.pipeline.lease_duration
+        self._describe = describe
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._beating = threading.RLock()  # a signal handler may beat while this thread does
-        self._told_risk = False
-        self._told_stop = False
+        self._has_warned = False
+        self._has_stopped_run = False
 
     def start(self) -> None:
         """Begin to beat."""
-        name = f"dynamodb-wrapper-heartbeat-{self._run.run_id}"
+        name = f"dynamodb-wrapper-heartbeat-{self._liveness.record.run_id}"
         thread = threading.Thread(target=self._loop, name=name, daemon=True)
         thread.start()
         self._thread = thread  # not before: one that did not start cannot be joined
 
     def stop(self) -> None:
-        """Stop beating; waits up to a second for a beat that is on its way."""
+        """Stop beating; wait up to a second for a beat that is being sent."""
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
 
     def beat(self) -> bool:
-        """Renew the lease now and tell whether the run is still this handle's.
+        """Renew the lease now and return whether the run is still open and this process's.
+
+        Costs a write unit per KB of the run; nothing for a run that has ended, belongs to another
+        process or is not stored. See: UpdateItem.
 
         Raises:
             DynamoDBWrapperError: DynamoDB could not be asked.
         """
-        run = self._run
+        liveness, lease = self._liveness, self._lease
+        if not liveness.is_open or not liveness.tracked:
+            return liveness.is_open
         with self._beating:
-            if run.lease.is_lost or self._stopping.is_set():
-                return not run.lease.is_lost
-            sent = run.lease.read_clocks()
-            until = sent[0] + self._lease
-            stored = self._runs().beat(run.record, now=sent[0], lease_until=until)
-            if stored is None or stored.writer != run.record.writer or stored.status.is_terminal:
-                if not self._stopping.is_set():  # else it has ended as it should
+            if lease.is_lost or self._stopping.is_set():
+                return not lease.is_lost
+            record, sent = liveness.record, lease.read_clocks()
+            until = sent[0] + self._lease_duration
+            stored = self._store().beat(record, now=sent[0], lease_until=until)
+            if stored is None or stored.writer != record.writer or stored.status.is_terminal:
+                if not self._stopping.is_set():  # else this process has just ended it
                     self._lost(stored)
                 return False
-            run.lease.renew(stored.lease_until, sent=sent)
-            run.refresh(stored)
-            self._told_risk = False
+            lease.renew(stored.lease_until, sent=sent)
+            liveness.refresh(stored)
+            self._has_warned = False
             return True
 
     def _loop(self) -> None:
-        delay = min(self._interval, self._run.lease.remaining_seconds() / 3)
+        run_id = self._liveness.record.run_id
+        delay = min(self._interval, self._lease.remaining_seconds() / 3)
         while not self._stopping.wait(self._until_next(delay)):
             try:
                 if not self.beat():
                     return
-                self._carry()
+                for call in self._after_beat:
+                    call()
                 delay = self._interval
             except DynamoDBWrapperError as error:
-                logger.debug("A beat of run %s failed: %s", self._run.run_id, error)
-                delay = min(self._interval, self._lease.total_seconds() / 20)
-            except Exception as error:  # noqa: BLE001 - the next beat may do better
-                why = self._run.describe(error)
-                logger.warning("A beat of run %s failed: %s", self._run.run_id, why)
+                logger.debug("A beat of run %s failed: %s", run_id, error)
+                delay = min(self._interval, self._lease_duration.total_seconds() / 20)
+            except Exception as error:  # noqa: BLE001 - the next beat may succeed
+                logger.warning("A beat of run %s failed: %s", run_id, self._describe(error))
                 delay = self._interval
-            self._look_at_lease()
-            self._look_for_stop()
+            self._warn_of_lease()
+            self._stop_run_early()
 
     def _until_next(self, delay: float) -> float:
         jittered = delay * random.uniform(1 - _JITTER, 1 + _JITTER)
-        to_deadline = self._run.seconds_to_deadline()
+        to_deadline = self._liveness.seconds_to_deadline()
         return min(jittered, to_deadline) if to_deadline > 0 else jittered
 
-    def _carry(self) -> None:
-        self._run.recorder.flush()
-        self._run.store_logs()
-        self._after_beat()
-
-    def _look_at_lease(self) -> None:
-        if self._told_risk or self._run.lease.used_share() < _AT_RISK:
+    def _warn_of_lease(self) -> None:
+        if self._has_warned or self._lease.used_share() < _AT_RISK:
             return
-        self._told_risk = True
+        self._has_warned = True
+        record = self._liveness.record
         logger.warning(
             "The lease of run %s could not be renewed for two thirds of its time; %.0f s are left.",
-            self._run.run_id,
-            max(0.0, self._run.lease.remaining_seconds()),
+            record.run_id,
+            max(0.0, self._lease.remaining_seconds()),
         )
-        self._hooks.tell_aside(LEASE_AT_RISK, self._run.record)
+        self._hooks.notify_in_background(LEASE_AT_RISK, record)
 
-    def _look_for_stop(self) -> None:
-        if not self._told_stop and self._run.is_asked_to_stop():
-            self._told_stop = True
+    def _stop_run_early(self) -> None:
+        if not self._has_stopped_run and self._liveness.is_asked_to_stop():
+            self._has_stopped_run = True
             self._on_stop_request()
 
     def _lost(self, stored: PipelineRunLog | None) -> None:
-        run = self._run
-        run.lease.lose()
-        run.recorder.close()
+        self._lease.lose()
+        self._recorder.close()
+        record = self._liveness.record
         by = None if stored is None else stored.superseded_by
         logger.error(
-            "Run %s of pipeline %s is not this process's any more: %s. Its writes must stop.",
-            run.run_id,
-            run.pipeline_id,
+            "Run %s of pipeline %s no longer belongs to this process: %s. Its writes must stop.",
+            record.run_id,
+            record.pipeline_id,
             f"run {by} took over" if by else f"it is {stored.status if stored else 'gone'}",
         )
-        self._hooks.tell_aside(LOST, run.record if stored is None else stored)
+        self._hooks.notify_in_background(LOST, record if stored is None else stored)

@@ -1,4 +1,4 @@
-"""Callables that are told what happens to runs, and can never break one."""
+"""Callables that receive the events of runs; an exception of theirs never fails a run."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ LEASE_AT_RISK = "lease_at_risk"
 
 @dataclass(frozen=True)
 class RunEvent:
-    """What happened to a run.
+    """An event of a run, as hooks receive it.
 
     Attributes:
         kind: ``started``, ``finished`` (however it ended), ``failed`` (FAILED or TIMED_OUT, after
-            ``finished``), ``lost`` (taken for dead, by whoever noticed) or ``lease_at_risk``.
+            ``finished``), ``lost`` (taken for dead, by any process) or ``lease_at_risk``.
         run_id: The run.
         pipeline_id: Its pipeline.
         status: Its status now.
-        run: What is known of it; a copy of the hook's own.
-        stored: Whether that is what DynamoDB says; False for an end that is kept in the spool.
+        run: The run as far as it is known; each hook gets its own copy.
+        stored: Whether `run` is stored in DynamoDB; False for an end that is kept in the spool.
     """
 
     kind: str
@@ -50,7 +50,7 @@ Hook = Callable[[RunEvent], object]
 
 
 class Hooks:
-    """Tells hooks; what a hook raises, `SystemExit` included, is logged and goes no further.
+    """Calls hooks; an exception of a hook, `SystemExit` included, is logged and not raised.
 
     Args:
         hooks: Called one after the other.
@@ -61,7 +61,7 @@ class Hooks:
         self._hooks = tuple(hooks)
         self._secrets = secrets
 
-    def tell(self, kind: str, run: PipelineRunLog, *, stored: bool = True) -> None:
+    def notify(self, kind: str, run: PipelineRunLog, *, stored: bool = True) -> None:
         """Call every hook, one after the other, in this thread."""
         for hook in self._hooks:
             try:
@@ -69,12 +69,12 @@ class Hooks:
                 hook(RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), seen, stored))
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 - it came of the body's, which goes on
+            except BaseException as error:  # noqa: BLE001 - a hook must not fail the run
                 stack = stack_text(error, self._secrets)
                 logger.warning("A hook failed on %r of run %s:\n%s", kind, run.run_id, stack)
 
-    def tell_aside(self, kind: str, run: PipelineRunLog) -> None:
-        """Call every hook in a thread of its own: one that hangs holds nothing up."""
+    def notify_in_background(self, kind: str, run: PipelineRunLog) -> None:
+        """Call every hook from a separate daemon thread: one that hangs delays nothing."""
         if self._hooks:
             name = f"dynamodb-wrapper-hooks-{run.run_id}"
-            threading.Thread(target=self.tell, args=(kind, run), name=name, daemon=True).start()
+            threading.Thread(target=self.notify, args=(kind, run), name=name, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The driver's log lines, stored with the run in compressed pieces of limited number."""
+"""The driver's log lines, stored with the run in compressed pieces."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from dynamodb_wrapper.repositories.run_log.items import chunks_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dynamodb_wrapper.runs.recorder import Parts
+
 MAX_LINES = 500
 MAX_BYTES = 262_144
 _LINE_BYTES = 4096
-_ON_ITS_WAY_SECONDS = 1.0
+_WAIT_FOR_STORE_SECONDS = 1.0
 
 
 class LogCapture(logging.Handler):
     """Keeps the lines logged while a run is the current one, until they are stored.
 
-    At most 500 lines and 256 KB a run; what comes after that is counted and left out. Secrets are
-    taken out. Emitting does no I/O.
+    At most 500 lines and 256 KB a run; further lines are counted and left out. Secrets are taken
+    out. Emitting does no I/O.
 
     Args:
         level: From which level.
         secrets: Values to take out.
-        is_ours: Tells whether what is logged now belongs to the run.
+        is_ours: Returns whether a line that is logged now belongs to the run.
         store: Stores a piece under its number.
+        record: Records the totals with the run.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class LogCapture(logging.Handler):
         secrets: tuple[str, ...],
         is_ours: Callable[[], bool],
         store: Callable[[int, str], None],
+        record: Callable[[Parts], object],
     ) -> None:
         super().__init__(level)
         self._secrets = secrets
         self._is_ours = is_ours
         self._store = store
+        self._record = record
         self._guard = threading.RLock()  # a signal handler may log while this thread does
         self._flushing = threading.Lock()
         self._buffer: list[str] = []
@@ -52,7 +57,18 @@ class LogCapture(logging.Handler):
         self._dropped = 0
         self._is_full = False
         self._chunks = 0
-        self._told = LogInfo()
+        self._recorded = LogInfo()
+
+    def attach(self) -> None:
+        """Begin to take the lines that reach the root logger."""
+        logging.getLogger().addHandler(self)
+
+    def detach(self) -> None:
+        """Take no more lines, and record how many will be stored with the run."""
+        logging.getLogger().removeHandler(self)
+        totals = self._final_totals()
+        if totals is not None:
+            self._record({("logs",): totals})
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
@@ -74,7 +90,7 @@ class LogCapture(logging.Handler):
             self._bytes += size
 
     def _has_to_drop(self) -> bool:
-        """Count a line that comes once the limit is reached; it is not even formatted."""
+        """Count a line beyond the limit; it is not even formatted."""
         with self._guard:
             full = self._is_full or self._lines >= MAX_LINES
             self._dropped += full
@@ -87,8 +103,8 @@ class LogCapture(logging.Handler):
         line = f"{stamp} {record.levelname} {record.name}: {text}"
         return stored_text(line, self._secrets, _LINE_BYTES) + "\n"
 
-    def final_totals(self) -> LogInfo | None:
-        """Return the totals as they will be once everything is stored; None where there is none."""
+    def _final_totals(self) -> LogInfo | None:
+        """Return the totals once everything is stored; None if no line was logged."""
         with self._guard:
             rest = len(chunks_of("".join(self._buffer)))
             if not self._lines and not self._dropped:
@@ -96,8 +112,8 @@ class LogCapture(logging.Handler):
             return LogInfo(lines=self._lines, dropped=self._dropped, chunks=self._chunks + rest)
 
     def left_over(self) -> list[tuple[int, str]]:
-        """Return the pieces that are not stored yet, numbered; waits a little for one under way."""
-        arrived = self._flushing.acquire(timeout=_ON_ITS_WAY_SECONDS)
+        """Return the pieces not stored yet, numbered; wait up to 1 s for one being stored."""
+        arrived = self._flushing.acquire(timeout=_WAIT_FOR_STORE_SECONDS)
         try:
             with self._guard:
                 pieces = chunks_of("".join(self._buffer))
@@ -106,11 +122,11 @@ class LogCapture(logging.Handler):
             if arrived:
                 self._flushing.release()
 
-    def store_lines(self) -> LogInfo | None:
-        """Store what is kept and return the new totals; None where nothing has changed.
+    def store_lines(self) -> None:
+        """Store the lines kept so far, and record the new totals if they have changed.
 
         Raises:
-            DynamoDBWrapperError: It could not be stored; it is kept.
+            DynamoDBWrapperError: Lines could not be stored; they are kept.
         """
         with self._flushing:
             with self._guard:
@@ -123,10 +139,10 @@ class LogCapture(logging.Handler):
             totals = LogInfo(
                 lines=self._lines - len(self._buffer), dropped=self._dropped, chunks=self._chunks
             )
-            if totals == self._told:
-                return None
-            self._told = totals
-            return totals
+            is_changed = totals != self._recorded
+            self._recorded = totals
+        if is_changed:
+            self._record({("logs",): totals})
 
     def _forget(self, length: int) -> None:
         """Take so many characters off the beginning."""

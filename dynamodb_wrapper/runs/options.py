@@ -1,16 +1,21 @@
-"""`RunOptions`, and the checks of arguments to run control."""
+"""`RunOptions`, the keyword arguments of a run, and the checks of arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Union
 
 import pydantic
+from typing_extensions import TypedDict
 
 from dynamodb_wrapper.config.settings import DynamoDBConfig
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.enums import TriggerType, enum_of
+from dynamodb_wrapper.models.partitions import Partition
+
+RunKey = Union[str, date, datetime, Partition]
 
 _CHOICES = {
     "on_conflict": ("raise", "wait", "skip"),
@@ -21,7 +26,7 @@ _CHOICES = {
 
 
 def checked_mapping(value: Any, name: str) -> dict[Any, Any]:
-    """Return a mapping as a dict of its own; None is an empty one.
+    """Return a copy of a mapping as a dict; None is an empty one.
 
     Raises:
         ValidationError: It is no mapping.
@@ -34,7 +39,7 @@ def checked_mapping(value: Any, name: str) -> dict[Any, Any]:
 
 
 def check_seconds(value: Any, name: str) -> None:
-    """Refuse what is no number of seconds above 0.
+    """Raise unless a value is a number of seconds above 0.
 
     Raises:
         ValidationError: It is none.
@@ -44,7 +49,7 @@ def check_seconds(value: Any, name: str) -> None:
 
 
 def check_flag(value: Any, name: str) -> None:
-    """Refuse what is neither True nor False: a text such as "false" would count as true.
+    """Raise unless a value is True or False: a text such as "false" would count as true.
 
     Raises:
         ValidationError: It is neither.
@@ -54,7 +59,7 @@ def check_flag(value: Any, name: str) -> None:
 
 
 def checked_days(value: Any) -> float:
-    """Return how many days to look back.
+    """Return the number of days to look back.
 
     Raises:
         ValidationError: It is no number above 0, or more than 100 years.
@@ -76,7 +81,7 @@ def checked_count(value: Any, name: str) -> int:
 
 
 def check_moment(value: Any, name: str) -> None:
-    """Refuse what is neither a date nor a datetime.
+    """Raise unless a value is a date or a datetime.
 
     Raises:
         ValidationError: It is neither.
@@ -86,7 +91,7 @@ def check_moment(value: Any, name: str) -> None:
 
 
 def check_environment(value: Any) -> None:
-    """Refuse what a config would not take as the name of its environment.
+    """Raise unless a value can be the name of an environment.
 
     Raises:
         ValidationError: It is no such name.
@@ -114,22 +119,22 @@ class RunOptions:
 
     Attributes:
         on_conflict: What to do when a live run holds the pipeline or the run key: ``raise``,
-            ``wait``, or ``skip`` (the decorator only: the function is not called, a run SKIPPED is
-            stored). ``skip`` also skips a run key that has succeeded.
-        wait_seconds: How long ``wait`` waits before it raises.
+            ``wait``, or ``skip``, which stores a run SKIPPED and raises `RunSkippedError` (the
+            decorator returns None instead). ``skip`` also skips a run key that has succeeded.
+        wait_seconds: How long ``wait`` waits before it raises `AlreadyRunningError`.
         rerun: Whether a run key that has succeeded is run again.
         force: Whether an inactive pipeline is run all the same.
         tracking: ``strict`` refuses to begin a run that cannot be stored; ``best_effort`` runs the
             block untracked, on pipelines without a limit of runs only. With a run key a success
             that cannot be stored raises `RunFinishError` all the same.
-        exit_zero: What ``sys.exit(0)`` in the block means: ``success`` or ``failed``.
+        exit_zero: Meaning of ``sys.exit(0)`` in the block: ``success`` or ``failed``.
         cancel_spark_jobs: Whether the run's Spark jobs are cancelled when the run is to end early:
             on a request to cancel, at its deadline, on SIGTERM and Ctrl-C.
         capture_logs: Level from which the driver's log lines are stored with the run; None stores
             none. Loggers filter first: where the root logger is left at Python's own level,
-            WARNING, nothing below that arrives whatever is given here. Set the level of your
+            WARNING, nothing below that arrives, whatever level is given here. Set the level of your
             loggers, as ``logging.getLogger("my_job").setLevel("INFO")`` does.
-        finish_seconds: How long the end of a run is tried to be stored.
+        finish_seconds: How long storing the end of a run is tried.
     """
 
     on_conflict: str = "raise"
@@ -152,3 +157,51 @@ class RunOptions:
             check_seconds(getattr(self, name), f"RunOptions.{name}")
         for name in ("rerun", "force", "cancel_spark_jobs"):
             check_flag(getattr(self, name), f"RunOptions.{name}")
+
+
+class RunArguments(TypedDict, total=False):
+    """The keyword arguments of a run; each may be left out or None. See `RunTracker.run`."""
+
+    run_key: RunKey | None
+    parameters: Mapping[str, Any] | None
+    tags: Mapping[str, str] | None
+    trigger: TriggerType | str | None
+    options: RunOptions | None
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run that is to begin; the checked form of `RunArguments`."""
+
+    pipeline_id: str
+    run_key: RunKey | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trigger: TriggerType = TriggerType.MANUAL
+    options: RunOptions = field(default_factory=RunOptions)
+
+    @classmethod
+    def of(cls, pipeline_id: str, arguments: RunArguments) -> RunRequest:
+        """Return the request that the arguments of a run stand for.
+
+        Raises:
+            TypeError: An argument is unknown.
+            ValidationError: An argument has another type.
+        """
+        known = RunArguments.__annotations__
+        unknown = ", ".join(sorted(set(arguments) - set(known)))
+        if unknown:
+            raise TypeError(f"A run has no argument {unknown}; it has {', '.join(known)}.")
+        options: Any = arguments.get("options")
+        trigger = arguments.get("trigger")
+        if not isinstance(options, (RunOptions, type(None))):
+            kind = type(options).__name__
+            raise ValidationError(f"options is a {kind}; give RunOptions(rerun=True) or the like.")
+        return cls(
+            pipeline_id,
+            arguments.get("run_key"),
+            checked_mapping(arguments.get("parameters"), "parameters"),
+            checked_mapping(arguments.get("tags"), "tags"),
+            TriggerType.MANUAL if trigger is None else enum_of(TriggerType, trigger),
+            options or RunOptions(),
+        )

@@ -26,18 +26,18 @@ _FRAMES = 12
 
 
 class ProcessEndedError(SystemExit):
-    """The process ended before its run did; with which code is not known."""
+    """The process ended before its run did; its exit code is not known."""
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What, besides its exception, decides how a body ended.
+    """The facts, besides its exception, that decide how a body ended.
 
     Attributes:
-        run_id: The run; a request to stop another run is to this one an exception like any.
+        run_id: The run; a request to stop another run is an ordinary exception to this one.
         secrets: Values to take out of texts.
         signalled: Whether SIGTERM came.
-        exit_zero: What ``sys.exit(0)`` means: ``success`` or ``failed``.
+        exit_zero: Meaning of ``sys.exit(0)``: ``success`` or ``failed``.
         skip_reason: Why there was nothing to do.
     """
 
@@ -51,12 +51,12 @@ class Circumstances:
 def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome:
     """Return how a run ended.
 
-    A body that returns has succeeded, whatever came meanwhile. A script that ends with
+    A body that returns has succeeded, even if a signal arrived meanwhile. A script that ends with
     ``sys.exit(0)`` succeeded; Ctrl-C, SIGTERM, a closed generator and a cancelled task are
     cancellations, everything else a failure.
 
     Args:
-        error: What left the body; None for a normal end.
+        error: The exception that left the body; None for a normal end.
         around: What else decides.
     """
     try:
@@ -156,8 +156,13 @@ def _type_name(error: BaseException) -> str:
 
 
 def stack_text(error: BaseException, secrets: tuple[str, ...]) -> str:
-    """Return the whole stack of an exception without secrets, those it came of included."""
+    """Return the whole stack of an exception and its causes, without secrets."""
     return presentable("".join(_formatted(error)), secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
+
+
+def describe(error: BaseException, secrets: tuple[str, ...]) -> str:
+    """Return type and message of an exception in one text, shortened and without secrets."""
+    return stored_text(f"{type(error).__qualname__}: {_text(error)}", secrets, _MESSAGE_BYTES)
 
 
 def _text(error: BaseException) -> str:

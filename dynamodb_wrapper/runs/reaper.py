@@ -19,11 +19,11 @@ from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.runs.hooks import LOST
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from dynamodb_wrapper.models.pipeline import PipelineConfig
     from dynamodb_wrapper.models.run import PipelineRunLog
-    from dynamodb_wrapper.runs.run import Run
     from dynamodb_wrapper.runs.services import Services
     from dynamodb_wrapper.runs.spool import Entry, SpooledRun
 
@@ -38,15 +38,15 @@ _CANDIDATES = 25
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What became of a spooled outcome.
+class ReplayedOutcome:
+    """A spooled outcome that was sent again.
 
     Attributes:
         run_id: The run.
-        outcome: The status it came to.
-        stored: Whether that is stored now.
-        problem: Why not.
-        path: Its file, where it is still there.
+        outcome: The status it ended with.
+        stored: Whether the outcome is stored now.
+        problem: Why it is not.
+        path: Its file; None once it is stored.
     """
 
     run_id: str
@@ -56,8 +56,8 @@ class Replayed:
     path: Path | None = None
 
 
-class Reaping:
-    """Cleans up after drivers that are gone."""
+class Reaper:
+    """Ends dead runs of other drivers, and stores spooled outcomes."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -67,13 +67,13 @@ class Reaping:
     def reap(self, environment: str | None, *, dry_run: bool) -> list[PipelineRunLog]:
         """End every dead run of an environment, and return them."""
         now = self._services.clock()
-        dead = [run for run in self._services.runs.live_runs(environment) if run.is_expired(now)]
+        dead = [run for run in self._services.store.live_runs(environment) if run.is_expired(now)]
         return dead if dry_run else self._end(dead)
 
     def before_start(self, pipeline: PipelineConfig) -> None:
         """Store spooled outcomes of a pipeline, and end its dead runs, before another begins.
 
-        Of an exclusive pipeline the start itself takes over. Trouble here stops no start.
+        For an exclusive pipeline the start itself takes over. An error here stops no start.
         """
         try:
             self.replay(pipeline.pipeline_id)
@@ -82,20 +82,19 @@ class Reaping:
         except (DynamoDBWrapperError, OSError) as error:
             logger.warning("Before the start of pipeline %s: %s", pipeline.pipeline_id, error)
 
-    def after_beat(self, run: Run) -> None:
-        """Look for dead runs of all pipelines once a lease, where `auto_reap` asks for it."""
+    def after_beat(self, environment: str | None, lease_duration: timedelta) -> None:
+        """Look for dead runs of an environment once a lease, where `auto_reap` asks for it."""
         if not self._services.auto_reap:
             return
-        environment = run.record.environment or ""
-        every = run.pipeline.lease_duration.total_seconds()
+        every, name = lease_duration.total_seconds(), environment or ""
         with self._lock:
-            if time.monotonic() - self._last_reap.get(environment, -every) < every:
+            if time.monotonic() - self._last_reap.get(name, -every) < every:
                 return
-            self._last_reap[environment] = time.monotonic()
+            self._last_reap[name] = time.monotonic()
         self.reap(environment or None, dry_run=False)
 
-    def replay(self, pipeline_id: str | None = None) -> list[Replayed]:
-        """Store what is in the spool, and return what became of it."""
+    def replay(self, pipeline_id: str | None = None) -> list[ReplayedOutcome]:
+        """Store the outcomes in the spool, and return the result for each."""
         kept = self._services.spool.kept(self._services.run_table, pipeline_id)
         return [self._replayed(entry) for entry in kept]
 
@@ -110,20 +109,20 @@ class Reaping:
     def _end(self, dead: list[PipelineRunLog]) -> list[PipelineRunLog]:
         ended = []
         for run in dead:
-            lost = self._services.runs.reap_run(run.run_id, now=self._services.clock())
+            lost = self._services.store.reap(run.run_id, now=self._services.clock())
             if lost is None:
                 continue
             logger.warning(
-                "Run %s of pipeline %s gave no sign of life since %s: it is lost.",
+                "Run %s of pipeline %s has sent no beat since %s: it is lost.",
                 run.run_id,
                 run.pipeline_id,
                 run.heartbeat_at,
             )
-            self._services.hooks.tell(LOST, lost)
+            self._services.hooks.notify(LOST, lost)
             ended.append(lost)
         return ended
 
-    def _replayed(self, entry: Entry) -> Replayed:
+    def _replayed(self, entry: Entry) -> ReplayedOutcome:
         spooled = entry.run
         run_id, status = spooled.record.run_id, str(spooled.outcome.status)
         try:
@@ -131,17 +130,19 @@ class Reaping:
         except _REFUSED as error:
             aside = entry.set_aside()
             logger.error("The spooled outcome of run %s is refused: %s", run_id, error)
-            return Replayed(run_id, status, stored=False, problem=error.message, path=aside)
+            return ReplayedOutcome(run_id, status, stored=False, problem=error.message, path=aside)
         except DynamoDBWrapperError as error:
-            return Replayed(run_id, status, stored=False, problem=error.message, path=entry.path)
+            return ReplayedOutcome(
+                run_id, status, stored=False, problem=error.message, path=entry.path
+            )
         entry.drop()
         logger.info("The spooled outcome of run %s is stored: %s.", run_id, status)
-        return Replayed(run_id, status, stored=True)
+        return ReplayedOutcome(run_id, status, stored=True)
 
     def _store(self, spooled: SpooledRun) -> None:
-        runs, record = self._services.runs, spooled.record
-        if not spooled.is_stored and not runs.exists(record.run_id, consistent=True):
-            record, _ = runs.start_run(record, exclusive=False, clock=self._services.clock)
-        runs.finish_run(record, spooled.outcome)
+        store, record = self._services.store, spooled.record
+        if not spooled.is_stored and not self._services.runs.exists(record.run_id, consistent=True):
+            record, _ = store.start(record, exclusive=False, clock=self._services.clock)
+        store.finish(record, spooled.outcome)
         for kind, number, text in spooled.texts:
-            runs.put_chunk(record, kind, number, text, self._services.clock())
+            store.put_chunk(record, kind, number, text, self._services.clock())

@@ -18,22 +18,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Parts = dict[tuple[str, ...], Any]
 _PER_REQUEST = 25
-_ON_ITS_WAY_SECONDS = 4.0
+_WAIT_FOR_SEND_SECONDS = 4.0
 
 
 class Recorder:
     """Keeps parts of a run until they are stored; several threads may record at once.
 
-    A part is sent at once. After a failure parts wait for the next beat, so that an outage holds
-    the body up once and not with every metric.
+    A part is sent at once. After a failure parts wait for the next beat, so that an outage delays
+    the body once and not with every metric.
 
     Args:
         send: Stores parts; raises one of our errors.
+        check: Raises for parts that cannot be stored.
+        require_open: Raises once the run has ended or in a forked process.
         label: The run, for the log.
     """
 
-    def __init__(self, send: Callable[[Mapping[tuple[str, ...], Any]], None], label: str) -> None:
+    def __init__(
+        self,
+        send: Callable[[Mapping[tuple[str, ...], Any]], None],
+        check: Callable[[Mapping[tuple[str, ...], Any]], None],
+        require_open: Callable[[], None],
+        label: str,
+    ) -> None:
         self._send = send
+        self.check = check
+        self._require_open = require_open
         self._label = label
         self._pending: Parts = {}
         # Reentrant: a signal handler may record while this very thread does.
@@ -44,10 +54,22 @@ class Recorder:
         self._is_closed = False
         self._is_over = False
 
-    def record(self, parts: Mapping[tuple[str, ...], Any]) -> bool:
-        """Take parts and try to store them; never raises for trouble with DynamoDB.
+    def record(self, parts: Mapping[tuple[str, ...], Any]) -> None:
+        """Record parts of the run by their paths.
 
-        Returns False where it came too late to be taken.
+        Raises:
+            ValidationError: A part cannot be stored; it is refused here, where its caller sees it.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
+        self._require_open()
+        self.check(parts)
+        if not self.keep(parts):
+            self._require_open()  # it ended meanwhile
+
+    def keep(self, parts: Mapping[tuple[str, ...], Any]) -> bool:
+        """Keep parts and try to store them; never raises for trouble with DynamoDB.
+
+        Returns False after `take_rest`: it is too late to keep them.
         """
         with self._lock:
             if self._is_over:
@@ -62,8 +84,8 @@ class Recorder:
         self._send_pending(after_trouble=True)
 
     def take_rest(self) -> Parts:
-        """Return what is not stored, and take no more; waits a little for what is on its way."""
-        arrived = self._sending.acquire(timeout=_ON_ITS_WAY_SECONDS)
+        """Return what is not stored, and keep no more; wait up to 4 s for parts being sent."""
+        arrived = self._sending.acquire(timeout=_WAIT_FOR_SEND_SECONDS)
         try:
             with self._lock:
                 self._is_over = True
@@ -73,7 +95,7 @@ class Recorder:
                 self._sending.release()
 
     def close(self) -> None:
-        """Send nothing any more by itself."""
+        """Send no more at once; `flush` still does."""
         with self._lock:
             self._is_closed = True
 
@@ -84,10 +106,10 @@ class Recorder:
     def _send_pending(self, *, after_trouble: bool) -> None:
         with self._sending:
             if self._is_sending:
-                return  # a signal handler in the midst of the loop below, which sends it in turn
+                return  # a signal handler within the loop below, which then sends its parts too
             try:
                 self._is_sending = True
-                while after_trouble or not self._has_to_wait():  # the thread before may have met it
+                while after_trouble or not self._has_to_wait():  # another thread may have failed
                     batch = self._next_batch()
                     if not batch or not self._try(batch):
                         return
@@ -99,13 +121,13 @@ class Recorder:
             return dict(list(self._pending.items())[:_PER_REQUEST])
 
     def _try(self, batch: Parts) -> bool:
-        """Send parts; whatever keeps them from being stored, an exit included, they are kept."""
+        """Send parts; they stay pending if anything, an exit included, prevents it."""
         try:
             self._send(batch)
         except (InvalidTransitionError, ItemNotFoundError) as error:
             if not self._is_over:
                 logger.warning("Parts of run %s wait for its end: %s", self._label, error)
-            self.close()  # it has ended, or is somebody else's; taken for lost, it may end late
+            self.close()  # it has ended or has another writer; taken for lost, it may end late
             return False
         except DynamoDBWrapperError as error:
             self._note_trouble(error)

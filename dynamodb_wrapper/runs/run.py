@@ -2,73 +2,192 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import weakref
-from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.run import DataQualityResult, Metric, TableOutput
-from dynamodb_wrapper.runs.liveness import RunStanding
 from dynamodb_wrapper.runs.options import checked_mapping
 from dynamodb_wrapper.runs.stages import Stage, checked, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from threading import Thread
 
+    from dynamodb_wrapper.exceptions.errors import RunFinishError
     from dynamodb_wrapper.models.pipeline import PipelineConfig
-    from dynamodb_wrapper.models.run import LogInfo, PipelineRunLog
+    from dynamodb_wrapper.models.run import PipelineRunLog
     from dynamodb_wrapper.runs.fencing import DeltaFence
+    from dynamodb_wrapper.runs.heartbeat import Heartbeat
+    from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.logs import LogCapture
     from dynamodb_wrapper.runs.options import RunOptions
     from dynamodb_wrapper.runs.recorder import Parts, Recorder
     from dynamodb_wrapper.runs.signals import SignalGuard
-    from dynamodb_wrapper.runs.watermarks import Progress
+    from dynamodb_wrapper.runs.stages import StageErrors
+    from dynamodb_wrapper.runs.watermarks import Watermarks
 
-_ERRORS_KEPT = 8
 T = TypeVar("T")
 
 
-class RunRecords(RunStanding):
-    """The part of a run handle that records; its methods may be called from several threads.
+@dataclass(eq=False, repr=False)
+class RunInternals:
+    """The parts of a run; run control works with them, its body with `Run`.
 
-    What is recorded is stored at once, costing a write unit per KB of the run; trouble with
-    DynamoDB never reaches the body there: what could not be stored is sent again with the next
-    beat or with the end of the run.
+    Attributes:
+        run_table: The run table as DynamoDB knows it.
+        pipeline: The pipeline's configuration the run began with.
+        options: How the run begins and ends.
+        liveness: Whether the run is open: lease, deadline, cancel request, outcome.
+        recorder: Stores stages, metrics and outputs.
+        heartbeat: Renews the lease.
+        watermarks: Read and moved by the run.
+        delta: Numbers the run's writes to Delta tables.
+        signals: Turns SIGTERM into an exception, and holds signals back.
+        stage_errors: Remembers which stage an exception left.
+        cancel_jobs: Cancels the Spark jobs of the run from a thread, which it returns; None where
+            that is not wanted or not possible.
+        logs: Stores the driver's log lines; None where that is not wanted.
+        skip_reason: Why there was nothing to do; see `Run.skip`.
+        finish_error: Raised again when the run is finished again.
+    """
+
+    run_table: str
+    pipeline: PipelineConfig
+    options: RunOptions
+    liveness: Liveness
+    recorder: Recorder
+    heartbeat: Heartbeat
+    watermarks: Watermarks
+    delta: DeltaFence
+    signals: SignalGuard
+    stage_errors: StageErrors
+    cancel_jobs: Callable[[], Thread | None]
+    logs: LogCapture | None = None
+    skip_reason: str | None = None
+    finish_error: RunFinishError | None = None
+
+
+class Run:
+    """A run while it goes on. Its methods may be called from several threads.
+
+    ::
+
+        with tracker.run("orders-daily") as run:
+            with run.stage("load") as stage:
+                stage.log_rows(read=17)
+            run.log_metric("late_orders", 3)
+
+    Records are stored at once, costing a write unit per KB of the run. Trouble with DynamoDB does
+    not reach the body there: what could not be stored is sent again with the next beat or with the
+    end of the run.
+
+    Once the run has ended here, and in a process that was forked from the one that started it,
+    methods raise `NoActiveRunError` instead of losing what they are given.
+
+    Args:
+        internals: The parts of the run.
+        finish: Ends the run with the exception that left its body, or None.
+
+    Attributes:
+        internals: The parts of the run, for run control itself.
     """
 
     def __init__(
         self,
-        record: PipelineRunLog,
-        pipeline: PipelineConfig,
-        clock: Callable[[], datetime],
-        *,
-        tracked: bool,
+        internals: RunInternals,
+        finish: Callable[[RunInternals, BaseException | None], None],
     ) -> None:
-        super().__init__(record, pipeline, clock, tracked=tracked)
+        self.internals = internals
+        self._liveness = internals.liveness
+        self._recorder = internals.recorder
+        self._finish = finish
+        self._stage_numbers = count(1)
         self._input_lock = threading.RLock()  # a signal handler may record while this thread does
         self._inputs: dict[str, None] = {}
-        self._raised_in: deque[tuple[Callable[[], BaseException | None], str]] = deque(
-            maxlen=_ERRORS_KEPT
+
+    def __repr__(self) -> str:
+        return f"Run(run_id={self.run_id!r}, pipeline_id={self.pipeline_id!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise ValidationError(
+            f"A Run cannot be pickled or copied: run {self.run_id} belongs to the process that "
+            "started it. Pass its run_id, and record the results in this process."
         )
-        self.logs: LogCapture | None = None
-        # Set by whoever begins the run, before anybody sees it.
-        self.recorder: Recorder
-        self.check_parts: Callable[[Parts], None]
-        self.describe: Callable[[BaseException], str]
 
-    def stage_that_raised(self, error: BaseException) -> str | None:
-        """Return the name of the innermost stage an exception came out of."""
-        # By identity of what is still there: ids are used again, and errors may claim equality.
-        return next((name for known, name in list(self._raised_in) if known() is error), None)
+    # ---- what it is ------------------------------------------------------------------------------
 
-    def note_stage_raised(self, name: str, error: BaseException) -> None:
-        """Note that an exception comes out of a stage."""
-        if self.stage_that_raised(error) is None:
-            self._raised_in.append((_reference(error), name))
+    @property
+    def record(self) -> PipelineRunLog:
+        """The run as it was last seen in DynamoDB: at its start, or with its last beat."""
+        return self._liveness.record
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run."""
+        return self.record.run_id
+
+    @property
+    def pipeline_id(self) -> str:
+        """Id of the pipeline."""
+        return self.record.pipeline_id
+
+    @property
+    def pipeline(self) -> PipelineConfig:
+        """The pipeline's configuration the run began with."""
+        return self.internals.pipeline
+
+    @property
+    def fence(self) -> int | None:
+        """Number that only grows within an exclusive pipeline; None for others."""
+        return self.record.fence
+
+    # ---- may it go on ----------------------------------------------------------------------------
+
+    def check_lease(self) -> None:
+        """Raise unless the run is known to be still this process's; call it before a write.
+
+        Sends nothing. It narrows the time in which a driver that was taken for dead can write; for
+        a Delta table `fence_table` closes it.
+
+        Raises:
+            LeaseLostError: Another run has taken over, or may have; or the run has ended here, or
+                belongs to the process this one was forked from.
+            RunTimedOutError: The run is past its deadline; it ends TIMED_OUT when this leaves its
+                block.
+        """
+        self._liveness.check_lease()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise if the run was asked to be cancelled. Sends nothing.
+
+        Raises:
+            RunCancelledError: It was; the run ends CANCELLED when this leaves its block.
+        """
+        self._liveness.raise_if_cancelled()
+
+    # ---- stages, metrics, tables -----------------------------------------------------------------
+
+    def stage(self, name: str) -> Stage:
+        """Return a context manager that records a stage; an exception leaves it unchanged.
+
+        Entering and leaving it cost a write unit per KB of the run, each. See: UpdateItem.
+
+        Args:
+            name: Name of the stage, unique within the run; the same name again replaces it.
+
+        Raises:
+            RunCancelledError: The run was asked to be cancelled.
+            RunTimedOutError: The run is past its deadline.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
+        self._liveness.require_open()
+        self._liveness.raise_if_cancelled()
+        self._liveness.raise_if_timed_out()
+        number = next(self._stage_numbers)
+        return Stage(name, number, self._liveness, self._recorder, self.internals.stage_errors)
 
     def log_metric(self, name: str, value: Metric | float) -> None:
         """Record a metric; the same name again replaces it.
@@ -89,9 +208,9 @@ class RunRecords(RunStanding):
     def log_metrics(self, metrics: Mapping[str, Metric | float]) -> None:
         """Record metrics in one write; as `log_metric`."""
         given = checked_mapping(metrics, "metrics")
-        self.record_parts({("metrics", name): storable(value) for name, value in given.items()})
+        self._recorder.record({("metrics", name): storable(value) for name, value in given.items()})
 
-    def rows(
+    def log_rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None
     ) -> None:
         """Record how many rows the run read, wrote and could not process; totals, not additions.
@@ -110,9 +229,9 @@ class RunRecords(RunStanding):
         totals = {"records_read": read, "records_written": written, "records_failed": failed}
         given: Parts = {(name,): value for name, value in totals.items() if value is not None}
         if given:
-            self.record_parts(given)
+            self._recorder.record(given)
 
-    def record_quality(
+    def log_quality(
         self, name: str, result: DataQualityResult | bool, **details: Any
     ) -> DataQualityResult:
         """Record the result of a data quality check, and return it; the same name replaces it.
@@ -135,12 +254,12 @@ class RunRecords(RunStanding):
             if unknown:
                 known = ", ".join(DataQualityResult.model_fields)
                 raise ValidationError(f"A check has no {', '.join(unknown)}; it has {known}.")
-            values = {"evaluated_at": self.clock(), **details, "passed": result}
+            values = {"evaluated_at": self._liveness.clock(), **details, "passed": result}
             result = checked(DataQualityResult, values)
-        self.record_parts({("data_quality", name): result})
+        self._recorder.record({("data_quality", name): result})
         return result
 
-    def inputs(self, *table_ids: str) -> None:
+    def log_inputs(self, *table_ids: str) -> None:
         """Record which tables the run reads; further calls add to them.
 
         Costs a write unit per KB of the run. See: UpdateItem.
@@ -152,17 +271,14 @@ class RunRecords(RunStanding):
             ValidationError: An id is no text.
             NoActiveRunError: The run has ended, or belongs to another process.
         """
-        self.require_open()
+        self._liveness.require_open()
         with self._input_lock:  # held until it is recorded: a longer list must not be overtaken
-            self.check_parts({("inputs",): list(table_ids)})
+            self._recorder.check({("inputs",): list(table_ids)})
             self._inputs.update(dict.fromkeys(table_ids))
-            self.record_parts({("inputs",): list(self._inputs)})
+            self._recorder.record({("inputs",): list(self._inputs)})
 
-    def output(
-        self,
-        table_id: str,
-        rows: int | None = None,
-        bytes: int | None = None,
+    def log_output(
+        self, table_id: str, rows: int | None = None, size_bytes: int | None = None
     ) -> None:
         """Record what the run wrote to a table; the same table again replaces it.
 
@@ -171,113 +287,16 @@ class RunRecords(RunStanding):
         Args:
             table_id: The table.
             rows: Number of rows, where it is known.
-            bytes: Size in bytes, where it is known.
+            size_bytes: Size in bytes, where it is known.
 
         Raises:
             ValidationError: A number is negative or no whole number.
             NoActiveRunError: The run has ended, or belongs to another process.
         """
-        output = checked(TableOutput, {"rows": rows, "bytes": bytes})
-        self.record_parts({("outputs", table_id): output})
+        output = checked(TableOutput, {"rows": rows, "bytes": size_bytes})
+        self._recorder.record({("outputs", table_id): output})
 
-    def record_parts(self, parts: Parts) -> None:
-        """Record parts of the run by their paths.
-
-        Raises:
-            ValidationError: A part cannot be stored; it is refused here, where its caller sees it.
-            NoActiveRunError: The run has ended, or belongs to another process.
-        """
-        self.require_open()
-        self.check_parts(parts)
-        if not self.recorder.record(parts):
-            self.require_open()  # it ended meanwhile
-
-    # ---- log lines -------------------------------------------------------------------------------
-
-    def log_totals(self) -> LogInfo | None:
-        """Return how many log lines will be stored with the run; None where none are."""
-        return None if self.logs is None else self.logs.final_totals()
-
-    def detach_logs(self) -> None:
-        """Take no more log lines."""
-        if self.logs is not None:
-            logging.getLogger().removeHandler(self.logs)
-
-    def store_logs(self) -> None:
-        """Store the log lines that have come together."""
-        if self.logs is not None:
-            totals = self.logs.store_lines()
-            if totals is not None:
-                self.recorder.record({("logs",): totals})
-
-
-def _reference(error: BaseException) -> Callable[[], BaseException | None]:
-    """Return what finds an exception again; weak where it can be, for frames hang on it."""
-    try:
-        return weakref.ref(error)
-    except TypeError:  # Python's own exceptions
-        return lambda: error
-
-
-class Run(RunRecords):
-    """A run while it goes on. Its methods may be called from several threads.
-
-    Once the run has ended here, and in a process that was forked from the one that began it, a
-    handle takes nothing more: what would be lost is refused with `NoActiveRunError`.
-
-    Attributes:
-        pipeline: The pipeline's configuration the run began with.
-        run_table: The run table as DynamoDB knows it.
-        tracked: Whether the run is stored; False only with ``tracking="best_effort"``.
-        pid: The process the run belongs to; a forked child has no part in it.
-        outcome: What the run came to; None while this handle is open.
-    """
-
-    def __init__(
-        self,
-        record: PipelineRunLog,
-        pipeline: PipelineConfig,
-        options: RunOptions,
-        clock: Callable[[], datetime],
-        *,
-        run_table: str,
-        tracked: bool = True,
-    ) -> None:
-        super().__init__(record, pipeline, clock, tracked=tracked)
-        self.run_table = run_table
-        self.options = options
-        self.skip_reason: str | None = None
-        self._stage_numbers = count(1)
-        # Set by whoever begins the run, before anybody sees it.
-        self.progress: Progress
-        self.delta: DeltaFence
-        self.guard: SignalGuard
-        self.end: Callable[[Run, BaseException | None], None]
-
-    def __repr__(self) -> str:
-        return f"Run(run_id={self.run_id!r}, pipeline_id={self.pipeline_id!r})"
-
-    # ---- its stages ------------------------------------------------------------------------------
-
-    def stage(self, name: str) -> Stage:
-        """Return a context manager that records a stage; its exception goes on as it is.
-
-        Entering and leaving it cost a write unit per KB of the run, each. See: UpdateItem.
-
-        Args:
-            name: Name of the stage, unique within the run; the same name again replaces it.
-
-        Raises:
-            RunCancelledError: Somebody asked for the run to be cancelled.
-            RunTimedOutError: The run is past its deadline.
-            NoActiveRunError: The run has ended, or belongs to another process.
-        """
-        self.require_open()
-        self.raise_if_cancelled()
-        self.raise_if_timed_out()
-        return Stage(name, next(self._stage_numbers), self)
-
-    # ---- how far the data got --------------------------------------------------------------------
+    # ---- watermarks ------------------------------------------------------------------------------
 
     @overload
     def watermark(self, name: str) -> Any: ...
@@ -286,8 +305,8 @@ class Run(RunRecords):
     def watermark(self, name: str, default: Any = None) -> Any:
         """Return how far the pipeline has got, as the type it was stored with.
 
-        Read once per run, consistently; what `advance_watermark` set is seen at once. Costs a
-        read unit per 4 KB. See: GetItem.
+        Read once per run, consistently; a value set by `advance_watermark` is returned at once.
+        Costs a read unit per 4 KB. See: GetItem.
 
         Args:
             name: Name of the watermark.
@@ -298,9 +317,9 @@ class Run(RunRecords):
             NoActiveRunError: The run belongs to another process.
             ConnectionError: DynamoDB could not be reached.
         """
-        self.require_here()
-        self._require_exclusive("A watermark")
-        value = self.progress.value(name)
+        self._liveness.require_own_process()
+        self._require_exclusive()
+        value = self.internals.watermarks.value(name)
         return default if value is None else value
 
     def advance_watermark(self, name: str, value: Any) -> None:
@@ -319,37 +338,16 @@ class Run(RunRecords):
                 is too large, or of no kind that is kept.
             NoActiveRunError: The run has ended, or belongs to another process.
         """
-        self.require_open()
-        self._require_exclusive("A watermark")
-        self.progress.advance(name, value)
+        self._liveness.require_open()
+        self._require_exclusive()
+        self.internals.watermarks.advance(name, value)
 
-    def _require_exclusive(self, what: str) -> None:
+    def _require_exclusive(self) -> None:
         if self.fence is None:
             raise ValidationError(
-                f"{what} belongs to an exclusive pipeline; {self.pipeline_id!r} sets no limit of "
-                "runs, and two of them would move it at once. Set max_concurrent_runs=1."
+                f"A watermark belongs to an exclusive pipeline; {self.pipeline_id!r} sets no limit "
+                "of runs, and two of them would move it at once. Set max_concurrent_runs=1."
             )
-
-    def skip(self, reason: str) -> None:
-        """Let the run end as SKIPPED instead of SUCCESS: there was nothing to do.
-
-        It does not leave the block; return after it. Watermarks are not moved. Sends nothing by
-        itself; an exception after it decides instead.
-
-        Args:
-            reason: Why; stored with the run as `status_detail`, with secrets taken out.
-
-        Raises:
-            ValidationError: The reason is no text.
-            NoActiveRunError: The run has ended, or belongs to another process.
-        """
-        self.require_open()
-        if not isinstance(reason, str):
-            raise ValidationError(
-                f"Run.skip takes a text, not a {type(reason).__name__}: run.skip(str(reason)). "
-                "A run that failed ends with run.fail(error), or by raising."
-            )
-        self.skip_reason = reason
 
     # ---- fencing ---------------------------------------------------------------------------------
 
@@ -371,8 +369,8 @@ class Run(RunRecords):
             ValidationError: The pipeline is not exclusive, or Spark finds no Delta table at the
                 path that it could append to.
         """
-        self.check_lease()
-        self.delta.raise_barrier(spark, path)
+        self._liveness.check_lease()
+        self.internals.delta.raise_barrier(spark, path)
 
     def delta_txn_options(self) -> dict[str, str]:
         """Return the options of the next write to a Delta table, numbered within the run.
@@ -384,13 +382,34 @@ class Run(RunRecords):
             ValidationError: The pipeline is not exclusive, or the run made 999 before.
             NoActiveRunError: The run has ended, or belongs to another process.
         """
-        self.require_open()
-        return self.delta.options()
+        self._liveness.require_open()
+        return self.internals.delta.options()
 
-    # ---- its end, outside of a block -------------------------------------------------------------
+    # ---- its end ---------------------------------------------------------------------------------
+
+    def skip(self, reason: str) -> None:
+        """Let the run end as SKIPPED instead of SUCCESS: there was nothing to do.
+
+        It does not leave the block; return after it. Watermarks are not moved. Sends nothing by
+        itself; an exception after it decides instead.
+
+        Args:
+            reason: Why; stored with the run as `status_detail`, with secrets taken out.
+
+        Raises:
+            ValidationError: The reason is no text.
+            NoActiveRunError: The run has ended, or belongs to another process.
+        """
+        self._liveness.require_open()
+        if not isinstance(reason, str):
+            raise ValidationError(
+                f"Run.skip takes a text, not a {type(reason).__name__}: run.skip(str(reason)). "
+                "A run that failed ends with run.fail(error), or by raising."
+            )
+        self.internals.skip_reason = reason
 
     def finish(self) -> None:
-        """End a run of `RunTracker.start` as SUCCESS; repeating it says the same again.
+        """End a run of `RunTracker.start` as SUCCESS; repeating it has the same result.
 
         Costs as leaving the block of `RunTracker.run`. See: TransactWriteItems.
 
@@ -398,7 +417,7 @@ class Run(RunRecords):
             RunFinishError: The end could not be stored, and had to be.
             InvalidTransitionError: The run has ended otherwise; both statuses are named.
         """
-        self.end(self, None)
+        self._finish(self.internals, None)
 
     def fail(self, error: BaseException) -> None:
         """End a run of `RunTracker.start` with what an exception means.
@@ -416,7 +435,7 @@ class Run(RunRecords):
         """
         if not isinstance(error, BaseException):
             raise ValidationError(f"Run.fail takes {_instead(error)} Run {self.run_id} is open.")
-        self.end(self, error)
+        self._finish(self.internals, error)
 
 
 def _instead(given: object) -> str:

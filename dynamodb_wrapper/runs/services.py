@@ -1,4 +1,4 @@
-"""What runs of one tracker share."""
+"""Repositories, clock, hooks and spool that the runs of one tracker share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
 from dynamodb_wrapper.runs.spool import Spool
 
@@ -25,7 +26,7 @@ class Services:
     Attributes:
         config: Where the tables are.
         clock: The present moment.
-        hooks: Told what happens.
+        hooks: Notified of what happens to runs.
         cancel_jobs: Cancels the Spark jobs of a run, given its id.
         auto_reap: Whether the heartbeat of a run also looks for dead runs of others.
         known_pipelines: Configurations as they were read last.
@@ -60,9 +61,14 @@ class Services:
         return PipelineRunLogsRepository(self.config, client=self._client)
 
     @cached_property
-    def impatient_runs(self) -> PipelineRunLogsRepository:
-        """The runs, through a client that gives up quickly; a client passed in stays as it is."""
-        return PipelineRunLogsRepository(self.config.impatient(), client=self._client)
+    def store(self) -> RunStore:
+        """Start, life and end of runs."""
+        return RunStore.of(self.config, client=self._client)
+
+    @cached_property
+    def impatient_store(self) -> RunStore:
+        """The same through a client that gives up quickly; a client passed in stays as it is."""
+        return RunStore.of(self.config.impatient(), client=self._client)
 
     @cached_property
     def spool(self) -> Spool:

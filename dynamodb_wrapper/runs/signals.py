@@ -30,8 +30,8 @@ _HELD_BACK = (signal.SIGTERM, signal.SIGINT)
 _LOOK_SECONDS = 0.2
 
 
-class WayOut:
-    """The frames an exception leaves one after the other.
+class UnwindingStack:
+    """The frames that an exception leaves one after the other.
 
     Args:
         frame: The innermost, where the signal came.
@@ -40,12 +40,12 @@ class WayOut:
     def __init__(self, frame: FrameType | None) -> None:
         self._frames = frozenset(_outwards(frame))
 
-    def leads_through_pyspark(self) -> bool:
-        """Tell whether any of the frames is PySpark's."""
+    def crosses_pyspark(self) -> bool:
+        """Return whether any of the frames is PySpark's."""
         return any(_is_pyspark(frame) for frame in self._frames)
 
-    def has_come_to_pyspark(self, now: FrameType | None) -> bool:
-        """Tell whether the frame that is being left is PySpark's, and calls something meanwhile.
+    def is_waiting_in_pyspark(self, now: FrameType | None) -> bool:
+        """Return whether the frame being left is PySpark's, and calls another function there.
 
         Args:
             now: The innermost frame at the moment.
@@ -71,7 +71,7 @@ class SignalGuard:
 
     Attributes:
         received_at: Monotonic seconds of the first SIGTERM that ends the body or, while it waits,
-            may do so; None before. One that a handler of the program swallows is none of them.
+            may do so; None before. A signal that a handler of the program swallows does not count.
     """
 
     def __init__(self) -> None:
@@ -79,16 +79,16 @@ class SignalGuard:
         self._pid = os.getpid()
         self._previous: Any = None
         self._is_installed = False
-        self._way_out: WayOut | None = None
+        self._unwinding: UnwindingStack | None = None
         self._is_reminder = False
-        self._put_off: dict[int, Any] = {}  # handlers that get their turn when nothing is held back
+        self._replaced: dict[int, Any] = {}  # handlers to restore at `release`
         self._held: list[int] = []
         self._is_only_held = False
 
     # ---- SIGTERM ends the body -------------------------------------------------------------------
 
     def install(self) -> None:
-        """Raise `SystemExit` in the body on SIGTERM; a handler that is there is called instead."""
+        """Raise `SystemExit` in the body on SIGTERM; an existing handler is called instead."""
         if not _can_set_handlers():
             return
         previous = self._handler_of_term()
@@ -99,16 +99,16 @@ class SignalGuard:
         self._is_installed = True
 
     def restore(self) -> None:
-        """Put the handler back that was there before, unless somebody has set another since."""
+        """Put the previous handler back, unless the program has set another since."""
         if not self._is_installed or not _can_set_handlers():
             return
         if self._handler_of_term() == self._on_term:
             self._set_handler_of_term(self._previous)
         self._is_installed = False
-        self._way_out = None
+        self._unwinding = None
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
-        if self._pid != os.getpid():  # a forked child has no part in the run
+        if self._pid != os.getpid():  # a forked child does not own the run
             signal.signal(number, self._previous)
             os.kill(os.getpid(), number)
             return
@@ -118,13 +118,13 @@ class SignalGuard:
         self._note_received()
         if self._is_reminder:
             self._is_reminder = False
-            if self._way_out is None or not self._way_out.has_come_to_pyspark(frame):
-                return  # it has got out by itself in between
+            if self._unwinding is None or not self._unwinding.is_waiting_in_pyspark(frame):
+                return  # the exception has left PySpark in between
         else:
-            self._way_out = WayOut(frame)
-            if self._way_out.leads_through_pyspark():
+            self._unwinding = UnwindingStack(frame)
+            if self._unwinding.crosses_pyspark():
                 # Not by `threading`: this thread may hold its lock.
-                _thread.start_new_thread(self._see_out, (self._way_out,))
+                _thread.start_new_thread(self._resend_until_out, (self._unwinding,))
         raise SystemExit(TERMINATED)
 
     def _hand_over(self, handler: Any, number: int, frame: FrameType | None) -> None:
@@ -138,25 +138,25 @@ class SignalGuard:
         if self.received_at is None:
             self.received_at = time.monotonic()
 
-    def _see_out(self, way_out: WayOut) -> None:
-        """Raise again where PySpark waits for the action it was interrupted in."""
+    def _resend_until_out(self, unwinding: UnwindingStack) -> None:
+        """Send SIGTERM again while PySpark waits for the action it was interrupted in."""
         main, before = threading.main_thread().ident or 0, None
         while self._is_installed:
             time.sleep(_LOOK_SECONDS)
             now = sys._current_frames().get(main)
-            if now is before and way_out.has_come_to_pyspark(now):
+            if now is before and unwinding.is_waiting_in_pyspark(now):
                 self._is_reminder = True
                 signal.pthread_kill(main, signal.SIGTERM)
             before = now
 
     def _handler_of_term(self) -> Any:
-        if self._put_off:
-            return self._put_off.get(signal.SIGTERM)
+        if self._replaced:
+            return self._replaced.get(signal.SIGTERM)
         return signal.getsignal(signal.SIGTERM)
 
     def _set_handler_of_term(self, handler: Any) -> None:
-        if self._put_off:
-            self._put_off[signal.SIGTERM] = handler
+        if self._replaced:
+            self._replaced[signal.SIGTERM] = handler
         else:
             signal.signal(signal.SIGTERM, handler)
 
@@ -173,23 +173,23 @@ class SignalGuard:
 
     def hold(self) -> None:
         """Hold SIGTERM and SIGINT back until `release`."""
-        if not _can_set_handlers() or self._put_off:
+        if not _can_set_handlers() or self._replaced:
             return
         handlers = {number: signal.getsignal(number) for number in _HELD_BACK}
         # None: set by code that is not Python, and could not be put back.
         leave = (None, signal.SIG_IGN)
-        self._put_off = {n: handler for n, handler in handlers.items() if handler not in leave}
-        for number in list(self._put_off):
+        self._replaced = {n: handler for n, handler in handlers.items() if handler not in leave}
+        for number in list(self._replaced):
             signal.signal(number, self._hold)
 
     def release(self) -> None:
-        """Let signals through again; one that comes at this very moment may raise."""
+        """Let signals through again; one that arrives at this moment may raise."""
         try:
-            for number in list(self._put_off):
-                signal.signal(number, self._put_off[number])
-                del self._put_off[number]
+            for number in list(self._replaced):
+                signal.signal(number, self._replaced[number])
+                del self._replaced[number]
         finally:
-            if self._put_off:  # the handler put back first has raised
+            if self._replaced:  # the handler put back first has raised
                 self.release()
 
     def _hold(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002

@@ -1,7 +1,7 @@
 """Outcomes that could not be stored, kept in files until they can be.
 
-One file per run in the spool directory, readable by this user only; one line of JSON. Texts have
-lost their secrets before they come here.
+One file per run in the spool directory, readable by this user only; one line of JSON. Secrets are
+taken out of texts before.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SpooledRun:
     Attributes:
         table_name: The run table.
         record: The run as it was last seen.
-        outcome: What it came to.
+        outcome: Its outcome.
         is_stored: Whether its start is stored; False for an untracked run.
         texts: Texts that go beside the run.
     """
@@ -77,7 +77,7 @@ class Spool:
         self._secrets = secrets
 
     def keep(self, run: SpooledRun) -> Path:
-        """Write an outcome to its file and return it; it is on the disk when this returns.
+        """Write an outcome to its file and return it; it is synced to disk on return.
 
         Raises:
             OSError: It cannot be written.
@@ -94,7 +94,7 @@ class Spool:
         return target
 
     def kept(self, table_name: str, pipeline_id: str | None = None) -> Iterator[Entry]:
-        """Yield what is kept for a table, and for a pipeline if given; other files are left."""
+        """Yield the outcomes of a table, and of one pipeline if given; other files are left."""
         for path in self._files():
             run = _read(path)
             if run is None or run.table_name != table_name:
@@ -103,7 +103,7 @@ class Spool:
                 yield Entry(path, run)
 
     def unreadable(self) -> list[Path]:
-        """Return the files that cannot be read, whichever table they belong to."""
+        """Return the files that cannot be read, of every table."""
         return [path for path in self._files() if not _is_readable(path)]
 
     def _files(self) -> list[Path]:
@@ -141,7 +141,7 @@ class Entry:
     run: SpooledRun
 
     def drop(self) -> None:
-        """Delete the file: what it holds is stored."""
+        """Delete the file: its outcome is stored."""
         self.path.unlink(missing_ok=True)
 
     def set_aside(self) -> Path:
@@ -156,7 +156,7 @@ class Entry:
 
 
 def _file_name(run_id: str) -> str:
-    """Return a name any file system takes; run ids may hold slashes and colons."""
+    """Return a name valid on every file system; run ids may hold slashes and colons."""
     return hashlib.sha256(run_id.encode()).hexdigest()[:32]
 
 
@@ -164,7 +164,7 @@ def _read(path: Path) -> SpooledRun | None:
     try:
         return _parsed(path)
     except FileNotFoundError:
-        return None  # somebody else has just stored it
+        return None  # another process has just stored it
     except _UNREADABLE as error:
         logger.warning("The spooled outcome %s cannot be read: %s", path, error)
         return None
@@ -214,7 +214,7 @@ def _outcome(content: dict[str, Any]) -> RunOutcome:
 
 
 def _tagged(value: Any) -> Any:
-    """Return a value as JSON can say it, types included."""
+    """Return a value as JSON, with tags for the types JSON lacks."""
     if isinstance(value, BaseModel):
         return _tagged(value.model_dump(round_trip=True))
     if isinstance(value, datetime):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import weakref
+from collections import deque
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pydantic
 
@@ -17,30 +19,76 @@ from dynamodb_wrapper.repositories.run_log.protocol import duration_seconds, not
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-    from dynamodb_wrapper.runs.run import Run
+    from dynamodb_wrapper.runs.liveness import Liveness
+    from dynamodb_wrapper.runs.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
+_ERRORS_KEPT = 8
+
+
+class StageErrors:
+    """Remembers which stage an exception left first; the run's error is stored with its name.
+
+    Args:
+        describe: Returns the text of an exception without secrets.
+    """
+
+    def __init__(self, describe: Callable[[BaseException], str]) -> None:
+        self.describe = describe
+        self._raised_in: deque[tuple[Callable[[], BaseException | None], str]] = deque(
+            maxlen=_ERRORS_KEPT
+        )
+
+    def note(self, name: str, error: BaseException) -> None:
+        """Remember that an exception leaves a stage."""
+        if self.stage_of(error) is None:
+            self._raised_in.append((_reference(error), name))
+
+    def stage_of(self, error: BaseException) -> str | None:
+        """Return the name of the innermost stage that an exception left."""
+        # By identity of live objects: ids are used again, and errors may claim equality.
+        return next((name for known, name in list(self._raised_in) if known() is error), None)
 
 
 class Stage:
-    """A stage of a run while it goes on; what it is told is stored when it ends.
+    """A stage of a run while it goes on; its figures are stored when it ends.
+
+    ::
+
+        with run.stage("load") as stage:
+            rows = load()
+            stage.log_rows(read=len(rows))
 
     Args:
         name: Name of the stage, unique within the run; the same name again replaces it.
         seq: Its place.
-        run: The run.
+        liveness: Whether the run is open, and its clock.
+        recorder: Stores the stage.
+        errors: Remembers an exception that leaves the stage.
     """
 
-    def __init__(self, name: str, seq: int, run: Run) -> None:
+    def __init__(
+        self, name: str, seq: int, liveness: Liveness, recorder: Recorder, errors: StageErrors
+    ) -> None:
         self.name = name
-        self._run = run
+        self._liveness = liveness
+        self._recorder = recorder
+        self._errors = errors
         self._info = StageInfo(seq=seq)
 
-    def rows(
+    def __reduce__(self) -> NoReturn:
+        raise ValidationError(
+            f"A Stage cannot be pickled or copied: its run {self._liveness.record.run_id} belongs "
+            "to the process that started it. Pass the run_id, and record the results in this "
+            "process."
+        )
+
+    def log_rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None
     ) -> None:
         """Note how many rows the stage read, wrote and could not process; totals, not additions.
@@ -59,7 +107,7 @@ class Stage:
         counts = {"records_read": read, "records_written": written, "records_failed": failed}
         self._note({name: value for name, value in counts.items() if value is not None})
 
-    def metric(self, name: str, value: Metric | float) -> None:
+    def log_metric(self, name: str, value: Metric | float) -> None:
         """Note a metric of the stage; the same name again replaces it. Sends nothing by itself.
 
         Args:
@@ -82,8 +130,8 @@ class Stage:
         self._note({"status": StageStatus.SKIPPED})
 
     def __enter__(self) -> Stage:
-        self._change({"start_time": self._run.clock()})
-        self._run.record_parts({("stages", self.name): self._info, ("current_stage",): self.name})
+        self._change({"start_time": self._liveness.clock()})
+        self._recorder.record({("stages", self.name): self._info, ("current_stage",): self.name})
         return self
 
     def __exit__(
@@ -92,27 +140,27 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._run.is_open:
-            logger.debug("Stage %s outlived run %s.", self.name, self._run.run_id)
-            return  # what leaves the stage goes on
-        end = not_before(self._info.start_time, self._run.clock())
+        if not self._liveness.is_open:
+            logger.debug("Stage %s outlived run %s.", self.name, self._liveness.record.run_id)
+            return  # an exception that leaves the stage goes on
+        end = not_before(self._info.start_time, self._liveness.clock())
         values: dict[str, Any] = {
             "end_time": end,
             "duration_seconds": duration_seconds(self._info.start_time, end),
         }
         if error is not None and not _is_calm_exit(error):
             values["status"] = StageStatus.FAILED
-            values["error"] = self._run.describe(error)
-            self._run.note_stage_raised(self.name, error)
+            values["error"] = self._errors.describe(error)
+            self._errors.note(self.name, error)
         elif self._info.status is StageStatus.RUNNING:
             values["status"] = StageStatus.SUCCESS
         self._change(values)
-        self._run.recorder.record({("stages", self.name): self._info})
+        self._recorder.keep({("stages", self.name): self._info})
 
     def _note(self, values: dict[str, Any]) -> None:
-        """Refuse what cannot be stored here, where its caller sees it, and not at the end."""
-        self._run.require_open()
-        self._run.check_parts({("stages", self.name): self._changed(values)})
+        """Change the stage; values that cannot be stored raise here and not at the end."""
+        self._liveness.require_open()
+        self._recorder.check({("stages", self.name): self._changed(values)})
         self._change(values)
 
     def _change(self, values: dict[str, Any]) -> None:
@@ -124,6 +172,17 @@ class Stage:
         return checked(StageInfo, {**known, **values})
 
 
+def _reference(error: BaseException) -> Callable[[], BaseException | None]:
+    """Return a callable that returns the exception while it exists; weak where it can be.
+
+    An exception holds the frames of its traceback.
+    """
+    try:
+        return weakref.ref(error)
+    except TypeError:  # Python's own exceptions
+        return lambda: error
+
+
 def _is_calm_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
 
@@ -131,7 +190,7 @@ def _is_calm_exit(error: BaseException) -> bool:
 def storable(value: Any) -> Any:
     """Return a metric as it can be stored: numbers of other libraries as Python's, NaN as text.
 
-    A figure that came to nothing must not fail the job it describes.
+    A metric that could not be computed must not fail the job it describes.
     """
     plain = _as_python(value)
     if isinstance(plain, Decimal):

@@ -7,67 +7,72 @@ import json
 import logging
 import os
 import platform
-import random
 import socket
-import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 import pydantic_core
 
+from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
     AccessDeniedError,
     AlreadyRunningError,
+    AlreadySucceededError,
     ConnectionError,
     DynamoDBWrapperError,
     PipelineInactiveError,
+    RunSkippedError,
     RunStartError,
     ServiceError,
     ThrottledError,
     ValidationError,
 )
-from dynamodb_wrapper.models.enums import PartitionGrain, RunStatus, TriggerType
+from dynamodb_wrapper.models.enums import PartitionGrain, RunStatus
 from dynamodb_wrapper.models.partitions import Partition, partition_of, partition_of_key
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.models.run import PipelineRunLog, RuntimeInfo
+from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.redaction import presentable, redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.run_log.items import identity
+from dynamodb_wrapper.repositories.run_log.protocol import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.fencing import DeltaFence
-from dynamodb_wrapper.runs.finish import ended_with_the_process
+from dynamodb_wrapper.runs.finish import JobCanceller, finish_at_exit
 from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
-from dynamodb_wrapper.runs.liveness import Lease
+from dynamodb_wrapper.runs.liveness import Liveness
 from dynamodb_wrapper.runs.logs import LogCapture
-from dynamodb_wrapper.runs.options import RunOptions
+from dynamodb_wrapper.runs.outcome import describe
 from dynamodb_wrapper.runs.recorder import Recorder
-from dynamodb_wrapper.runs.run import Run
+from dynamodb_wrapper.runs.run import Run, RunInternals
 from dynamodb_wrapper.runs.signals import SignalGuard
-from dynamodb_wrapper.runs.watermarks import Progress
+from dynamodb_wrapper.runs.stages import StageErrors
+from dynamodb_wrapper.runs.watermarks import Watermarks
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
 if TYPE_CHECKING:
-    from dynamodb_wrapper.runs.finish import Ending
-    from dynamodb_wrapper.runs.reaper import Reaping
+    from dynamodb_wrapper.runs.finish import RunFinisher
+    from dynamodb_wrapper.runs.options import RunRequest
+    from dynamodb_wrapper.runs.reaper import Reaper
     from dynamodb_wrapper.runs.services import Services
 
 logger = logging.getLogger(__name__)
 _TEXT_BYTES = 4096
 _ALL_BYTES = 32_768
-RunKey = Union[str, date, datetime, Partition]
 _FIRST_LEASE = timedelta(seconds=90)
 _UNREACHABLE = (ConnectionError, ThrottledError, ServiceError, AccessDeniedError)
-_ERROR_BYTES = 2048
+_DETAIL_CHARACTERS = 2048
 _POLL_SECONDS = (0.5, 5.0)
+_NEVER_STARTED = ("writer", "heartbeat_at", "lease_grace_seconds", "deadline")
 
 
 def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -> dict[str, Any]:
-    """Return what is stored of parameters; dates and the like become text, a cut is marked.
+    """Return parameters as they are stored; dates and the like become text, a cut is marked.
 
     Raises:
         ValidationError: A parameter holds what JSON cannot say; it is named.
@@ -84,7 +89,7 @@ def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -
 
 
 def stored_tags(tags: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
-    """Return what is stored of tags; one that looks like a secret is refused by the model."""
+    """Return tags as they are stored; one that looks like a secret is refused by the model."""
     return {_without(secrets, name): _without(secrets, tag) for name, tag in tags.items()}
 
 
@@ -96,7 +101,7 @@ def _plain(name: Any, value: Any, secrets: tuple[str, ...]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = pydantic_core.to_jsonable_python({name: value}, fallback=str)
         return plain
-    except Exception as error:  # noqa: BLE001 - a __str__ of the caller's may raise anything
+    except Exception as error:  # noqa: BLE001 - a caller's __str__ may raise any exception
         shown = presentable(name, secrets) if isinstance(name, str) else type(name).__name__
         raise ValidationError(
             f"Parameter {shown!r} cannot be stored ({type(error).__name__}): give what JSON can "
@@ -115,7 +120,7 @@ def _cut(value: Any, secrets: tuple[str, ...]) -> Any:
 
 
 def describe_runtime() -> RuntimeInfo:
-    """Return where this process runs."""
+    """Return host, process, user and versions of this process."""
     return RuntimeInfo(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -137,27 +142,6 @@ def _library_version() -> str | None:
         return metadata.version("dynamodb-wrapper")
     except metadata.PackageNotFoundError:
         return None
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run is asked for with.
-
-    Attributes:
-        pipeline_id: The pipeline.
-        run_key: What the run is for; a date or moment stands for the partition it lies in.
-        parameters: Stored with the run, with secrets taken out.
-        tags: Stored with the run.
-        trigger: What started the run.
-        options: How it begins and ends.
-    """
-
-    pipeline_id: str
-    run_key: RunKey | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    trigger: TriggerType = TriggerType.MANUAL
-    options: RunOptions = field(default_factory=RunOptions)
 
 
 def _partition(
@@ -203,7 +187,7 @@ def _check_run_key(key: object, secrets: tuple[str, ...]) -> None:
 
 
 def new_record(request: RunRequest, pipeline: PipelineConfig, services: Services) -> PipelineRunLog:
-    """Return the run that is asked for, as it is stored when it begins now.
+    """Return the record of a requested run that begins now.
 
     Raises:
         ValidationError: A parameter, a tag or the run key cannot be stored.
@@ -243,19 +227,19 @@ def new_record(request: RunRequest, pipeline: PipelineConfig, services: Services
         ) from error
 
 
-class Opening:
-    """Begins runs of one tracker."""
+class RunStarter:
+    """Starts runs of one tracker."""
 
-    def __init__(self, services: Services, ending: Ending, reaping: Reaping) -> None:
+    def __init__(self, services: Services, finisher: RunFinisher, reaper: Reaper) -> None:
         self._services = services
-        self._ending = ending
-        self._reaping = reaping
+        self._finisher = finisher
+        self._reaper = reaper
 
-    def begin(self, request: RunRequest, *, watch_signals: bool = False) -> Run:
-        """Store that a run begins, and return it with its heart beating.
+    def start(self, request: RunRequest, *, watch_signals: bool = False) -> Run:
+        """Store that a run begins, and return it with its heartbeat started.
 
         Args:
-            request: What is asked for.
+            request: The run to start.
             watch_signals: Whether SIGTERM is to end the run; for blocks.
 
         Raises:
@@ -263,44 +247,56 @@ class Opening:
             PipelineInactiveError: It is switched off.
             AlreadyRunningError: Another run holds it, or works at the run key.
             AlreadySucceededError: The run key has succeeded.
+            RunSkippedError: One of these two, with ``on_conflict="skip"``.
             RunStartError: The start could not be stored.
         """
-        self._refuse_own_pipeline(request)
-        guard = SignalGuard()
+        signals = SignalGuard()
         try:
-            return self._begin(request, guard, watch_signals=watch_signals)
+            self._refuse_own_pipeline(request)
+            return self._start(request, signals, watch_signals=watch_signals)
+        except (AlreadyRunningError, AlreadySucceededError) as error:
+            if request.options.on_conflict != "skip":
+                raise
+            raise self._skipped(request, error) from error
         except BaseException:
-            guard.release()
+            signals.release()
             raise
 
-    def _begin(self, request: RunRequest, guard: SignalGuard, *, watch_signals: bool) -> Run:
+    def _start(self, request: RunRequest, signals: SignalGuard, *, watch_signals: bool) -> Run:
         pipeline: PipelineConfig | None = None
         record: PipelineRunLog | None = None
         lost: tuple[PipelineRunLog, ...] = ()
+        is_tracked = True
         try:
             pipeline = self._pipeline(request)
-            self._reaping.before_start(pipeline)
+            self._reaper.before_start(pipeline)
             record = new_record(request, pipeline, self._services)
-            stored, lost = self._start(request, pipeline, record, guard)
-            run = self._handle(request, pipeline, stored)
+            stored, lost = self._store_start(request, pipeline, record, signals)
         except _UNREACHABLE as error:
             pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
-            if pipeline is None or not self._may_go_untracked(request, pipeline):
+            if pipeline is None or not _may_go_untracked(request, pipeline):
                 raise _start_error(request, error) from error
-            record = record or new_record(request, pipeline, self._services)
-            run = self._untracked(request, pipeline, record, error)
-        return self._open(run, guard, lost, watch_signals=watch_signals)
+            logger.warning(
+                "The start of a run of pipeline %s could not be stored; it runs untracked: %s",
+                request.pipeline_id,
+                error,
+            )
+            # If its start was stored and only the reply was lost, it is this very record.
+            stored, is_tracked = record or new_record(request, pipeline, self._services), False
+        run = self._assemble(request, pipeline, stored, signals, is_tracked=is_tracked)
+        return self._open(run, lost, watch_signals=watch_signals)
 
     # ---- before ----------------------------------------------------------------------------------
 
     def _refuse_own_pipeline(self, request: RunRequest) -> None:
-        """Refuse at once what could never begin: the holder waits for this very call to return."""
+        """Refuse at once a run that could never begin: the holder waits for this call to return."""
         for outer in current.enclosing_runs():
-            same = (outer.run_table, outer.pipeline_id) == (
+            is_same_pipeline = (outer.internals.run_table, outer.pipeline_id) == (
                 self._services.run_table,
                 request.pipeline_id,
             )
-            if same and outer.fence is not None and not outer.lease.is_lost:
+            is_lost = outer.internals.liveness.lease.is_lost
+            if is_same_pipeline and outer.fence is not None and not is_lost:
                 raise AlreadyRunningError(
                     f"Pipeline {request.pipeline_id!r} is exclusive and held by run "
                     f"{outer.run_id}, inside of which this one would begin. End that one first: "
@@ -323,157 +319,186 @@ class Opening:
 
     # ---- the start -------------------------------------------------------------------------------
 
-    def _start(
+    def _store_start(
         self,
         request: RunRequest,
         pipeline: PipelineConfig,
         record: PipelineRunLog,
-        guard: SignalGuard,
+        signals: SignalGuard,
     ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
         """Store the start; with ``wait`` again and again while a live run is in the way.
 
         Returns the run and the dead runs it took over from. From the moment a start is sent until
-        the run is open signals wait: they would leave a run that nobody ends.
+        the run is open signals wait: they would leave a run that no process ends.
         """
         options = request.options
-        deadline = time.monotonic() + options.wait_seconds
-        while True:
-            guard.hold()
+        is_waiting = options.on_conflict == "wait"
+        shortest, longest = _POLL_SECONDS
+        backoff = Backoff(
+            options.wait_seconds if is_waiting else 0.0,
+            first_seconds=longest,
+            longest_seconds=longest,
+            shortest_seconds=shortest,
+        )
+        conflict: AlreadyRunningError
+        for attempt, _ in enumerate(backoff.waits()):
+            if attempt:
+                record = new_record(request, pipeline, self._services)  # it begins after the wait
+            signals.hold()
             try:
-                return self._services.runs.start_run(
+                return self._services.store.start(
                     record,
                     exclusive=pipeline.is_exclusive,
                     rerun=options.rerun,
                     clock=self._services.clock,
                 )
             except DynamoDBWrapperError as error:
-                guard.release()
-                guard.deliver()
-                if not isinstance(error, AlreadyRunningError):
+                signals.release()
+                signals.deliver()
+                if not isinstance(error, AlreadyRunningError) or not is_waiting:
                     raise
-                left = deadline - time.monotonic()
-                if options.on_conflict != "wait" or left <= 0:
-                    raise
+                conflict = error
                 logger.info("Waiting: %s", error)
-                time.sleep(min(random.uniform(*_POLL_SECONDS), left))
-                record = new_record(
-                    request, pipeline, self._services
-                )  # its time begins when it is let in
+        raise conflict
 
-    def _may_go_untracked(self, request: RunRequest, pipeline: PipelineConfig | None) -> bool:
-        return (
-            request.options.tracking == "best_effort"
-            and pipeline is not None
-            and not pipeline.is_exclusive
-            and (pipeline.is_active or request.options.force)
+    def _skipped(
+        self, request: RunRequest, conflict: AlreadyRunningError | AlreadySucceededError
+    ) -> RunSkippedError:
+        """Store a run that is skipped, and return the error that says so."""
+        run_id = None
+        try:
+            run_id = self._store_skipped(request, conflict).run_id
+            stored = f"Run {run_id} is stored as skipped."
+        except DynamoDBWrapperError as trouble:
+            logger.warning("That a run was skipped is not stored: %s", trouble)
+            stored = f"That could not be stored ({trouble.message.rstrip('.')})."
+        return RunSkippedError(
+            f"The run of pipeline {request.pipeline_id!r} was skipped, as on_conflict='skip' "
+            f"asks: {conflict.message} {stored} Catch it around the block with "
+            "`except RunSkippedError:`.",
+            run_id=run_id,
+            pipeline_id=request.pipeline_id,
+            holder=getattr(conflict, "holder", None),
+            succeeded_run_id=getattr(conflict, "succeeded_run_id", None),
         )
 
-    def _untracked(
-        self,
-        request: RunRequest,
-        pipeline: PipelineConfig,
-        record: PipelineRunLog,
-        error: DynamoDBWrapperError,
-    ) -> Run:
-        """Return a run nobody knows of; if its start was stored and the reply lost, it is that."""
-        logger.warning(
-            "The start of a run of pipeline %s could not be stored; it runs untracked: %s",
-            request.pipeline_id,
-            error,
-        )
-        return self._handle(request, pipeline, record, tracked=False)
-
-    def _handle(
-        self,
-        request: RunRequest,
-        pipeline: PipelineConfig,
-        record: PipelineRunLog,
-        *,
-        tracked: bool = True,
-    ) -> Run:
+    def _store_skipped(self, request: RunRequest, conflict: RunStartError) -> PipelineRunLog:
         services = self._services
-        return Run(
-            record,
-            pipeline,
-            request.options,
-            services.clock,
-            run_table=services.run_table,
-            tracked=tracked,
+        known = services.known_pipelines.get(request.pipeline_id)
+        pipeline = known or services.pipelines.get_or_raise(request.pipeline_id)
+        is_done = isinstance(conflict, AlreadySucceededError)
+        outcome = RunOutcome(
+            RunStatus.SKIPPED,
+            "already_succeeded" if is_done else "concurrency_limit",
+            end_time=services.clock(),
+            fields={"status_detail": conflict.message[:_DETAIL_CHARACTERS]},
         )
+        record = new_record(request, pipeline, services)
+        skipped = run_after(record, outcome, services.config.actor_name())
+        # It never began: it has no writer, and there is no lease to keep.
+        never_started = skipped.model_copy(update=dict.fromkeys(_NEVER_STARTED))
+        return services.runs.create_run_log(never_started)
 
-    # ---- the handle ------------------------------------------------------------------------------
+    # ---- the run ---------------------------------------------------------------------------------
 
-    def _open(
+    def _assemble(
         self,
-        run: Run,
-        guard: SignalGuard,
-        lost: tuple[PipelineRunLog, ...],
+        request: RunRequest,
+        pipeline: PipelineConfig,
+        record: PipelineRunLog,
+        signals: SignalGuard,
         *,
-        watch_signals: bool,
+        is_tracked: bool,
     ) -> Run:
-        """Bring a run to life; a signal that came meanwhile ends it at once."""
-        self._equip(run, guard)
+        """Return the run made of its parts, which do nothing yet."""
+        services, options = self._services, request.options
+        secrets, run_id = services.secrets, record.run_id
+        describe_error = partial(describe, secrets=secrets)
+        liveness = Liveness(record, pipeline.max_runtime, services.clock, tracked=is_tracked)
+        recorder = Recorder(
+            lambda parts: services.impatient_store.put_parts(
+                record.run_id, parts, writer=record.writer
+            ),
+            services.store.check_parts,
+            liveness.require_open,
+            run_id,
+        )
+        logs = None
+        if is_tracked and options.capture_logs is not None:
+            logs = LogCapture(
+                options.capture_logs,
+                secrets,
+                lambda: liveness.is_own_process and current.is_current_or_none(run_id),
+                lambda number, text: services.impatient_store.put_chunk(
+                    record, "log", number, text, services.clock()
+                ),
+                recorder.keep,
+            )
+        cancel = services.cancel_jobs if options.cancel_spark_jobs else None
+        cancel_jobs = JobCanceller(cancel, run_id, secrets).start
+        reap = partial(self._reaper.after_beat, record.environment, pipeline.lease_duration)
+        heartbeat = Heartbeat(
+            liveness,
+            recorder,
+            pipeline,
+            lambda: services.impatient_store,
+            services.hooks,
+            after_beat=[recorder.flush, *([logs.store_lines] if logs else []), reap],
+            on_stop_request=cancel_jobs,
+            describe=describe_error,
+        )
+        internals = RunInternals(
+            run_table=services.run_table,
+            pipeline=pipeline,
+            options=options,
+            liveness=liveness,
+            recorder=recorder,
+            heartbeat=heartbeat,
+            watermarks=Watermarks(
+                partial(services.store.cursor, record.pipeline_id),
+                record.pipeline_id,
+                liveness.require_open,
+            ),
+            delta=DeltaFence(services.run_table, record.pipeline_id, record.fence),
+            signals=signals,
+            stage_errors=StageErrors(describe_error),
+            cancel_jobs=cancel_jobs,
+            logs=logs,
+        )
+        return Run(internals, self._finisher.finish)
+
+    def _open(self, run: Run, lost: tuple[PipelineRunLog, ...], *, watch_signals: bool) -> Run:
+        """Start the parts of a run; a signal that was held back ends the run at once."""
+        parts, hooks = run.internals, self._services.hooks
         try:
             current.enter(run)
             if watch_signals:
-                guard.install()
-            guard.release()
-            guard.deliver()
-            self._capture_logs(run)
-            if run.tracked:
-                run.heartbeat.start()
+                parts.signals.install()
+            parts.signals.release()
+            parts.signals.deliver()
+            if parts.logs is not None:
+                parts.logs.attach()
+            if parts.liveness.tracked:
+                parts.heartbeat.start()
             else:
-                run.recorder.close()
-            ended_with_the_process(run, self._ending)
+                parts.recorder.close()
+            finish_at_exit(parts, self._finisher)
             logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
             for dead in lost:
-                self._services.hooks.tell(LOST, dead)
-            self._services.hooks.tell(STARTED, run.record)
+                hooks.notify(LOST, dead)
+            hooks.notify(STARTED, run.record)
             return run
         except BaseException as error:
-            self._ending.end(run, error)
+            self._finisher.finish(parts, error)
             raise
 
-    def _equip(self, run: Run, guard: SignalGuard) -> None:
-        services, record = self._services, run.record
-        run.guard = guard
-        run.lease = Lease(record.lease_until, services.clock)
-        run.recorder = Recorder(
-            lambda parts: services.impatient_runs.record_parts(record, parts), run.run_id
-        )
-        run.check_parts = services.runs.check_parts
-        run.progress = Progress(
-            lambda name: services.runs.watermark(run.pipeline_id, name),
-            run.pipeline_id,
-            run.require_open,
-        )
-        run.delta = DeltaFence(services.run_table, run.pipeline_id, run.fence)
-        run.describe = lambda error: stored_text(
-            f"{type(error).__qualname__}: {_safe_text(error)}", services.secrets, _ERROR_BYTES
-        )
-        run.end = self._ending.end
-        run.heartbeat = Heartbeat(
-            run,
-            lambda: services.impatient_runs,
-            services.hooks,
-            on_stop_request=lambda: self._ending.stop_early(run),
-            after_beat=lambda: self._reaping.after_beat(run),
-        )
 
-    def _capture_logs(self, run: Run) -> None:
-        level = run.options.capture_logs
-        if level is None or not run.tracked:
-            return
-        services = self._services
-        run.logs = LogCapture(
-            level,
-            services.secrets,
-            lambda: run.is_here and current.find_current_run() in (None, run),
-            lambda number, text: services.impatient_runs.put_chunk(
-                run.record, "log", number, text, services.clock()
-            ),
-        )
-        logging.getLogger().addHandler(run.logs)
+def _may_go_untracked(request: RunRequest, pipeline: PipelineConfig) -> bool:
+    return (
+        request.options.tracking == "best_effort"
+        and not pipeline.is_exclusive
+        and (pipeline.is_active or request.options.force)
+    )
 
 
 def _start_error(request: RunRequest, error: DynamoDBWrapperError) -> RunStartError:
@@ -485,10 +510,3 @@ def _start_error(request: RunRequest, error: DynamoDBWrapperError) -> RunStartEr
         error_code=error.error_code,
         retryable=error.retryable,
     )
-
-
-def _safe_text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not replace the exception
-        return "<the message could not be read>"

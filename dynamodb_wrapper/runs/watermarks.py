@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 MAX_WATERMARKS = 50
 
 
-class Progress:
+class Watermarks:
     """Reads watermarks once and collects their moves; the finish transaction commits them.
 
     Args:
         read: Reads a watermark, consistently.
         pipeline_id: For error texts.
-        require_open: Raises once the run takes no more moves.
+        require_open: Raises once the run has ended.
     """
 
     def __init__(
@@ -39,18 +39,17 @@ class Progress:
         self._moves: dict[str, CursorMove] = {}
 
     def value(self, name: str) -> Any:
-        """Return where the pipeline stands: what this run set, else what is stored, else None."""
+        """Return the value this run set, else the stored one, else None."""
         checked_name(name, "A watermark")
         with self._lock:
-            seen = self._cursor(name)
-            return self._standing(name, seen)
+            return self._current_value(name, self._cursor(name))
 
     def advance(self, name: str, value: Any) -> None:
         """Move a watermark forward, if the run succeeds."""
         with self._lock:
             seen = self._cursor(name)
             move = cursor_move(seen, value)
-            old = self._standing(name, seen)
+            old = self._current_value(name, seen)
             if old is not None and is_behind(value, old):
                 raise ValidationError(
                     f"Watermark {name!r} of pipeline {self._pipeline_id!r} would go back from "
@@ -62,7 +61,7 @@ class Progress:
             self._moves[name] = move
 
     def moves(self) -> tuple[CursorMove, ...]:
-        """Return what the run wants to commit."""
+        """Return the moves to commit with the success of the run."""
         with self._lock:
             return tuple(self._moves.values())
 
@@ -72,15 +71,15 @@ class Progress:
             self._seen.setdefault(name, self._read(name))
         return self._seen[name]
 
-    def _standing(self, name: str, seen: Cursor) -> Any:
+    def _current_value(self, name: str, seen: Cursor) -> Any:
         move = self._moves.get(name)
         if move is not None:
             return unpack(move.value_type, move.value)
         return None if seen.value_type is None else unpack(seen.value_type, seen.value)
 
 
-def noted(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
-    """Return what is noted of moves on the run; values over 1 KB are left out."""
+def recorded_moves(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:
+    """Return the moves as the run's record shows them; values over 1 KB are left out."""
     return {
         move.seen.name: WatermarkMove(
             value_type=move.value_type,

@@ -1,6 +1,6 @@
 """PySpark and DynamoDB: sessions, configured tables, recorded runs.
 
-Importing it does not need PySpark; calling what works with Spark does.
+Importing it does not need PySpark; functions that work with Spark do.
 """
 
 from dynamodb_wrapper.spark.functions import (

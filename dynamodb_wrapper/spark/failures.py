@@ -1,4 +1,4 @@
-"""What Spark's refusals mean for the table that was asked for."""
+"""Translate Spark's errors about a table into errors of this library."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TABLE_TAKEN = re.compile(r"TABLE_OR_VIEW_ALREADY_EXISTS|Table \S+ already exist
 
 @contextmanager
 def explained(table: TableConfig, verb: str) -> Iterator[None]:
-    """Raise our errors for what Spark refuses to plan; errors of the data and of user code stay.
+    """Raise our errors for plans that Spark refuses; errors of data and user code stay.
 
     Args:
-        table: The table at work.
+        table: The table.
         verb: ``read`` or ``written``.
     """
     try:
@@ -63,7 +63,7 @@ def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWra
 
 
 def _planning_errors() -> tuple[type[Exception], ...]:
-    """Return what Spark raises for plans; their home moved with PySpark 3.4, this serves all."""
+    """Return the classes of planning errors; this import works before and after PySpark 3.4."""
     home = import_module("pyspark.sql.utils")
     return home.AnalysisException, home.ParseException
 
@@ -78,7 +78,7 @@ def _missing_format(name: str, table: TableConfig) -> MissingDependencyError:
 
 
 def _packages() -> dict[str, str]:
-    """Return the Maven coordinates of the formats that Spark does not bring along."""
+    """Return the Maven coordinates of the formats that are not part of Spark."""
     import pyspark
 
     version = pyspark.__version__

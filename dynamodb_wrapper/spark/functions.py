@@ -65,8 +65,8 @@ def create_spark_session_with_dynamodb(
 ) -> SparkSession:
     """Return a session with the settings of a pipeline.
 
-    As `SparkDynamoDBIntegration.create_spark_session`, which also tells what became of the
-    settings and can stop the session.
+    As `SparkDynamoDBIntegration.create_spark_session`; the integration also lists the settings in
+    force and can stop the session.
     """
     integration = SparkDynamoDBIntegration(config, client=client)
     return integration.create_spark_session(pipeline_id, additional_config)
@@ -90,8 +90,8 @@ def log_pipeline_run_from_spark(
 ) -> PipelineRunLog:
     """Store the record of a run that this library does not control, and return it.
 
-    For jobs whose start and end somebody else decides: it takes no lock and is not listed as
-    running now. Inside `pipeline_run_context` the run is recorded already; use the methods of
+    For jobs that another system starts and ends: it takes no lock and is not listed as running
+    now. Inside `pipeline_run_context` the run is recorded already; use the methods of
     `PipelineRunLogsRepository` there. Costs a write unit per KB of the record and about three for
     its index entries. See: PutItem.
 
@@ -138,7 +138,7 @@ def log_pipeline_run_from_spark(
 
 
 def _complete(run: PipelineRunLog) -> None:
-    """Fill in the times that follow from the status, and what follows from the error."""
+    """Fill in the times that follow from the status, and the type of the error."""
     if run.end_time is None and run.status.is_terminal:
         run.end_time = utc_now()
     if run.start_time is None:

@@ -6,8 +6,10 @@ import logging
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import Unpack
+
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
-from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
 from dynamodb_wrapper.runs.current import current_run, find_current_run
 from dynamodb_wrapper.runs.run import Run
@@ -41,17 +43,16 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from dynamodb_wrapper.config.settings import DynamoDBConfig
-    from dynamodb_wrapper.models.enums import TriggerType, WriteMode
+    from dynamodb_wrapper.models.enums import WriteMode
     from dynamodb_wrapper.models.table_config import TableConfig
     from dynamodb_wrapper.runs.context import RunContext
-    from dynamodb_wrapper.runs.options import RunOptions
-    from dynamodb_wrapper.runs.start import RunKey
+    from dynamodb_wrapper.runs.options import RunArguments
 
 logger = logging.getLogger(__name__)
 
 
 class RunBlock(AbstractContextManager["str"]):
-    """Yields the run id; its end is stored first, then the session's settings are restored.
+    """Yields the run id; stores the end of the run, then restores the session's settings.
 
     After an interruption (KeyboardInterrupt, SystemExit, GeneratorExit) the settings stay: the
     replies of the JVM may then be one off, so no call may be made.
@@ -72,12 +73,12 @@ class RunBlock(AbstractContextManager["str"]):
             mark_jobs(session, self._run_id)
 
     def remember(self, session: SparkSession, previous: Mapping[str, str | None]) -> None:
-        """Note what settings of a session held before this block changed them."""
+        """Note the settings of a session from before this block changed them."""
         self._changed.append((session, previous))
 
     def __enter__(self) -> str:
         run = self._context.__enter__()
-        self._run_id, self._marks_jobs = run.run_id, run.options.cancel_spark_jobs
+        self._run_id, self._marks_jobs = run.run_id, run.internals.options.cancel_spark_jobs
         self._open_blocks[self._run_id] = self
         return self._run_id
 
@@ -117,8 +118,8 @@ class SparkDynamoDBIntegration:
             written = integration.write_table(orders, "orders")
             integration.update_table_stats_after_write(written)
 
-    Nothing is sent and no Spark is needed before a method is called that needs it. What a method
-    sends to DynamoDB may raise the errors every repository raises.
+    Nothing is sent and no Spark is needed before a method is called that needs it. A method that
+    sends to DynamoDB may raise the errors of every repository.
 
     Args:
         config: Where the tables are.
@@ -141,7 +142,7 @@ class SparkDynamoDBIntegration:
 
     @property
     def session_settings(self) -> SessionSettings | None:
-        """What became of the settings of the last `create_spark_session`; None before it."""
+        """The settings of the last `create_spark_session`, by whether they are in force."""
         return self._session_settings
 
     # ---- sessions --------------------------------------------------------------------------------
@@ -164,9 +165,9 @@ class SparkDynamoDBIntegration:
     ) -> SparkSession:
         """Return a session with the settings of a pipeline; they are read before there is one.
 
-        A session that lives already is used, because Spark shares it: it gets the runtime
-        settings, which `pipeline_run_context` takes back at its end, and the settings that are
-        fixed since its start are named in a warning. `session_settings` tells which are which.
+        An existing session is used, because Spark shares it: it gets the runtime settings, which
+        `pipeline_run_context` takes back at its end, and the settings that are fixed since its
+        start are named in a warning. `session_settings` lists both.
         Inside a run of the pipeline its configuration is the one the run began with, and the
         application id and Spark's version are stored with the run.
 
@@ -193,11 +194,11 @@ class SparkDynamoDBIntegration:
         self._session_settings = settings
         run = find_current_run()
         if run is not None:
-            self._tell_run(run, session, settings)
+            self._attach_to_run(run, session, settings)
         return session
 
     def stop(self) -> None:
-        """Stop the session this integration made; one that somebody else made is left alone."""
+        """Stop the session that this integration made; any other is left alone."""
         self._sessions.stop()
 
     # ---- runs ------------------------------------------------------------------------------------
@@ -205,12 +206,7 @@ class SparkDynamoDBIntegration:
     def pipeline_run_context(
         self,
         pipeline_id: str,
-        *,
-        run_key: RunKey | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        trigger: TriggerType | str | None = None,
-        options: RunOptions | None = None,
+        **arguments: Unpack[RunArguments],
     ) -> RunBlock:
         """Return a context manager that records its block as a run and yields the run id.
 
@@ -218,15 +214,7 @@ class SparkDynamoDBIntegration:
         and at its end the session gets its settings back. Arguments, costs and errors are those of
         `RunTracker.run`. See: TransactWriteItems.
         """
-        context = self.tracker.run(
-            pipeline_id,
-            run_key=run_key,
-            parameters=parameters,
-            tags=tags,
-            trigger=trigger,
-            options=options,
-        )
-        return RunBlock(context, self._blocks)
+        return RunBlock(self.tracker.run(pipeline_id, **arguments), self._blocks)
 
     def current_run(self) -> Run:
         """Return the innermost run of this thread or task.
@@ -282,10 +270,10 @@ class SparkDynamoDBIntegration:
     def write_table(
         self, df: DataFrame, table_id: str, *, mode: WriteMode | str | None = None
     ) -> WriteSummary:
-        """Write a DataFrame as the configuration of a table says, and return what it came to.
+        """Write a DataFrame as the configuration of a table says, and return a summary.
 
         ``overwrite`` replaces the whole table and ``overwrite_partitions`` the partitions the
-        DataFrame has rows for, whatever the session's ``partitionOverwriteMode`` is. The rows are
+        DataFrame has rows for; the session's ``partitionOverwriteMode`` is ignored. The rows are
         counted in the same pass. Nothing is written to DynamoDB; hand the summary to
         `update_table_stats_after_write` for that. Costs half a read unit per 4 KB of the
         configuration. See: GetItem.
@@ -315,12 +303,12 @@ class SparkDynamoDBIntegration:
         file_count: int | None = None,
         run_id: str | None = None,
     ) -> TableConfig:
-        """Report what a table holds after a write, with the id of the current run.
+        """Store the statistics of a table after a write, with the id of the current run.
 
-        Nothing is counted for it. A write that replaced the table tells its number of rows; after
-        ``append`` and ``overwrite_partitions`` only you can know it. Of the figures that are
-        neither given nor known the old ones are removed, because they are not true any more. Safe
-        to repeat. Costs a write unit per KB of the configuration. See: UpdateItem.
+        Nothing is counted for it. After a write that replaced the table its number of rows is
+        known; after ``append`` and ``overwrite_partitions`` only you can know it. Old figures that
+        are neither given nor known are removed, because they are no longer true. Safe to repeat.
+        Costs a write unit per KB of the configuration. See: UpdateItem.
 
         Args:
             written: The summary `write_table` returned; or a table id, after a write of your own.
@@ -350,18 +338,18 @@ class SparkDynamoDBIntegration:
             settings = self.get_spark_config_from_pipeline(str(pipeline_id))
         return str(pipeline_id), checked(settings, f"Pipeline {pipeline_id!r}")
 
-    def _tell_run(self, run: Run, session: SparkSession, settings: SessionSettings) -> None:
-        """Let the run's block restore the settings, and store what Spark says of itself."""
+    def _attach_to_run(self, run: Run, session: SparkSession, settings: SessionSettings) -> None:
+        """Let the run's block restore the settings, and store Spark's version with the run."""
         block = self._blocks.get(run.run_id)
         if block is not None:
             block.use(session)
             if settings.previous:
                 block.remember(session, settings.previous)
         try:
-            runs = PipelineRunLogsRepository(self.config, client=self._client)
-            runs.attach_runtime(run.run_id, describe_session(session))
-        except Exception as error:  # noqa: BLE001 - the user's job goes on without it
-            logger.warning("What Spark says of itself is not stored with the run: %s", error)
+            store = RunStore.of(self.config, client=self._client)
+            store.attach_runtime(run.run_id, describe_session(session))
+        except Exception as error:  # noqa: BLE001 - the user's job does not need it
+            logger.warning("The description of Spark is not stored with the run: %s", error)
 
     def _cancel_jobs(self, run_id: str) -> None:
         block = self._blocks.get(run_id)

@@ -1,4 +1,4 @@
-"""Figures that come out of a write itself; nothing here runs another Spark action."""
+"""Rows, files and bytes of a write, without another Spark action."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RowCount:
 
     def __init__(self, frame: DataFrame) -> None:
         from pyspark.sql import Observation
-        from pyspark.sql import functions as F  # noqa: N812 - the name everybody uses
+        from pyspark.sql import functions as F  # noqa: N812 - the usual name
 
         self._observation = Observation(f"dynamodb_wrapper_{uuid.uuid4().hex}")
         self.frame = frame.observe(self._observation, F.count(F.lit(1)).alias("rows"))
@@ -75,7 +75,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether Spark takes a name for its own; ``_day=1`` is a partition all the same."""
+    """Return whether Spark ignores files of this name; ``_day=1`` is a partition."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 

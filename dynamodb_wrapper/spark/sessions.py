@@ -1,7 +1,7 @@
 """Create, find and adjust the Spark session, and mark and cancel the jobs of a run.
 
 Settings in force are read from ``sparkContext.getConf()``: ``getOrCreate`` on a live session
-ignores static settings silently, and ``spark.conf.get`` then reports the wish as if it were true.
+ignores static settings silently, and ``spark.conf.get`` then reports the requested value.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def as_text(value: object) -> str | None:
 
 
 def checked(settings: Mapping[str, Setting], origin: str) -> dict[str, str]:
-    """Return settings as text; everybody who sees the session can read them.
+    """Return settings as text; all users of the session can read them.
 
     Args:
         settings: Name to value.
@@ -105,7 +105,7 @@ def checked(settings: Mapping[str, Setting], origin: str) -> dict[str, str]:
 
 
 def mark_jobs(session: SparkSession, run_id: str) -> None:
-    """Let the jobs of this thread, from now on, be cancelled by the run's id.
+    """Mark the later jobs of this thread with the run's id, so that they can be cancelled.
 
     On classic Spark it sets the thread's job group; on Spark Connect it adds a tag.
     """
@@ -117,7 +117,7 @@ def mark_jobs(session: SparkSession, run_id: str) -> None:
 
 
 def unmark_jobs(session: SparkSession, run_id: str) -> None:
-    """Let later jobs of this thread go on when the run is cancelled."""
+    """Remove the mark from later jobs of this thread."""
     context = _context(session)
     if context is None:
         session.removeTag(run_id)
@@ -139,18 +139,18 @@ def _context(session: SparkSession) -> Any:
     """Return the SparkContext, None on Spark Connect, which has none."""
     try:
         return session.sparkContext
-    except Exception:  # noqa: BLE001 - Connect raises an error of its own
+    except Exception:  # noqa: BLE001 - Connect raises another class of error
         return None
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """What became of the settings a session was asked for.
+    """The requested settings of a session, by whether they are in force.
 
     Attributes:
-        applied: In force as asked for.
-        previous: What the runtime settings changed on an existing session held before; None where
-            they were not set.
+        applied: In force as requested.
+        previous: Values of an existing session's runtime settings before they were changed; None
+            where they were not set.
         not_applied: Not in force: fixed when the application or its JVM started. Give them to
             ``spark-submit`` or the cluster, or end the session first.
         owned: Whether the session was made by this integration, so that `stop` ends it.
@@ -163,7 +163,7 @@ class SessionSettings:
 
 
 class Sessions:
-    """Provides the session of this process, and knows whether it is its own."""
+    """Provides the session of this process, and knows whether it has made it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -189,7 +189,7 @@ class Sessions:
         return session, settings
 
     def stop(self) -> None:
-        """Stop the own session; any other is left alone."""
+        """Stop the session made here; any other is left alone."""
         with self._lock:
             session, self._own = self._own, None
             if session is not None and is_alive(session):
@@ -208,9 +208,9 @@ def find_session() -> SparkSession | None:
 
 
 def is_alive(session: SparkSession) -> bool:
-    """Whether a session can be used; one of Spark Connect counts as alive."""
+    """Return whether a session can be used; one of Spark Connect counts as alive."""
     context = _context(session)
-    return context is None or context._jsc is not None  # what PySpark itself looks at
+    return context is None or context._jsc is not None  # PySpark checks the same
 
 
 def start_session(wanted: Mapping[str, str], app_name: str) -> tuple[SparkSession, SessionSettings]:
@@ -222,8 +222,8 @@ def start_session(wanted: Mapping[str, str], app_name: str) -> tuple[SparkSessio
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
-    jvm_is_there = getattr(SparkContext, "_jvm", None) is not None
-    launched = dict(SparkConf().getAll()) if jvm_is_there else {}
+    has_jvm = getattr(SparkContext, "_jvm", None) is not None
+    launched = dict(SparkConf().getAll()) if has_jvm else {}
     builder = SparkSession.builder.appName(app_name)
     for name, value in {**_local_defaults(wanted), **wanted}.items():
         builder = builder.config(name, value)
@@ -237,7 +237,7 @@ def start_session(wanted: Mapping[str, str], app_name: str) -> tuple[SparkSessio
     in_force = _context_settings(session)
     if in_force is None:  # Spark Connect: the server began before us
         return session, adjust_session(session, wanted, owned=True)
-    if jvm_is_there:
+    if has_jvm:
         in_force.update({name: launched.get(name, "") for name in _READ_AT_LAUNCH})
     applied = {name: value for name, value in wanted.items() if in_force.get(name) == value}
     not_applied = {name: value for name, value in wanted.items() if name not in applied}
@@ -247,7 +247,7 @@ def start_session(wanted: Mapping[str, str], app_name: str) -> tuple[SparkSessio
 def adjust_session(
     session: SparkSession, wanted: Mapping[str, str], *, owned: bool
 ) -> SessionSettings:
-    """Give a live session the runtime settings; it is shared, so what they held is remembered.
+    """Set the runtime settings of a live session; it is shared, so old values are remembered.
 
     Raises:
         ConfigurationError: Spark refuses a value; the session is as it was before.
@@ -281,13 +281,13 @@ def restore_settings(session: SparkSession, previous: Mapping[str, str | None]) 
                 session.conf.unset(name)
             else:
                 session.conf.set(name, value)
-        except Exception as error:  # noqa: BLE001 - whatever Spark says, the caller's work is done
+        except Exception as error:  # noqa: BLE001 - the caller's work is done
             logger.warning("The Spark setting %s could not be restored: %s", name, error)
             return
 
 
 def describe_session(session: SparkSession) -> dict[str, str]:
-    """Return what Spark tells of itself, as fields of `RuntimeInfo`."""
+    """Return version and application id of Spark, as fields of `RuntimeInfo`."""
     context = _context(session)
     application = (
         session.conf.get("spark.app.id", None) if context is None else context.applicationId
@@ -310,11 +310,11 @@ def _local_defaults(wanted: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_local(wanted: Mapping[str, str]) -> bool:
-    """Whether the session will run inside this process; on a cluster loopback would cut it off."""
+    """Return whether the session runs inside this process; a cluster could not reach loopback."""
     environ = os.environ
     if "spark.remote" in wanted or environ.get("SPARK_REMOTE"):
         return False
-    if "PYSPARK_GATEWAY_PORT" in environ:  # under spark-submit, which has decided
+    if "PYSPARK_GATEWAY_PORT" in environ:  # under spark-submit, which sets the master
         return False
     master = wanted.get("spark.master") or environ.get("MASTER") or _configured_master()
     if master is None:

@@ -83,7 +83,7 @@ def write_mode(table: TableConfig, mode: WriteMode | str | None) -> WriteMode:
 
 
 def require_active(table: TableConfig) -> None:
-    """Refuse a table that is switched off.
+    """Raise for a table that is switched off.
 
     Raises:
         ValidationError: It is.
@@ -147,7 +147,7 @@ def report_write(
         **figures,
         last_data_at=finished_at,
         run_id=run_id,
-        # An old figure beside the date of new data would be a lie.
+        # An old figure beside the date of new data would be wrong.
         forget=[name for name in given if name not in figures],
     )
 
@@ -226,14 +226,14 @@ def _storage_level(table: TableConfig) -> StorageLevel:
 
 @dataclass(frozen=True)
 class WriteSummary:
-    """What a write came to.
+    """The result of a write.
 
     Attributes:
         table_id: The table.
         data_format: As configured.
         mode: The mode that was used.
         location: Where it was written; the table's name for a catalog table.
-        rows: Rows written, counted in the same pass; None when Spark did not tell.
+        rows: Rows written, counted in the same pass; None when Spark did not report them.
         size_bytes: Size of all data at the location afterwards; None where the driver cannot see
             the files for free (anywhere but on this machine).
         file_count: Number of files there; None as above.
@@ -302,7 +302,7 @@ def _save(frame: DataFrame, table: TableConfig, mode: WriteMode) -> None:
     writer = frame.write.format(str(table.data_format)).options(**write_options(table))
     if table.partition_columns:
         writer = writer.partitionBy(*table.partition_columns)
-        # Said in so many words, because the session may have another idea of "overwrite".
+        # Set for each write, because the session may have another default for "overwrite".
         dynamic = mode is WriteMode.OVERWRITE_PARTITIONS
         writer = writer.option("partitionOverwriteMode", "dynamic" if dynamic else "static")
     writer.mode(_save_mode(mode)).save(table.location)

@@ -1,4 +1,4 @@
-"""The door to the Spark integration; nothing is loaded before a name is used."""
+"""The Spark integration under its import path for users; loads a name when it is first used."""
 
 from __future__ import annotations
 
@@ -27,3 +27,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("dynamodb_wrapper.spark"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,6 +18,7 @@ from dynamodb_wrapper import (
     RunStatus,
     TableConfigRepository,
 )
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from tests.support.engines import isolated
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class TestBasicUsage:
         assert "No endpoint is configured" in said
         assert re.search(r"(dynoxide|moto) at http://127\.0\.0\.1:\d+, in memory", said)
 
-    def test_it_runs_twice_on_the_same_store_and_shows_every_habit(
+    def test_it_runs_twice_on_the_same_store_and_shows_every_use(
         self, local_config: DynamoDBConfig
     ) -> None:
         environment = variables(local_config)
@@ -71,7 +72,7 @@ class TestBasicUsage:
             "There is an item",
             "did you mean 'owner'",
             "did not hold",
-            "changed by somebody else",
+            "changed by another writer",
             "by token:    sales-04",
             "12.50 to the cent",
             "100 orders written",
@@ -108,16 +109,16 @@ class TestRunControl:
         assert killed.watermarks == {}
         moved = [record.watermarks["position"].after for record in stored if record.watermarks]
         assert moved == [100, 200, 300]
-        assert runs.watermark("orders-import", "position").value == 300
-        assert runs.pipeline_state("orders-import").holder is None
+        assert RunStore.of(local_config).cursor("orders-import", "position").value == 300
+        assert RunStore.of(local_config).state("orders-import").holder is None
         fences = [record.fence or 0 for record in stored]
         assert fences == sorted(set(fences))
         for shown in (
-            f"works at run {killed.run_id}, at row 200",
+            f"works on run {killed.run_id}, at row 200",
             f"AlreadyRunningError: held by {killed.run_id}",
             f"Hook: run {killed.run_id} is lost, superseded by {last.run_id}",
             f"Run {last.run_id}: rows 200 to 300",
-            "The watermark stands at 300: three batches",
+            "The watermark is 300: three batches",
         ):
             assert shown in said
         rows = [line.split()[:2] for line in said.splitlines() if line.split()[:1] in _ids(stored)]

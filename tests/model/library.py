@@ -13,7 +13,7 @@ from dynamodb_wrapper.models.run_state import CursorMove, RunOutcome
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
 from dynamodb_wrapper.repositories.run_log.finish import RunEnds
 from dynamodb_wrapper.repositories.run_log.items import RunReads, read_cursor
-from dynamodb_wrapper.repositories.run_log.live import RunLife, cursor_move
+from dynamodb_wrapper.repositories.run_log.live import LiveRuns, cursor_move
 from dynamodb_wrapper.repositories.run_log.protocol import Builder
 from dynamodb_wrapper.repositories.run_log.start import RunStarts
 from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
@@ -144,7 +144,7 @@ class Library:
         self._clock = clock
         self._starts = RunStarts(reads, build, self.created)
         self._ends = RunEnds(reads, build)
-        self._life = RunLife(reads, build)
+        self._life = LiveRuns(reads, build)
 
     def created(self, run: PipelineRunLog) -> Action:
         """Return the put of a run that begins."""

@@ -29,6 +29,7 @@ from dynamodb_wrapper.repositories import (
     create_tables,
 )
 from dynamodb_wrapper.runs import Run, RunTracker
+from tests.support.runs import beat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -518,7 +519,7 @@ def unlimited_pipeline(lab: Lab) -> Any:
 def lost_lease(lab: Lab) -> Any:
     path, (zombie, _) = lab.a_table(), lab.a_takeover()
     before = lab.commits(path)
-    zombie.beat()
+    beat(zombie)
     refusals = [lab.refusal(lambda: zombie.fence_table(lab.spark, path))]
     at = [utc_now()]
     tracker = RunTracker(lab.config, clock=lambda: at[0])

@@ -196,7 +196,7 @@ class Invariants:
     def _check_watermarks(self, run: Item) -> None:
         run_id, conflict = run["run_id"], bool(run.get("watermark_conflict"))
         is_due = run["status"] == "success" and "superseded_by" not in run and not conflict
-        is_due = is_due and run_id not in self._told.by_hand  # who did not know of watermarks
+        is_due = is_due and run_id not in self._told.by_hand  # without its watermarks
         for name, value in self._told.advanced.get(run_id, {}).items():
             if run_id in self._told.finished:
                 assert is_due, f"5: {run_id} was said to have moved {name}"
@@ -238,7 +238,7 @@ class Invariants:
         if done:
             assert first == self._successes.setdefault(slot["run_id"], first), f"{key} changed"
 
-    # ---- 4 and 5: what was told ------------------------------------------------------------------
+    # ---- 4 and 5: what was returned --------------------------------------------------------------
 
     def _check_told(self) -> None:
         for run_id, lease in self._told.beaten.items():

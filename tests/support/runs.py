@@ -21,6 +21,7 @@ from dynamodb_wrapper.runs import Run, RunTracker
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
+    from dynamodb_wrapper.models.run_state import RunOutcome
 
 QUICK: dict[str, Any] = {
     "heartbeat_interval": timedelta(seconds=1),
@@ -66,8 +67,39 @@ def outside_of_runs(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 def abandoned(config: DynamoDBConfig, pipeline_id: str) -> Run:
     """Start a run, in a separate context, and stop its heartbeat."""
     run: Run = outside_of_runs(RunTracker(config).start, pipeline_id)
-    run.heartbeat.stop()
+    silence(run)
     return run
+
+
+def silence(run: Run) -> None:
+    """Let the driver of a run send no more beats, as one that is gone."""
+    run.internals.heartbeat.stop()
+
+
+def beat(run: Run) -> bool:
+    """Renew the lease now, as the heartbeat does; return whether the run is still its own."""
+    return run.internals.heartbeat.beat()
+
+
+def lease_ok(run: Run) -> bool:
+    """Return whether a run is open and known to hold its lease."""
+    return run.internals.liveness.lease_ok()
+
+
+def is_tracked(run: Run) -> bool:
+    """Return whether the start of a run is stored."""
+    return run.internals.liveness.tracked
+
+
+def store_log_lines(run: Run) -> None:
+    """Store the log lines captured so far, as a beat does."""
+    if run.internals.logs is not None:
+        run.internals.logs.store_lines()
+
+
+def outcome_of(run: Run) -> RunOutcome | None:
+    """Return how a run ended; None while it is open."""
+    return run.internals.liveness.outcome
 
 
 @lru_cache

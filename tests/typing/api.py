@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import date
 from typing import Optional
 
 from pydantic import BaseModel
@@ -22,6 +23,7 @@ from dynamodb_wrapper import (
     Run,
     RunOptions,
     RunTracker,
+    SparkDynamoDBIntegration,
     Table,
     TableConfig,
     TableConfigRepository,
@@ -103,7 +105,9 @@ with tracker.run("p", options=RunOptions(rerun=True)) as run:
     assert_type(run.watermark("w", 0), int)
     assert_type(run.watermark("w", "a"), str)
     assert_type(run.delta_txn_options(), dict[str, str])
-assert_type(tracker.start("p"), Run)
+assert_type(tracker.start("p", run_key=date(2026, 3, 29), tags={"team": "a"}), Run)
+with SparkDynamoDBIntegration(config).pipeline_run_context("p", trigger="event") as run_id:
+    assert_type(run_id, str)
 assert_type(tracker.holder("p"), Optional[PipelineRunLog])
 assert_type(tracker.reap(), list[PipelineRunLog])
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from dynamodb_wrapper import BaseDynamoRepository, DynamoDBConfig, PipelineConfigRepository, Table
+from dynamodb_wrapper import (
+    BaseDynamoRepository,
+    DynamoDBConfig,
+    PipelineConfigRepository,
+    RunTracker,
+    SparkDynamoDBIntegration,
+    Table,
+)
 
 
 class Order(BaseModel):
@@ -26,3 +33,8 @@ order_id: str = orders.get("o").order_id  # error: [union-attr]
 orders.query("o", lmit=5)  # error: [call-overload]
 Table("orders", int, partition_key="order_id")  # error: [type-var]
 PipelineConfigRepository(config).get_active_pipelines(limit="5")  # error: [arg-type]
+tracker = RunTracker(config)
+tracker.run("p", params={})  # error: [call-arg]
+tracker.start("p", options="skip")  # error: [arg-type]
+tracker.pipeline("p", run_key=5)  # error: [arg-type]
+SparkDynamoDBIntegration(config).pipeline_run_context("p", tag={})  # error: [call-arg]

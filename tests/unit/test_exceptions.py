@@ -25,6 +25,8 @@ from dynamodb_wrapper.exceptions import (
     ItemTooLargeError,
     MissingDependencyError,
     RunFinishError,
+    RunSkippedError,
+    RunStartError,
     TableNotFoundError,
     TransactionCanceledError,
     ValidationError,
@@ -56,6 +58,7 @@ OWN_CONTEXT: dict[type[DynamoDBWrapperError], dict[str, Any]] = {
     IndexNotFoundError: {"index_name": "by_status"},
     ItemTooLargeError: {"size_bytes": 500_000},
     RunFinishError: {"outcome": "success", "run_id": "r1"},
+    RunSkippedError: {"run_id": "r1", "holder": "r2", "succeeded_run_id": "r3"},
     TransactionCanceledError: {"reasons": (REASON,)},
     VersionConflictError: {"current": {"version": 3}},
 }
@@ -128,6 +131,7 @@ def test_every_class_is_drawn_in_the_tree(cls: type[DynamoDBWrapperError]) -> No
         (ItemTooLargeError, ValidationError),
         (IncompatibleItemError, ValidationError),
         (IndexNotFoundError, TableNotFoundError),
+        (RunSkippedError, RunStartError),
     ],
 )
 def test_relatives_are_caught_together(cls: type[Exception], parent: type[Exception]) -> None:

@@ -19,6 +19,7 @@ from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import RunOutcome, may_finish_late
 from dynamodb_wrapper.repositories.run_log.protocol import in_order, lost_outcome, run_after
+from dynamodb_wrapper.repositories.write_results import has_landed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +34,11 @@ Ended = TypeVar("Ended")
 
 
 class RunEnds:
-    """Ends of runs on one run table.
+    """Ends runs of one run table: finish by the driver, reap and release by others.
 
     Args:
         reads: Reads for decisions.
-        build: Makes the actions.
+        build: Builds the transactions.
     """
 
     def __init__(self, reads: RunReads, build: Builder) -> None:
@@ -48,10 +49,10 @@ class RunEnds:
     # ---- by the driver ---------------------------------------------------------------------------
 
     def finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        """Store how a run ended, free its lock and move its pipeline's history on.
+        """Store the outcome of a run, free its lock and move its pipeline's history on.
 
-        Safe to repeat: the same outcome stored before is success. A run that has grown too large
-        ends with less detail: its end matters more than its details.
+        Safe to repeat: the same outcome stored before is success. The outcome of a run that has
+        grown too large is stored with less detail.
         """
         ended = in_order(run, outcome)
         return _with_less_detail(ended, lambda smaller: self._finish(run, smaller))
@@ -77,7 +78,7 @@ class RunEnds:
                     outcome = _without_moves(outcome)
                 elif "SLOT" in refused:
                     logger.error(
-                        "Run key %r of pipeline %s is not run %s's any more: its SLOT item was "
+                        "Run key %r of pipeline %s no longer belongs to run %s: its SLOT item was "
                         "changed by hand.",
                         run.run_key,
                         run.pipeline_id,
@@ -86,23 +87,23 @@ class RunEnds:
                     run = run.model_copy(update={"run_key": None})
                 elif run.fence is not None:
                     raise _lock_gone(run, outcome, error) from error
-                continue  # another run ended, or ours was taken for lost, in between: look again
+                continue  # another run ended, or ours was marked lost, in between: read again
             return run_after(run, outcome, self._build.actor, late=late)
         raise self._reads.gave_up(f"The history of pipeline {run.pipeline_id!r}")
 
     def _stored_before(
         self, run: PipelineRunLog, outcome: RunOutcome, error: TransactionCanceledError
     ) -> PipelineRunLog | None:
-        """Return the run if an earlier attempt of ours stored it; None if it may end late."""
+        """Return the run if an earlier attempt stored its outcome; None if it may end late."""
         stored = self._reads.run(run.run_id)
         if stored is None:
             raise ItemNotFoundError(
-                f"There is no run {run.run_id!r} any more.",
+                f"Run {run.run_id!r} no longer exists.",
                 table_name=self._caller.table_name,
                 key={"run_id": run.run_id},
             ) from error
         mine = stored.writer == run.writer
-        if mine and stored.status is outcome.status:
+        if has_landed(dict(stored), {"writer": run.writer, "status": outcome.status}):
             if outcome.moves and not _is_the_same_end(stored, outcome):
                 raise self._not_moved(run, outcome) from error
             return stored
@@ -112,20 +113,20 @@ class RunEnds:
             raise self._stays_lost(run, outcome, stored.superseded_by) from error
         if mine and not stored.status.is_terminal:
             return None
-        whose = "" if mine else " by somebody else, who replaced its record"
+        by = "" if mine else " by another writer, which replaced its record"
         raise InvalidTransitionError(
-            f"Run {run.run_id} came to {outcome.status}, but had ended as {stored.status} "
-            f"before{whose}; an end is final.",
+            f"Run {run.run_id} cannot end with {outcome.status}: it was ended with "
+            f"{stored.status} before{by}; an end is final.",
             key={"run_id": run.run_id},
             table_name=self._caller.table_name,
         ) from error
 
     def _not_moved(self, run: PipelineRunLog, outcome: RunOutcome) -> RunFinishError:
-        """Return the error of a success that somebody else stored, who knew of no watermarks."""
+        """Return the error for a success that another writer stored without the watermarks."""
         names = ", ".join(move.seen.name for move in outcome.moves)
         return RunFinishError(
-            f"Run {run.run_id} of pipeline {run.pipeline_id!r} had been ended as {outcome.status} "
-            f"by somebody else before, without its watermarks ({names}): they were not moved.",
+            f"Run {run.run_id} of pipeline {run.pipeline_id!r} was ended with {outcome.status} by "
+            f"another writer before, without its watermarks ({names}): they were not moved.",
             run_id=run.run_id,
             pipeline_id=run.pipeline_id,
             outcome=str(outcome.status),
@@ -134,7 +135,7 @@ class RunEnds:
     def _stays_lost(
         self, run: PipelineRunLog, outcome: RunOutcome, superseded_by: str | None
     ) -> RunFinishError:
-        """Note the late outcome on a run that stays lost, and return the error that says so."""
+        """Note the late outcome on a run that stays lost, and return the error."""
         request = self._build.note_late_outcome(run, outcome)
         try:
             self._caller.call("UpdateItem", request, key={"run_id": run.run_id})
@@ -144,9 +145,8 @@ class RunEnds:
         if superseded_by is not None:
             why = f"run {superseded_by} took over"
         return RunFinishError(
-            f"Run {run.run_id} of pipeline {run.pipeline_id!r} came to {outcome.status}, but had "
-            f"been ended as lost before: {why}. It stays lost; late_outcome says "
-            f"{outcome.status}.",
+            f"Run {run.run_id} of pipeline {run.pipeline_id!r} ended with {outcome.status}, but "
+            f"was marked lost before: {why}. It stays lost; its late_outcome is {outcome.status}.",
             run_id=run.run_id,
             pipeline_id=run.pipeline_id,
             outcome=str(outcome.status),
@@ -155,7 +155,7 @@ class RunEnds:
     # ---- by others -------------------------------------------------------------------------------
 
     def reap(self, run_id: str, now: datetime) -> PipelineRunLog | None:
-        """End a run whose lease has run out as lost; None where it lives, or ended before."""
+        """End a run whose lease has run out as lost; None if it is alive or has ended."""
         for _ in self._caller.backoff().waits():
             run = self._reads.run(run_id)
             if run is None or not run.is_expired(now):
@@ -167,12 +167,12 @@ class RunEnds:
             try:
                 transact(self._caller, actions)
             except TransactionCanceledError:
-                continue  # it beat, ended or was taken over in between: look again
+                continue  # it beat, ended or was taken over in between: read again
             return run_after(run, outcome, self._build.actor)
         raise self._reads.gave_up(f"Run {run_id!r}")
 
     def release(self, pipeline_id: str, reason: str, now: datetime) -> PipelineRunLog | None:
-        """End the holder as lost and free the pipeline; None when nobody holds it."""
+        """End the holder as lost and free the pipeline; None without a holder."""
         fields = {"detected_at": now, "status_detail": reason}
         outcome = RunOutcome(RunStatus.LOST, "released", end_time=now, fields=fields)
         return _with_less_detail(outcome, lambda smaller: self._release(pipeline_id, smaller))
@@ -190,7 +190,7 @@ class RunEnds:
             try:
                 transact(self._caller, actions)
             except TransactionCanceledError:
-                continue  # the holder ended, or another took over: look again
+                continue  # the holder ended, or another run took over: read again
             return self._reads.run(state.holder)
         raise self._reads.gave_up(f"Pipeline {pipeline_id!r}")
 
@@ -200,8 +200,9 @@ def _lock_gone(
 ) -> RunFinishError:
     holder = next((r.current or {} for r in error.reasons if r.code), {}).get("holder")
     return RunFinishError(
-        f"Run {run.run_id} came to {outcome.status}, but pipeline {run.pipeline_id!r} is held by "
-        f"{holder or 'nobody'}: its STATE item was changed by hand. The run is unchanged.",
+        f"Run {run.run_id} ended with {outcome.status}, but pipeline {run.pipeline_id!r} is held "
+        f"by {f'run {holder}' if holder else 'no run'}: its STATE item was changed by hand. The "
+        "stored run is unchanged.",
         run_id=run.run_id,
         pipeline_id=run.pipeline_id,
         outcome=str(outcome.status),
@@ -209,7 +210,7 @@ def _lock_gone(
 
 
 def _refused_kinds(actions: list[Action], error: TransactionCanceledError) -> set[str]:
-    """Return what kinds of items refused: RUN, STATE, SLOT, CURSOR."""
+    """Return the kinds of the items that refused: RUN, STATE, SLOT, CURSOR."""
     marks = {"#pipeline": "STATE", "#slot": "SLOT", "#cursor": "CURSOR"}
     refused = set()
     for action, reason in zip(actions, error.reasons):
@@ -220,7 +221,7 @@ def _refused_kinds(actions: list[Action], error: TransactionCanceledError) -> se
 
 
 def _is_the_same_end(stored: PipelineRunLog, outcome: RunOutcome) -> bool:
-    """Tell whether a run was ended by this very outcome; by hand it is without watermarks."""
+    """Return whether a run was ended by this outcome; an end by hand has no watermarks."""
     noted = stored.watermarks or stored.watermark_conflict or "watermarks" not in outcome.fields
     return bool(noted) and stored.end_time == outcome.end_time
 
@@ -237,6 +238,6 @@ def _with_less_detail(outcome: RunOutcome, send: Callable[[RunOutcome], Ended]) 
             return send(smaller)
         except ValidationError as error:
             if error.error_code is None:
-                raise  # not DynamoDB's word
-            logger.warning("The end of a run was refused; it is sent with less: %s", error)
+                raise  # refused by this library, not by DynamoDB
+            logger.warning("The end of a run was refused; it is sent with less detail: %s", error)
     return send(outcome.without_parts())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 1024
 CHUNK_BYTES = 65_536
-_KEPT_LONGER_DAYS = 7  # than the run: its end, from which its days are counted, is not known yet
+_KEPT_LONGER_DAYS = 7  # than the run: its days count from its end, which is not known yet
 _SECONDS_PER_DAY = 86_400
 
 
@@ -39,10 +39,10 @@ def checked_name(name: Any, what: str) -> str:
         what: What it names, for error texts.
 
     Raises:
-        ValidationError: It is no text, empty, no valid UTF-8, or over 1,024 bytes.
+        ValidationError: It is not a string, empty, invalid UTF-8, or over 1,024 bytes.
     """
     if not isinstance(name, str):
-        raise ValidationError(f"{what} has a name that is a {type(name).__name__}; use a text.")
+        raise ValidationError(f"{what} has a name that is a {type(name).__name__}; use a string.")
     if not name:
         raise ValidationError(f"{what} has an empty name; give it one.")
     try:
@@ -59,7 +59,7 @@ def checked_name(name: Any, what: str) -> str:
 
 
 def identity(name: Any, what: str, secrets: Iterable[str]) -> str:
-    """Return a name that items are found by, which may therefore hold no secret.
+    """Return a name that is part of a key, which may hold no secret.
 
     Raises:
         ValidationError: As `checked_name`, or it holds a secret of the process; never shown.
@@ -68,13 +68,13 @@ def identity(name: Any, what: str, secrets: Iterable[str]) -> str:
     if redact_known(checked, secrets) != checked:
         raise ValidationError(
             f"{what} has a name that holds a secret of this process; it would be stored in the "
-            "clear. Name it otherwise."
+            "clear. Choose another name."
         )
     return checked
 
 
 def is_companion(run_id: object) -> bool:
-    """Tell whether a key is that of an item beside the runs: no run has a ``#`` in its id."""
+    """Return whether a key is that of an item beside the runs: no run id has a ``#``."""
     return isinstance(run_id, str) and "#" in run_id
 
 
@@ -104,17 +104,17 @@ def chunk_key(run_id: str, kind: str, number: int) -> Item:
 
 
 def read_state(item: Mapping[str, Any] | None) -> PipelineState:
-    """Return what a STATE item says; an absent one says nothing has run yet."""
+    """Return the state in a STATE item; of an absent one, that of a pipeline that never ran."""
     return PipelineState(**_known(PipelineState, item))
 
 
 def read_slot(item: Mapping[str, Any] | None) -> RunSlot | None:
-    """Return what a SLOT item says, None where the run key was never tried."""
+    """Return the slot in a SLOT item, None where the run key was never tried."""
     return RunSlot(**_known(RunSlot, item)) if item else None
 
 
 def read_cursor(name: str, item: Mapping[str, Any] | None) -> Cursor:
-    """Return what a CURSOR item says; an absent one has version 0."""
+    """Return the watermark in a CURSOR item; an absent one has version 0."""
     return Cursor(**{**_known(Cursor, item), "name": name})
 
 
@@ -128,7 +128,7 @@ class RunReads:
 
     Args:
         caller: Sends to the run table.
-        decode: Makes a run of a stored item.
+        decode: Returns the run in a stored item.
     """
 
     def __init__(self, caller: Caller, decode: Callable[[Any], PipelineRunLog]) -> None:
@@ -147,7 +147,7 @@ class RunReads:
         return None if item is None else self.decode(item)
 
     def slot(self, pipeline_id: str, key: str) -> RunSlot | None:
-        """Return who tried a run key last. Costs one read unit."""
+        """Return the last attempt at a run key. Costs one read unit."""
         return read_slot(self._get(slot_key(pipeline_id, key)))
 
     def cursor(self, pipeline_id: str, name: str) -> Cursor:
@@ -156,14 +156,14 @@ class RunReads:
         return read_cursor(name, item)
 
     def owns_slot(self, run: PipelineRunLog) -> bool:
-        """Tell whether a run is the last attempt at its run key."""
+        """Return whether a run is the last attempt at its run key."""
         if run.run_key is None:
             return False
         slot = self.slot(run.pipeline_id, run.run_key)
         return slot is not None and slot.last_run_id == run.run_id
 
     def before_start(self, run: PipelineRunLog, now: datetime, *, exclusive: bool) -> Seen:
-        """Return what decides whether a run can begin. Costs one to five read units."""
+        """Return the items that decide whether a run can start. Costs one to five read units."""
         state = self.state(run.pipeline_id) if exclusive else read_state(None)
         slot = self.slot(run.pipeline_id, run.run_key) if run.run_key else None
         holder = self.run(state.holder) if state.holder else None
@@ -177,7 +177,7 @@ class RunReads:
         return Seen(state, holder, slot, attempt, holder_slot)
 
     def gave_up(self, what: str) -> ThrottledError:
-        """Return the error that says that what was read kept changing."""
+        """Return the error for items that kept changing between read and write."""
         return ThrottledError(
             f"{what} kept changing for {self.caller.limit_seconds:g} s. Try again later.",
             table_name=self.caller.table_name,
@@ -237,7 +237,7 @@ class RunChunks:
 
 
 def chunks_of(text: str, size_bytes: int = CHUNK_BYTES) -> list[str]:
-    """Return a text in pieces of at most so many bytes, cut between lines where there are any."""
+    """Return a text in pieces of at most so many bytes, cut between lines where possible."""
     pieces: list[str] = []
     piece: list[str] = []
     size = 0

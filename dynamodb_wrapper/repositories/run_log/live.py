@@ -19,27 +19,20 @@ from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
 from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import checked_name, is_companion, read_cursor
-from dynamodb_wrapper.repositories.run_log.protocol import (
-    derived_fields,
-    end_fields,
-    in_order,
-    same,
-    set_fields,
-)
+from dynamodb_wrapper.repositories.run_log.protocol import put_empty_map, put_parts, set_status
 from dynamodb_wrapper.serialization.codec import plain
-from dynamodb_wrapper.serialization.expressions import Expressions, Update
 from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from dynamodb_wrapper.aws.calls import Caller
     from dynamodb_wrapper.models.run_state import RunOutcome
-    from dynamodb_wrapper.repositories.item_requests import ItemRequests
     from dynamodb_wrapper.repositories.run_log.items import RunReads
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
+    from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
     from dynamodb_wrapper.serialization.values import AttributeValue
 
 logger = logging.getLogger(__name__)
@@ -47,12 +40,12 @@ MAX_WATERMARK_BYTES = 65_536
 _TEXT_BYTES = 4096
 
 
-class RunLife:
-    """Changes of live runs on one run table.
+class LiveRuns:
+    """Changes live runs of one run table, and watermarks by hand.
 
     Args:
         reads: Reads for decisions.
-        build: Makes the requests.
+        build: Builds the requests.
     """
 
     def __init__(self, reads: RunReads, build: Builder) -> None:
@@ -63,10 +56,9 @@ class RunLife:
     def beat(
         self, run: PipelineRunLog, now: datetime, lease_until: datetime
     ) -> PipelineRunLog | None:
-        """Renew a lease and return the run as it then is; None where it is gone.
+        """Renew a lease and return the run as it then is; None if it no longer exists.
 
-        Where the run is not this writer's any more, or has ended, nothing is renewed: its status
-        and writer tell.
+        Nothing is renewed if the run has another writer or has ended: the returned run shows it.
         """
         request = self._build.beat(run, now, lease_until)
         try:
@@ -102,7 +94,7 @@ class RunLife:
         return self._reads.decode(response["Attributes"])
 
     def reset_watermark(self, pipeline_id: str, name: str, value: Any, now: datetime) -> Cursor:
-        """Set a watermark by hand, whatever it holds, and return it."""
+        """Set a watermark by hand and return it; its present value does not matter."""
         for _ in self._caller.backoff().waits():
             seen = self._reads.cursor(pipeline_id, name)
             action = self._build.move_cursor(pipeline_id, cursor_move(seen, value), now)
@@ -111,7 +103,7 @@ class RunLife:
                     "UpdateItem", {**action.request, "ReturnValues": "ALL_NEW"}
                 )
             except ConditionFailedError:
-                continue  # a run moved it in between: look again
+                continue  # a run moved it in between: read again
             return read_cursor(name, response["Attributes"])
         raise self._reads.gave_up(f"Watermark {name!r} of pipeline {pipeline_id!r}")
 
@@ -120,7 +112,7 @@ def cursor_move(seen: Cursor, value: Any) -> CursorMove:
     """Return the move of a watermark to a value.
 
     Raises:
-        ValidationError: The value has a type that is not kept, or is over 64 KB.
+        ValidationError: The type of the value cannot be stored, or it is over 64 KB.
     """
     try:
         value_type, plain = pack(value)
@@ -138,24 +130,22 @@ def cursor_move(seen: Cursor, value: Any) -> CursorMove:
 
 
 class RunParts:
-    """Changes single paths of a RUN, never the whole: several threads may do so at once."""
+    """Changes single paths of a RUN, never the whole, so that several threads can do so at once."""
 
     def __init__(
         self,
         caller: Caller,
-        decode: Callable[[Any], PipelineRunLog],
-        requests: ItemRequests[PipelineRunLog],
-        secrets: tuple[str, ...],
+        requests: RunLogRequests,
     ) -> None:
         self._caller = caller
-        self._decode = decode
+        self._decode = requests.codec.decode
         self._requests = requests
-        self._secrets = secrets
+        self._secrets = requests.secrets
 
     def put(
         self, run_id: str, parts: Mapping[tuple[str, ...], Any], *, writer: str | None = None
     ) -> None:
-        """Set parts of a run that runs, and is `writer`'s if given.
+        """Set parts of a running run, whose writer is `writer` if given.
 
         Args:
             run_id: The run.
@@ -164,16 +154,16 @@ class RunParts:
         """
         if is_companion(run_id):
             raise ItemNotFoundError(f"There is no run {run_id!r}.", key={"run_id": run_id})
-        key = self._requests.key(run_id)
-        request = self._request(key, self.encoded(parts), writer)
+        table, key = self._caller.table_name, self._requests.key(run_id)
+        request = put_parts(table, key, self.encoded(parts), writer)
         try:
             self._call(run_id, request)
         except ValidationError as error:
             if error.error_code is None:
                 raise
-            # Somebody else wrote the run without the maps: make them, then once more.
+            # Another program wrote the run without the maps: create them, then try once more.
             for name in sorted({path[0] for path in parts if len(path) > 1}):
-                self._call(run_id, self._empty_map(key, name))
+                self._call(run_id, put_empty_map(table, key, name))
             self._call(run_id, request)
 
     def encoded(
@@ -182,7 +172,7 @@ class RunParts:
         """Return parts as they are stored: checked by their fields, without secrets, not too long.
 
         Raises:
-            ValidationError: A field does not take its value, or a name cannot be stored.
+            ValidationError: A value does not fit its field, or a name cannot be stored.
         """
         found = {}
         for given, value in parts.items():
@@ -195,17 +185,17 @@ class RunParts:
     def encodable(
         self, parts: Mapping[tuple[str, ...], Any]
     ) -> dict[tuple[str, ...], AttributeValue]:
-        """Return parts as `encoded`, without those that cannot be stored: a run must end."""
+        """Return parts as `encoded`, without those that cannot be stored."""
         found = {}
         for path, value in parts.items():
             try:
                 found.update(self.encoded({path: value}))
             except ValidationError as error:
-                logger.warning("A part of a run is left out of its end: %s", error)
+                logger.warning("A part of a run cannot be stored and is left out: %s", error)
         return found
 
     def _path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Return a path with the names people gave as they are stored."""
+        """Return a path whose names are in their stored form."""
         field, *names = path
         return (field, *(self._name(name, field) for name in names))
 
@@ -216,41 +206,12 @@ class RunParts:
         self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
     ) -> PipelineRunLog:
         """Change the status of a run that holds no lock, on condition of the statuses before it."""
-        expressions = Expressions()
-        update = Update(expressions)
-        if outcome.status.is_terminal:
-            end_fields(update, run, in_order(run, outcome), self._requests.actor)
-        else:
-            set_fields(update, {"status": outcome.status, "status_reason": outcome.reason})
-            changed = run.model_copy(update={"status": outcome.status})
-            derived_fields(update, changed, ("status",))
-            update.increase(("row_version",))
-        names = ", ".join(expressions.value({"S": str(status)}) for status in before)
-        condition = f"{expressions.path(('status',))} IN ({names})"
-        request = {
-            **self._update(self._requests.key(run.run_id), update, condition),
-            "ReturnValues": "ALL_NEW",
-        }
-        response = self._call(run.run_id, expressions.into(request), wanted=outcome.status)
+        request = set_status(self._caller.table_name, run, outcome, before, self._requests.actor)
+        response = self._call(run.run_id, request, wanted=outcome.status)
         return self._decode(response["Attributes"])
 
-    def _request(
-        self,
-        key: dict[str, Any],
-        encoded: Mapping[tuple[str, ...], AttributeValue],
-        writer: str | None,
-    ) -> dict[str, Any]:
-        expressions = Expressions()
-        update = Update(expressions)
-        for path, value in encoded.items():
-            update.set(path, value)
-        condition = same(expressions, "status", RunStatus.RUNNING)
-        if writer is not None:
-            condition += f" AND {same(expressions, 'writer', writer)}"
-        return expressions.into(self._update(key, update, condition))
-
     def _presentable(self, value: AttributeValue) -> AttributeValue:
-        """Take secrets out of texts and cut long ones: a part must not keep the run from ending."""
+        """Take secrets out of texts and cut long ones, so that the item does not grow too large."""
         ((tag, content),) = value.items()
         if tag == "S":
             return {"S": stored_text(content, self._secrets, _TEXT_BYTES)}
@@ -269,22 +230,6 @@ class RunParts:
         if is_secret_key(name) and "S" in value:
             return {"S": REDACTED}
         return self._presentable(value)
-
-    def _empty_map(self, key: dict[str, Any], map_name: str) -> dict[str, Any]:
-        expressions = Expressions()
-        update = Update(expressions)
-        update.set_if_absent((map_name,), {"M": {}})
-        exists = f"attribute_exists({expressions.path(('run_id',))})"
-        return expressions.into(self._update(key, update, exists))
-
-    def _update(self, key: dict[str, Any], update: Update, condition: str) -> dict[str, Any]:
-        return {
-            "TableName": self._caller.table_name,
-            "Key": key,
-            "UpdateExpression": update.text,
-            "ConditionExpression": condition,
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
 
     def _call(
         self, run_id: str, request: dict[str, Any], wanted: RunStatus | None = None

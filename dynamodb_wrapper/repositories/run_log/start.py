@@ -13,10 +13,10 @@ from dynamodb_wrapper.exceptions.errors import (
     TransactionCanceledError,
 )
 from dynamodb_wrapper.models.run import PipelineRunLog
-from dynamodb_wrapper.models.run_state import LIVE
 from dynamodb_wrapper.repositories.run_log.items import read_state
 from dynamodb_wrapper.repositories.run_log.protocol import next_fence, run_after, superseded_outcome
 from dynamodb_wrapper.repositories.run_log.takeover import Refusal, StartPlan, decide_start
+from dynamodb_wrapper.repositories.write_results import has_landed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 
 class RunStarts:
-    """Starts of runs on one run table.
+    """Starts runs of one run table.
 
     Args:
         reads: Reads for decisions.
-        build: Makes the actions.
-        create: Makes the put of a run whose id must be free.
+        build: Builds the transactions.
+        create: Returns the put of a run whose id must be free.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class RunStarts:
         exclusive: bool,
         rerun: bool = False,
     ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
-        """Store a run that begins; return it and the dead runs it took over from.
+        """Store a new run; return it and the dead runs it took over from.
 
-        Of an exclusive pipeline only if nobody alive holds it; of a run key only if nobody alive
-        works at it and it has not succeeded, unless `rerun`.
+        An exclusive pipeline must not be held by a live run. A run key must not have a live run,
+        nor, unless `rerun`, a success.
         """
         numbered = run if exclusive else self._numbered(run)
         for _ in self._caller.backoff().waits():
@@ -66,15 +66,15 @@ class RunStarts:
             plan = decide_start(seen, now, rerun=rerun)
             if isinstance(plan, Refusal):
                 raise self._refused(run, plan)
-            begun = self._begun(numbered, plan, now, exclusive=exclusive)
+            started = self._started(numbered, plan, now, exclusive=exclusive)
             make = self._build.start_exclusive if exclusive else self._build.start_shared
             try:
-                transact(self._caller, make(self._create(begun), begun, plan, now))
+                transact(self._caller, make(self._create(started), started, plan, now))
             except TransactionCanceledError as error:
                 if error.reasons and error.reasons[0].code:
-                    return self._own_earlier_start(begun, error), ()
-                continue  # what was read has changed meanwhile: look again
-            ended = tuple(self._as_lost(lost, begun, now) for lost in plan.lost)
+                    return self._stored_before(started, error), ()
+                continue  # an item has changed since it was read: read again
+            ended = tuple(self._after_takeover(lost, started, now) for lost in plan.lost)
             for lost in ended:
                 logger.warning(
                     "Run %s takes over pipeline %s from run %s, whose lease ran out: it is lost.",
@@ -82,7 +82,7 @@ class RunStarts:
                     run.pipeline_id,
                     lost.run_id,
                 )
-            return begun, ended
+            return started, ended
         raise self._reads.gave_up(f"Pipeline {run.pipeline_id!r}")
 
     def _numbered(self, run: PipelineRunLog) -> PipelineRunLog:
@@ -91,7 +91,7 @@ class RunStarts:
         sequence = read_state(response["Attributes"]).next_seq
         return run.model_copy(update={"run_seq": sequence})
 
-    def _begun(
+    def _started(
         self, run: PipelineRunLog, plan: StartPlan, now: datetime, *, exclusive: bool
     ) -> PipelineRunLog:
         values: dict[str, object] = {}
@@ -106,18 +106,22 @@ class RunStarts:
             values["previous_run_id"] = plan.slot.last_run_id
         return run.model_copy(update=values)
 
-    def _as_lost(
-        self, lost: PipelineRunLog, begun: PipelineRunLog, now: datetime
+    def _after_takeover(
+        self, lost: PipelineRunLog, started: PipelineRunLog, now: datetime
     ) -> PipelineRunLog:
-        outcome = superseded_outcome(lost, begun, now)
+        outcome = superseded_outcome(lost, started, now)
         return run_after(lost, outcome, self._build.actor)
 
-    def _own_earlier_start(
+    def _stored_before(
         self, run: PipelineRunLog, error: TransactionCanceledError
     ) -> PipelineRunLog:
-        """Recognise the run of an attempt whose reply was lost; another's id is refused."""
+        """Return the run that an attempt whose reply was lost has stored.
+
+        Raises:
+            ItemAlreadyExistsError: The id belongs to another run.
+        """
         found = error.reasons[0].current or {} if error.reasons else {}
-        if found.get("writer") == run.writer and found.get("status") in tuple(map(str, LIVE)):
+        if has_landed(found, {"writer": run.writer, "status": str(run.status)}):
             stored = self._reads.run(run.run_id)
             if stored is not None:
                 return stored
@@ -153,7 +157,7 @@ def _already_running(run: PipelineRunLog, other: PipelineRunLog, table: str) -> 
         what = f"Run key {run.run_key!r} of pipeline {run.pipeline_id!r}"
     return AlreadyRunningError(
         f"{what} is held by run {other.run_id}, running since {since or 'an unknown time'}{where}, "
-        f"last sign of life {beat or 'unknown'}. Once its lease has run out the next start takes "
+        f"last heartbeat {beat or 'unknown'}. Once its lease has run out the next start takes "
         f"over; release({run.pipeline_id!r}, reason=...) frees an exclusive pipeline at once.",
         pipeline_id=run.pipeline_id,
         run_id=run.run_id,

@@ -1,4 +1,4 @@
-"""Decide whether a run may start, takes over from a dead run, or is refused; pure functions."""
+"""Decide whether a run may start, takes over from a dead run, or is refused; no I/O."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a starter read, consistently.
+    """The items that a start reads, consistently.
 
     Attributes:
-        state: The pipeline's; an empty one for a pipeline without a limit.
-        holder: The run that holds the pipeline; None where nobody does or it is gone.
-        slot: The run key's; None without a run key, and where it was never tried.
-        attempt: The run the slot names; None where there is none or it is gone.
-        holder_slot: The slot of the holder's own run key.
+        state: State of the pipeline; an empty one for a pipeline without a limit.
+        holder: The run that holds the pipeline; None if there is none or it no longer exists.
+        slot: Slot of the run key; None without a run key, and if it was never tried.
+        attempt: The live run that the slot names; None if there is none or it no longer exists.
+        holder_slot: The slot of the holder's run key.
     """
 
     state: PipelineState = field(default_factory=PipelineState)
@@ -35,14 +35,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class StartPlan:
-    """How a run can begin.
+    """A decision that a run may start.
 
     Attributes:
-        state: The pipeline's, as it was read.
-        slot: The run key's, as it was read.
+        state: State of the pipeline, as it was read.
+        slot: Slot of the run key, as it was read.
         lost: Live runs whose lease ran out: they end as LOST in the same transaction.
-        slots_of_lost: Ids of those whose own run key still names them.
-        gone: Ids of runs that must still have ended, or not exist, when this one begins.
+        slots_of_lost: Ids of those lost runs that are still the last attempt at their run key.
+        gone: Ids of runs that must still have ended, or not exist, when this one starts.
     """
 
     state: PipelineState
@@ -54,11 +54,11 @@ class StartPlan:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a run cannot begin.
+    """A decision that a run may not start, with its reason.
 
     Attributes:
-        running: The live run that is in the way.
-        succeeded: Id of the run that has covered the run key already.
+        running: The live run that holds the pipeline or the run key.
+        succeeded: Id of the run that succeeded for the run key.
     """
 
     running: PipelineRunLog | None = None
@@ -66,7 +66,7 @@ class Refusal:
 
 
 def decide_start(seen: Seen, now: datetime, *, rerun: bool = False) -> StartPlan | Refusal:
-    """Return how a run can begin, or why it cannot."""
+    """Return the plan of a start, or its refusal."""
     state, slot = seen.state, seen.slot
     if slot is not None and slot.first_success_at is not None and not rerun:
         return Refusal(succeeded=slot.success_run_id)

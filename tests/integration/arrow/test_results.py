@@ -88,7 +88,7 @@ READS: dict[str, Any] = {
     "a scan": lambda repository: repository.scan(),
     "a query": lambda repository: repository.query("c", descending=True),
     "a limit": lambda repository: repository.query("c", limit=5),
-    "a limit with a filter": lambda r: r.query("c", where=Attr("status").eq("odd"), limit=7),
+    "a limit with a filter": lambda r: r.query("c", filter=Attr("status").eq("odd"), limit=7),
     "an index": lambda repository: repository.query("odd", index="by_status"),
     "whole items behind an index": lambda r: r.query("odd", index="by_status_keys", limit=6),
     "an index that holds part": lambda r: r.query("even", index="by_status_summary"),

@@ -132,7 +132,7 @@ def test_an_endpoint_that_does_not_answer_is_named(silent_endpoint: str) -> None
     assert caught.value.retryable
 
 
-def test_an_endpoint_nobody_listens_to_is_named() -> None:
+def test_an_endpoint_without_a_listener_is_named() -> None:
     config = DynamoDBConfig.for_local_development("http://127.0.0.1:9", max_attempts=1)
     with pytest.raises(ConnectionError, match=r"http://127\.0\.0\.1:9"):
         BaseDynamoRepository(config, ORDERS).get(("c", "o"))
@@ -142,7 +142,7 @@ def test_an_endpoint_nobody_listens_to_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"order_id": ""}, "'order_id' is empty"),
         ({"details": {"rate": float("nan")}}, r"Order\.details\.rate: NaN"),
@@ -155,10 +155,10 @@ def test_an_endpoint_nobody_listens_to_is_named() -> None:
     ],
 )
 def test_a_value_that_cannot_be_stored_is_named_before_sending(
-    orders: Orders, customer: str, fields: dict[str, Any], told: str
+    orders: Orders, customer: str, fields: dict[str, Any], message: str
 ) -> None:
     with recorded_operations(client_of(orders)) as sent:
-        with pytest.raises(ValidationError, match=told):
+        with pytest.raises(ValidationError, match=message):
             orders.put(order(customer, **fields))
     assert sent == []
 

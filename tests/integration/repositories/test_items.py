@@ -105,10 +105,10 @@ def test_a_create_whose_reply_was_lost_counts_as_stored(orders: Orders, customer
     assert orders.get((customer, "o1")) == created
 
 
-def test_a_create_that_meets_the_item_of_somebody_else_after_a_lost_reply_is_refused(
+def test_a_create_that_meets_the_item_of_another_writer_after_a_lost_reply_is_refused(
     orders: Orders, customer: str
 ) -> None:
-    orders.create(order(customer, status="of somebody else"))
+    orders.create(order(customer, status="of another writer"))
     with lost_reply(client_of(orders), "PutItem"), pytest.raises(ItemAlreadyExistsError):
         orders.create(order(customer, status="mine"))
 
@@ -177,7 +177,7 @@ def test_a_condition_compares_as_the_field_is_stored(
     orders: Orders, customer: str, condition: Any, holds: bool
 ) -> None:
     orders.put(full(customer))
-    found = orders.query(customer, where=condition).all()
+    found = orders.query(customer, filter=condition).all()
     assert bool(found) is holds
 
 
@@ -260,7 +260,7 @@ def test_what_writes_return_is_decoded_by_the_code_made_for_the_model(
     assert used.requests == 1
 
 
-def test_units_of_writes_count_whatever_becomes_of_what_they_return(
+def test_units_of_writes_count_even_if_the_returned_item_cannot_be_read(
     engine: Engine, config: DynamoDBConfig, customer: str
 ) -> None:
     engine.require(Capability.EXACT_CAPACITY)
@@ -308,7 +308,7 @@ def test_a_key_is_a_tuple_a_dict_or_a_model(orders: Orders, customer: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("c", "customer_id and order_id"),
         (("c",), "customer_id and order_id"),
@@ -320,9 +320,9 @@ def test_a_key_is_a_tuple_a_dict_or_a_model(orders: Orders, customer: str) -> No
         (("c", 5), "must be of type S, not N"),
     ],
 )
-def test_a_wrong_key_is_refused_naming_its_part(orders: Orders, key: Any, told: str) -> None:
+def test_a_wrong_key_is_refused_naming_its_part(orders: Orders, key: Any, message: str) -> None:
     with recorded_operations(client_of(orders)) as sent:
-        with pytest.raises(ValidationError, match=told):
+        with pytest.raises(ValidationError, match=message):
             orders.get(key)
     assert sent == []
 
@@ -352,7 +352,7 @@ def test_a_ttl_that_is_no_number_never_passes(
     client_of(tasks).put_item(TableName=tasks.table_name, Item=stored)
     assert tasks.get_or_raise(customer).expires_at is None
     assert [task.task_id for task in tasks.query(customer)] == [customer]
-    assert [task.task_id for task in tasks.scan(where=Attr("owner").eq(customer))] == [customer]
+    assert [task.task_id for task in tasks.scan(filter=Attr("owner").eq(customer))] == [customer]
     assert tasks.count(customer) == tasks.count(f"open#{customer}", index="open") == 1
     assert tasks.update(customer, set={"title": "x"}).title == "x"
 
@@ -397,8 +397,8 @@ def test_a_condition_that_fails_refuses_delete(orders: Orders, customer: str) ->
 def test_a_model_is_deleted_in_its_own_version_only(orders: Orders, customer: str) -> None:
     mine = orders.create(order(customer))
     orders.update((customer, "o1"), set={"status": "paid"})
-    told = f"has version {mine.version + 1}, yours is {mine.version}"
-    with pytest.raises(VersionConflictError, match=told):
+    message = f"has version {mine.version + 1}, yours is {mine.version}"
+    with pytest.raises(VersionConflictError, match=message):
         orders.delete(mine)
     assert orders.delete(orders.get_or_raise((customer, "o1"))) is not None
 
@@ -448,7 +448,7 @@ def test_attributes_a_model_ignores_survive_an_update(
 
 
 class Open(BaseModel):
-    """Keeps whatever an item holds."""
+    """Keeps unknown attributes of an item."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -139,7 +139,7 @@ def test_a_projection_transfers_only_its_attributes(orders: Orders, stocked: str
 
 
 class StatusOnly(BaseModel):
-    """A smaller model that takes nothing it does not name, not even the key."""
+    """A smaller model that refuses every attribute it does not name, even the key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -147,7 +147,7 @@ class StatusOnly(BaseModel):
 
 
 class OpenStatus(BaseModel):
-    """A smaller model that would keep whatever it is given."""
+    """A smaller model that would keep every attribute."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -220,32 +220,32 @@ READINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("reading", READINGS[:2], ids=["table", "index"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7])
-def test_a_limit_is_reached_whatever_the_filter_leaves_out(
+def test_a_limit_is_reached_although_the_filter_leaves_items_out(
     paged: Orders, stocked: str, reading: dict[str, Any], limit: int
 ) -> None:
-    found = paged.query(stocked, where=Attr("notes").eq("paid"), limit=limit, **reading)
+    found = paged.query(stocked, filter=Attr("notes").eq("paid"), limit=limit, **reading)
     assert ids(found) == WANTED[:limit]
 
 
 def test_a_limit_beyond_what_exists_returns_what_exists(paged: Orders, stocked: str) -> None:
-    assert ids(paged.query(stocked, where=Attr("notes").eq("paid"), limit=50)) == WANTED
+    assert ids(paged.query(stocked, filter=Attr("notes").eq("paid"), limit=50)) == WANTED
 
 
 def test_a_limit_is_reached_when_scanning(paged: Orders, stocked: str) -> None:
-    assert len(paged.scan(where=Attr("notes").eq("paid"), limit=5).all()) == 5
+    assert len(paged.scan(filter=Attr("notes").eq("paid"), limit=5).all()) == 5
 
 
 @pytest.mark.parametrize("limit", [1, 5, 7, 50])
 def test_a_limit_is_reached_when_segments_are_scanned_side_by_side(
     paged: Orders, stocked: str, limit: int
 ) -> None:
-    found = ids(paged.scan(where=Attr("notes").eq("paid"), limit=limit, segments=3))
+    found = ids(paged.scan(filter=Attr("notes").eq("paid"), limit=limit, segments=3))
     assert len(found) == len(set(found)) == min(limit, len(WANTED))
     assert set(found) <= set(WANTED)
 
 
 def test_first_passes_pages_without_a_match(paged: Orders, stocked: str) -> None:
-    found = paged.query(stocked, where=Attr("notes").eq("paid")).first()
+    found = paged.query(stocked, filter=Attr("notes").eq("paid")).first()
     assert found is not None
     assert found.order_id == WANTED[0]
 
@@ -261,7 +261,7 @@ def test_a_limit_is_at_least_one(orders: Orders, limit: int) -> None:
 
 def test_count_counts_every_page(paged: Orders, stocked: str) -> None:
     assert paged.count(stocked) == 13
-    assert paged.count(stocked, where=Attr("notes").eq("paid")) == 7
+    assert paged.count(stocked, filter=Attr("notes").eq("paid")) == 7
     assert paged.count(stocked, sort=Key("order_id").gt("o10")) == 2
     assert paged.count(stocked, index="by_status") == 13
     assert paged.count("nobody") == 0
@@ -314,7 +314,7 @@ def test_tokens_resume_without_gap_or_duplicate(
 def test_a_limit_in_the_middle_of_a_page_resumes_after_the_last_item_returned(
     orders: Orders, stocked: str, limit: int, size: int
 ) -> None:
-    results = orders.query(stocked, where=Attr("notes").eq("paid"), limit=limit)
+    results = orders.query(stocked, filter=Attr("notes").eq("paid"), limit=limit)
     found: list[str] = []
     token: str | None = None
     for _ in range(20):
@@ -438,32 +438,32 @@ def test_expired_items_are_left_out(tasks: Tasks, customer: str) -> None:
     kept = Task(task_id=f"{customer}2", owner=customer, expires_at=past.replace(year=2100))
     tasks.put(kept)
     assert tasks.query(f"open#{customer}", index="open").all() == [kept]
-    assert tasks.scan(where=Attr("owner").eq(customer)).all() == [kept]
+    assert tasks.scan(filter=Attr("owner").eq(customer)).all() == [kept]
     assert tasks.count(f"open#{customer}", index="open") == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"partition": ""}, "'customer_id' is empty"),
         ({"partition": None}, "'customer_id' is empty"),
         ({"partition": 5}, "of type S, not N"),
         ({"index": "by_name"}, "declares no index 'by_name'"),
-        ({"where": Attr("statsu").eq(1)}, "did you mean 'status'"),
-        ({"where": "x"}, "not a str"),
+        ({"filter": Attr("statsu").eq(1)}, "did you mean 'status'"),
+        ({"filter": "x"}, "not a str"),
         ({"sort": Key("status").eq("x")}, "sort key 'order_id', not on status"),
         ({"sort": Key("orderid").eq("x")}, "has no field"),
         ({"index": "by_status", "consistent": True}, "cannot be read consistently"),
-        ({"index": "by_status_keys", "where": Attr("notes").eq("x")}, "does not hold notes"),
+        ({"index": "by_status_keys", "filter": Attr("notes").eq("x")}, "does not hold notes"),
         (
-            {"index": "by_status_summary", "into": OrderSummary, "where": Attr("notes").eq("x")},
+            {"index": "by_status_summary", "into": OrderSummary, "filter": Attr("notes").eq("x")},
             "does not hold notes",
         ),
     ],
     ids=range(11),
 )
-def test_a_wrong_query_is_refused(orders: Orders, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_a_wrong_query_is_refused(orders: Orders, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         orders.query(**{"partition": "c", **options}).all()
 
 

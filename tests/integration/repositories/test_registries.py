@@ -302,7 +302,7 @@ def test_active_tables_of_a_pipeline_are_found_past_inactive_ones(
     assert ids(tables.get_active_tables_by_pipeline(many_tables, limit=2)) == expected[:2]
 
 
-def test_sources_and_destinations_are_told_apart(
+def test_sources_and_destinations_are_distinguished(
     tables: TableConfigRepository, many_tables: str
 ) -> None:
     assert ids(tables.get_source_tables(many_tables)) == [f"{many_tables}-s{n}" for n in range(3)]
@@ -382,7 +382,7 @@ def test_statistics_are_reported_without_reading_or_raising_the_version(
     assert (after.record_count, after.size_bytes, after.file_count) == (5, 10, 1)
     assert (after.last_data_at, after.last_run_id) == (NOON, "r")
     assert after.statistics_updated_at is not None
-    before.description = "changed by somebody who read before"
+    before.description = "changed from an earlier read"
     tables.update(before)
     assert before.record_count == 5
 
@@ -395,7 +395,7 @@ def test_statistics_that_are_not_given_stay(tables: TableConfigRepository, prefi
 
 
 @pytest.mark.parametrize(
-    ("figures", "told"),
+    ("figures", "message"),
     [
         ({}, "at least one figure"),
         ({"record_count": -1}, "record_count"),
@@ -404,10 +404,10 @@ def test_statistics_that_are_not_given_stay(tables: TableConfigRepository, prefi
     ],
 )
 def test_wrong_statistics_are_refused(
-    tables: TableConfigRepository, prefix: str, figures: dict[str, Any], told: str
+    tables: TableConfigRepository, prefix: str, figures: dict[str, Any], message: str
 ) -> None:
     tables.create(table(prefix))
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         tables.update_table_statistics(prefix, **figures)
 
 
@@ -474,7 +474,7 @@ SCHEMA = {"type": "struct", "fields": [{"name": "day", "type": "date", "nullable
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"remove": ["location"]}, "set data_format as well"),
         ({"set": {"location": None}}, "set data_format as well"),
@@ -492,10 +492,10 @@ SCHEMA = {"type": "struct", "fields": [{"name": "day", "type": "date", "nullable
     ids=range(9),
 )
 def test_single_fields_cannot_break_a_rule_between_fields(
-    tables: TableConfigRepository, prefix: str, changes: dict[str, Any], told: str
+    tables: TableConfigRepository, prefix: str, changes: dict[str, Any], message: str
 ) -> None:
     created = tables.create(table(prefix))
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         tables.update(prefix, **changes)
     assert tables.get_or_raise(prefix, consistent=True) == created
 

@@ -1,4 +1,4 @@
-"""The record of runs: stored, changed through the right door, listed without a scan."""
+"""Run records: stored, changed by the right method, listed without a scan."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from dynamodb_wrapper.repositories import (
     BaseDynamoRepository,
     PipelineRunLogsRepository,
 )
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import ScanRefusedError, recorded_operations, refuse_scan, small_pages
 from tests.support.runs import abandoned, with_pipelines
@@ -119,7 +120,7 @@ def test_an_expired_run_is_gone_for_every_reader(runs: PipelineRunLogsRepository
     assert runs.exists("run-001")
 
 
-# ---- the one door to a status --------------------------------------------------------------------
+# ---- the one method that changes a status --------------------------------------------------------
 
 
 def test_the_status_of_a_foreign_run_changes_with_its_place_in_the_lists(
@@ -156,12 +157,12 @@ def test_an_illegal_change_names_both_statuses(
     assert local_runs.get_or_raise("run-001").status == before
 
 
-def test_a_run_nobody_knows_has_no_status_to_change(runs: PipelineRunLogsRepository) -> None:
+def test_an_unknown_run_has_no_status_to_change(runs: PipelineRunLogsRepository) -> None:
     with pytest.raises(ItemNotFoundError, match="nobody"):
         runs.update_run_status("nobody", "failed")
 
 
-def test_ending_the_holder_through_the_door_frees_its_pipeline(
+def test_ending_the_holder_by_its_status_frees_its_pipeline(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
     dead = abandoned(config, "p")
@@ -170,13 +171,13 @@ def test_ending_the_holder_through_the_door_frees_its_pipeline(
     )
     assert ended.status is RunStatus.CANCELLED
     assert ended.status_detail == "by the night shift"
-    state = runs.pipeline_state("p")
+    state = RunStore.of(config).state("p")
     assert state.holder is None
     assert state.last_run_id == dead.run_id
     assert runs.get_running_pipelines() == []
 
 
-def test_a_run_of_run_control_refuses_the_other_doors(
+def test_a_run_of_run_control_refuses_the_other_methods(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
     with RunTracker(config).run("p") as run:
@@ -256,7 +257,7 @@ def test_parts_of_a_run_that_ended_are_refused(
         runs.add_stage_info("nobody", "late", StageInfo())
 
 
-def test_a_stage_goes_into_a_run_that_somebody_else_wrote_without_stages(
+def test_a_stage_goes_into_a_run_that_another_program_wrote_without_stages(
     runs: PipelineRunLogsRepository, config: DynamoDBConfig
 ) -> None:
     client_for(config).put_item(
@@ -353,7 +354,7 @@ def test_running_pipelines_are_found_behind_pages_of_entries_that_ended(
     assert runs.get_running_pipelines() == []
 
 
-def test_lists_look_back_as_far_as_they_are_told(runs: PipelineRunLogsRepository) -> None:
+def test_lists_look_back_the_given_number_of_hours(runs: PipelineRunLogsRepository) -> None:
     runs.create_run_log(record(30, status=RunStatus.FAILED))
     runs.create_run_log(record(90, status=RunStatus.FAILED))
     assert ids(runs.get_failed_runs(1)) == ["run-030"]
@@ -439,7 +440,7 @@ def test_the_lock_of_a_pipeline_cannot_be_deleted_as_if_it_were_a_run(
         ):
             with pytest.raises(ValidationError, match="item of run control"):
                 refused()
-        assert runs.pipeline_state("p").holder == run.run_id
+        assert RunStore.of(config).state("p").holder == run.run_id
 
 
 def test_texts_are_stored_without_secrets(local_runs: PipelineRunLogsRepository) -> None:
@@ -477,28 +478,29 @@ def test_no_method_of_the_runs_but_scan_scans(
 ) -> None:
     used = use_every_common_method(runs, [record(n) for n in range(3)])
     runs.create_run_log(record(9))
-    with RunTracker(config).run("p") as run:  # start_run, finish_run
+    store = RunStore.of(config)
+    with RunTracker(config).run("p") as run:
         runs.add_data_quality(run.run_id, "check", DataQualityResult(passed=True))
         runs.add_stage_info(run.run_id, "load", StageInfo())
         runs.update_run_metrics(run.run_id, {"rows": 1})
-        runs.attach_runtime(run.run_id, {"spark_version": "0"})
+        store.attach_runtime(run.run_id, {"spark_version": "0"})
         assert runs.get_running_pipelines()
-        assert runs.live_runs()
-        runs.check_parts({("metrics", "m"): 1})
-        runs.record_parts(run.record, {("metrics", "m"): 1})
-        runs.put_chunk(run.record, "log", 1, "line", utc_now())
+        assert store.live_runs()
+        store.check_parts({("metrics", "m"): 1})
+        store.put_parts(run.run_id, {("metrics", "m"): 1}, writer=run.record.writer)
+        store.put_chunk(run.record, "log", 1, "line", utc_now())
         assert runs.get_log_lines(run.run_id) == []
         assert runs.get_stack_trace(run.run_id) is None
-        assert runs.request_cancel(run.run_id, by="test")
-        assert runs.reap_run(run.run_id) is None
+        assert store.request_cancel(run.run_id, by="test")
+        assert store.reap(run.run_id) is None
         lease_until = utc_now() + timedelta(hours=1)
-        assert runs.beat(run.record, now=utc_now(), lease_until=lease_until)
-    assert runs.run_slots("p", ["a"]) == [None]
-    assert runs.reset_watermark("p", "w", 1).row_version
-    assert runs.watermark("p", "w").value == 1
+        assert store.beat(run.record, now=utc_now(), lease_until=lease_until)
+    assert store.slots("p", ["a"]) == [None]
+    assert store.reset_watermark("p", "w", 1).row_version
+    assert store.cursor("p", "w").value == 1
     abandoned(config, "p")
     assert runs.release("p", reason="test")
-    assert runs.pipeline_state("p").holder is None
+    assert store.state("p").holder is None
     runs.create_run_log(record(8, status="running"))
     runs.update_run_status("run-008", "failed")
     for name in ("get_runs_by_pipeline", "latest", "last_success"):
@@ -508,12 +510,10 @@ def test_no_method_of_the_runs_but_scan_scans(
     assert runs.get_runs_by_status("failed")
     assert runs.get_by_run_id("run-008")
     used |= set(
-        "add_data_quality add_stage_info attach_runtime beat check_parts create_run_log "
-        "finish_run get_by_run_id get_failed_runs get_log_lines get_recent_runs "
-        "get_running_pipelines get_runs_by_pipeline "
-        "get_runs_by_status get_stack_trace get_successful_runs last_success latest live_runs "
-        "pipeline_state put_chunk reap_run record_parts release request_cancel reset_watermark "
-        "run_slots start_run watermark update_run_metrics update_run_status".split()
+        "add_data_quality add_stage_info create_run_log get_by_run_id get_failed_runs "
+        "get_log_lines get_recent_runs get_running_pipelines get_runs_by_pipeline "
+        "get_runs_by_status get_stack_trace get_successful_runs last_success latest release "
+        "update_run_metrics update_run_status".split()
     )
     assert methods_of(runs) - used == {"scan"}
     with pytest.raises(ScanRefusedError):

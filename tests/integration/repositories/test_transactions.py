@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import pytest
 from boto3.dynamodb.conditions import Attr
+from pydantic import BaseModel, ConfigDict
 
 from dynamodb_wrapper.exceptions import ThrottledError, TransactionCanceledError, ValidationError
-from dynamodb_wrapper.repositories import BaseDynamoRepository
+from dynamodb_wrapper.models import PIPELINE_CONFIG, PipelineConfig, Table
+from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
 from tests.support.client_faults import (
     always_refused_with,
     error_response,
@@ -17,7 +19,7 @@ from tests.support.client_faults import (
     sent_requests,
 )
 from tests.support.engines import Capability, Engine, recorded_operations
-from tests.support.sample_models import NEW_YEAR, Order, Task, client_of, orders_of
+from tests.support.sample_models import NEW_YEAR, ORDERS, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -111,6 +113,66 @@ def test_objects_are_refreshed_after_dynamodb_accepted(orders: Orders, customer:
     item.status = "paid"
     stored = item.version
     assert orders.update(item).version == stored + 1
+
+
+class Note(BaseModel):
+    """A model that keeps attributes it does not know."""
+
+    model_config = ConfigDict(extra="allow")
+
+    note_id: str
+    text: Optional[str] = None
+    version: int = 0
+
+
+NOTES = Table("notes", Note, partition_key="note_id", version_field="version")
+OBJECTS: dict[str, tuple[Table[Any], Callable[[], BaseModel]]] = {
+    "a document": (PIPELINE_CONFIG, lambda: PipelineConfig(pipeline_id="p", description="d")),
+    "a model of the user": (ORDERS, lambda: order("c")),
+    "a model with extra fields": (NOTES, lambda: Note(note_id="n", colour="red")),
+}
+STAMPS = {"created_at", "updated_at", "row_version", "version"}
+
+
+def state_of(item: BaseModel) -> dict[str, Any]:
+    """Return all that can be seen of an object; of stamps, which differ, whether they are set."""
+
+    def plain(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: bool(v) if name in STAMPS else v for name, v in values.items()}
+
+    return {
+        "whole": plain(item.model_dump()),
+        "set": plain(item.model_dump(exclude_unset=True)),
+        "fields_set": set(item.model_fields_set),
+        "extra": dict(item.__pydantic_extra__ or {}),
+    }
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_transaction_leaves_an_object_as_the_same_write_outside_does(
+    user_config: DynamoDBConfig, name: str
+) -> None:
+    table, make = OBJECTS[name]
+    create_tables(user_config, table)
+    repository = BaseDynamoRepository(user_config, table)
+
+    def in_a_transaction(verb: str, item: BaseModel) -> None:
+        with repository.transaction() as tx:
+            getattr(tx, verb)(repository, item)
+
+    def outside(verb: str, item: BaseModel) -> None:
+        getattr(repository, verb)(item)
+
+    states = []
+    for write in (outside, in_a_transaction):
+        item, of_each = make(), {}
+        for verb in ("create", "put", "update"):
+            write(verb, item)
+            of_each[verb] = state_of(item)
+        key = getattr(item, table.partition_key)
+        repository.delete((key, "o1") if table.sort_key else key)
+        states.append(of_each)
+    assert states[0] == states[1]
 
 
 def test_a_refused_transaction_changes_nothing_and_gives_a_reason_per_action(

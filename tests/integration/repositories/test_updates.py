@@ -79,8 +79,8 @@ def test_the_second_writer_of_a_version_is_refused(orders: Orders, key: Any) -> 
     first, second = orders.get_or_raise(key), orders.get_or_raise(key)
     seen = second.version
     orders.update(first)
-    told = f"has version {seen + 1}, yours is {seen}"
-    with pytest.raises(VersionConflictError, match=told) as caught:
+    message = f"has version {seen + 1}, yours is {seen}"
+    with pytest.raises(VersionConflictError, match=message) as caught:
         orders.update(second)
     assert caught.value.key == {"customer_id": key[0], "order_id": key[1]}
     assert caught.value.current is not None
@@ -216,7 +216,7 @@ def test_an_absent_item_is_refused_and_not_made(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"set": {"statsu": "x"}}, "did you mean 'status'"),
         ({"set": {("address", "town"): "x"}}, "Address has no field 'town'"),
@@ -257,10 +257,10 @@ def test_an_absent_item_is_refused_and_not_made(
     ids=range(35),
 )
 def test_a_wrong_change_is_refused_before_sending(
-    orders: Orders, key: Any, changes: dict[str, Any], told: str
+    orders: Orders, key: Any, changes: dict[str, Any], message: str
 ) -> None:
     with recorded_operations(client_of(orders)) as sent:
-        with pytest.raises(ValidationError, match=told):
+        with pytest.raises(ValidationError, match=message):
             orders.update(key, **changes)
     assert sent == []
 
@@ -431,7 +431,7 @@ def test_an_upsert_of_other_fields_leaves_index_attributes_alone(
 ) -> None:
     tasks.create(Task(task_id=customer, owner=customer, is_done=True))
     tasks.update(customer, set={"title": "x", "owner": customer, "is_done": True}, upsert=True)
-    assert tasks.query("open#nobody", index="open", where=Attr("title").eq(customer)).all() == []
+    assert tasks.query("open#nobody", index="open", filter=Attr("title").eq(customer)).all() == []
     assert tasks.query(f"open#{customer}", index="open").all() == []
 
 

@@ -24,7 +24,7 @@ from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.runs import Run, RunTracker, find_current_run
 from tests.support.engines import recorded_operations
 from tests.support.processes import in_a_thread
-from tests.support.runs import STEADY, record_of, state, stored
+from tests.support.runs import STEADY, beat, lease_ok, record_of, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 WRITES: dict[str, Callable[[Run], Any]] = {
     "metric": lambda run: run.log_metric("late", 1),
     "metrics": lambda run: run.log_metrics({"late": 1}),
-    "rows": lambda run: run.rows(read=1),
-    "quality": lambda run: run.record_quality("late", True),
-    "inputs": lambda run: run.inputs("late"),
-    "output": lambda run: run.output("late", rows=1),
+    "rows": lambda run: run.log_rows(read=1),
+    "quality": lambda run: run.log_quality("late", True),
+    "inputs": lambda run: run.log_inputs("late"),
+    "output": lambda run: run.log_output("late", rows=1),
     "stage": lambda run: run.stage("late").__enter__(),
     "skip": lambda run: run.skip("late"),
     "watermark": lambda run: run.advance_watermark("late", 1),
@@ -63,22 +63,24 @@ def test_an_ended_run_refuses_what_would_be_lost(
     run = tracker.start("exclusive")
     run.finish()
     before = record_of(tracker, run)
-    with pytest.raises(NoActiveRunError, match=f"{run.run_id} .*has ended as success") as refusal:
+    with pytest.raises(
+        NoActiveRunError, match=f"{run.run_id} .*has already ended \\(success\\)"
+    ) as refusal:
         write(run)
     assert (refusal.value.run_id, refusal.value.pipeline_id) == (run.run_id, "exclusive")
     assert record_of(tracker, run) == before
 
 
-def test_a_stage_that_is_told_something_after_the_end_refuses_it_too(tracker: RunTracker) -> None:
+def test_a_stage_refuses_figures_after_the_end_too(tracker: RunTracker) -> None:
     run = tracker.start("exclusive")
     stage = run.stage("s").__enter__()
     run.fail(ValueError("bad data"))
-    for late in (lambda: stage.rows(read=1), lambda: stage.metric("m", 1), stage.skip):
-        with pytest.raises(NoActiveRunError, match="has ended as failed"):
+    for late in (lambda: stage.log_rows(read=1), lambda: stage.log_metric("m", 1), stage.skip):
+        with pytest.raises(NoActiveRunError, match=r"already ended \(failed\)"):
             late()
 
 
-def test_a_block_whose_run_has_ended_goes_on_and_is_told_so(tracker: RunTracker) -> None:
+def test_a_block_whose_run_has_ended_goes_on_and_its_calls_say_so(tracker: RunTracker) -> None:
     with tracker.run("exclusive") as run:
         run.advance_watermark("position", 1)
         run.finish()
@@ -97,14 +99,14 @@ def test_the_lease_of_an_ended_run_holds_no_more_and_is_not_renewed(
 ) -> None:
     client = client_for(local_tables)
     run = RunTracker(local_tables, client=client).start("exclusive")
-    assert run.lease_ok()
+    assert lease_ok(run)
     run.finish()
     with recorded_operations(client) as operations:
-        assert not run.lease_ok()
-        assert not run.beat()
-        with pytest.raises(LeaseLostError, match=r"has ended as success.*Write no more"):
+        assert not lease_ok(run)
+        assert not beat(run)
+        with pytest.raises(LeaseLostError, match=r"already ended \(success\).*Write no more"):
             run.check_lease()
-        with pytest.raises(LeaseLostError, match="has ended as success"):
+        with pytest.raises(LeaseLostError, match=r"already ended \(success\)"):
             run.fence_table(None, "/no/table")
     assert operations == []
 
@@ -230,7 +232,7 @@ def answer_of(call: Callable[[], Any]) -> Any:
 
 
 def fork_while_recording(config: DynamoDBConfig, pipe: Any) -> None:
-    """Fork while a thread has a metric on its way; tell what the child is answered."""
+    """Fork while a thread is sending a metric; return the answers of the child."""
     sending, go_on = threading.Event(), threading.Event()
 
     def wait(**_: Any) -> None:
@@ -250,7 +252,7 @@ def fork_while_recording(config: DynamoDBConfig, pipe: Any) -> None:
             writes = {name: answer_of(partial(write, run)) for name, write in WRITES.items()}
             read = answer_of(lambda: run.watermark("position"))
             lease = answer_of(run.check_lease)
-            pipe.send((run.lease_ok(), run.beat(), lease, read, writes))
+            pipe.send((lease_ok(run), beat(run), lease, read, writes))
             os._exit(0)
         os.waitpid(child, 0)
         go_on.set()
@@ -268,7 +270,7 @@ def test_a_forked_child_has_no_part_in_the_run(
     assert {kind for kind, _ in (read, *writes.values())} == {"NoActiveRunError"}
     for _, told in (lease, read, *writes.values()):
         assert f"Run {run_id} of pipeline 'exclusive' belongs to process {pid}" in told
-        assert "no part in the run" in told
+        assert "cannot use the run" in told
     assert driver.exit_code() == 0
     record = stored(local_tables, run_id)
     assert record.metrics == {"parent": 1}

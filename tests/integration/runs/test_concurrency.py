@@ -34,7 +34,7 @@ def start_and_wait(config: DynamoDBConfig, pipe: Any) -> None:
 
 
 def start_once(config: DynamoDBConfig, pipe: Any, begin: Any, hours: float) -> None:
-    """Start the pipeline when all are ready; who enters stays inside until told to leave."""
+    """Start the pipeline when all are ready; one that enters stays inside until it may leave."""
     client_for(config)
     begin.wait()
     try:

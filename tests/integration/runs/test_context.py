@@ -295,7 +295,7 @@ def test_start_and_end_of_an_exclusive_run_and_its_release_are_one_transaction_e
     assert started == ended == released == ["TransactWriteItems"]
 
 
-def test_a_released_run_that_was_alive_stays_lost_and_is_told(tables: DynamoDBConfig) -> None:
+def test_a_released_run_that_was_alive_stays_lost_and_raises(tables: DynamoDBConfig) -> None:
     runs = PipelineRunLogsRepository(tables)
     with (
         pytest.raises(RunFinishError, match="released") as told,
@@ -468,7 +468,7 @@ def test_a_dead_run_that_has_grown_too_large_can_be_released(
     assert "holder" not in state(local_tables, "exclusive")
 
 
-def test_a_run_that_somebody_ended_is_told_how_it_ended(local_tables: DynamoDBConfig) -> None:
+def test_a_run_that_another_writer_ended_raises_with_its_end(local_tables: DynamoDBConfig) -> None:
     runs = PipelineRunLogsRepository(local_tables)
     with pytest.raises(RunFinishError, match="had ended as failed before") as told:
         with RunTracker(local_tables).run("exclusive") as run:

@@ -12,12 +12,10 @@ import pytest
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.repositories import (
-    PipelineRunLogsRepository,
-)
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability
-from tests.support.runs import STEADY, abandoned, later
+from tests.support.runs import STEADY, abandoned, beat, later, store_log_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +85,7 @@ def test_a_run_of_ten_stages_and_twenty_metrics_costs_what_the_table_says(
         assert bill.write_units <= START, bill.requests
         for number in range(10):
             with run.stage(f"stage-{number}") as stage:
-                stage.rows(read=1000, written=1000)
+                stage.log_rows(read=1000, written=1000)
         for number in range(20):
             run.log_metric(f"metric-{number}", number)
         inside = bill.write_units
@@ -99,12 +97,12 @@ def test_each_call_costs_what_the_table_says(charging_tables: DynamoDBConfig) ->
     bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     run = tracker.start("exclusive")
     assert bill.write_units <= START + FURTHER_KB
-    assert bill.of(run.beat) <= BEAT
+    assert bill.of(lambda: beat(run)) <= BEAT
     assert bill.of(lambda: run.log_metric("m", 1)) <= STAGE_OR_METRIC
-    assert bill.of(lambda: run.record_quality("q", True)) <= STAGE_OR_METRIC
+    assert bill.of(lambda: run.log_quality("q", True)) <= STAGE_OR_METRIC
     for number in range(300):
         logging.getLogger("my").warning("a line of a usual length, number %d", number)
-    assert bill.of(run.store_logs) <= LOG_CHUNK + STAGE_OR_METRIC
+    assert bill.of(lambda: store_log_lines(run)) <= LOG_CHUNK + STAGE_OR_METRIC
     run.advance_watermark("a", 1)
     run.advance_watermark("b", 1)
     assert bill.of(run.finish) <= LARGE_FINISH + 2 * WATERMARK
@@ -113,11 +111,11 @@ def test_each_call_costs_what_the_table_says(charging_tables: DynamoDBConfig) ->
 def test_a_beat_is_not_charged_for_the_indexes(charging_tables: DynamoDBConfig) -> None:
     bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
     with tracker.run("exclusive") as run:
-        assert bill.of(run.beat) == 1, "a run of less than 1 KB"
+        assert bill.of(lambda: beat(run)) == 1, "a run of less than 1 KB"
 
 
 def about(found: tuple[float, float], write_units: float, read_units: float) -> bool:
-    """Tell whether units are those of a small run; with long names an item may be over 1 KB."""
+    """Return whether units are those of a small run; with long names an item may be over 1 KB."""
     return found[0] - write_units in (0, FURTHER_KB) and found[1] == read_units
 
 
@@ -160,13 +158,13 @@ def test_dead_runs_cost_what_the_page_says(charging_tables: DynamoDBConfig) -> N
     assert about(bill.both(lambda: tracker.release("e", reason="dead")), REAP, 3)
 
 
-def test_a_repository_counts_the_same(charging_tables: DynamoDBConfig) -> None:
-    runs = PipelineRunLogsRepository(charging_tables)
+def test_the_store_counts_the_same(charging_tables: DynamoDBConfig) -> None:
+    store = RunStore.of(charging_tables)
     run = PipelineRunLog(pipeline_id="e", writer="w")
-    with runs.consumed() as start:
-        begun, _ = runs.start_run(run, exclusive=True)
-    with runs.consumed() as end:
-        runs.finish_run(begun, RunOutcome(RunStatus.SUCCESS))
+    with store.caller.consumed() as start:
+        begun, _ = store.start(run, exclusive=True)
+    with store.caller.consumed() as end:
+        store.finish(begun, RunOutcome(RunStatus.SUCCESS))
     assert (start.write_units, start.read_units) == (START, 1)
     assert (end.write_units, end.read_units) == (FINISH, 1)
 
@@ -174,7 +172,7 @@ def test_a_repository_counts_the_same(charging_tables: DynamoDBConfig) -> None:
 PLACES = {
     "page": Path(__file__).parents[3].joinpath("docs", "runs.md").read_text(),
     "RunTracker.run": RunTracker.run.__doc__,
-    "start_run": PipelineRunLogsRepository.start_run.__doc__,
+    "RunStore.start": RunStore.start.__doc__,
 }
 
 

@@ -23,7 +23,7 @@ from dynamodb_wrapper.exceptions import RunFinishError
 from dynamodb_wrapper.models import PipelineConfig
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import isolated
-from tests.support.runs import later, with_pipelines
+from tests.support.runs import beat, later, with_pipelines
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -36,11 +36,11 @@ MOMENTS = {"before": "before-send.dynamodb", "after": "response-received.dynamod
 
 
 def increment(config: DynamoDBConfig, client: Any, hours: float, meanwhile: str) -> None:
-    """Add one to the watermark in a run; meanwhile somebody may take the run for dead."""
+    """Add one to the watermark in a run that may be taken for dead meanwhile."""
     tracker = RunTracker(config, client=client, clock=later(hours=hours))
     with tracker.run("counter") as run:
         seen = run.watermark("count", 0)
-        run.beat()
+        beat(run)
         run.log_metric("seen", seen)
         if meanwhile == "reaped":
             RunTracker(config, client=client, clock=later(hours=hours + 0.5)).reap()
@@ -70,7 +70,7 @@ def die_at(client: Any, moment: str, number: int) -> None:
 
 
 def drive_children(config: DynamoDBConfig, pipe: Any) -> None:
-    """Fork a driver for each order and tell how it ended; they begin warm, without connections."""
+    """Fork a driver for each order and return its end; they begin warm, without connections."""
     client = client_for(config)
     increment(config, client, 0, "nothing")
     client.close()

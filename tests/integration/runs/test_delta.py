@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Told(dict[str, Any]):
-    """What each scenario came to."""
+    """The result of each scenario."""
 
     def __getitem__(self, scenario: str) -> Any:
         came_to = super().__getitem__(scenario)
@@ -102,9 +102,7 @@ class TestLegalRuns:
         assert runs["rows"] == ["1, before", "2, after the loss", "3, after the restore"]
         assert runs["fences"] == sorted(set(runs["fences"]))
 
-    def test_a_lost_run_nobody_took_over_from_keeps_its_rows_and_ends_late(
-        self, told: Told
-    ) -> None:
+    def test_a_lost_run_without_a_successor_keeps_its_rows_and_ends_late(self, told: Told) -> None:
         late = {"reaped": True, "rows": ["late"], "status": "success"}
         assert told["lost_and_not_superseded"] == late
 
@@ -177,7 +175,7 @@ class TestRefusals:
         assert message.startswith(f"{refused['path']!r} cannot be fenced: ")
         assert refused["commits"] == 0
 
-    def test_a_session_without_delta_is_told_so(
+    def test_a_session_without_delta_is_refused_by_name(
         self, local_config: DynamoDBConfig, spark: Any, tmp_path: Path
     ) -> None:
         create_tables(local_config)

@@ -27,14 +27,14 @@ from dynamodb_wrapper.repositories import PipelineConfigRepository, create_table
 from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import isolated
-from tests.support.runs import run_table_items
+from tests.support.runs import beat, run_table_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
     from dynamodb_wrapper.config import DynamoDBConfig
-    from dynamodb_wrapper.runs import Replayed
+    from dynamodb_wrapper.runs import ReplayedOutcome
     from tests.support.engines import Engine
 
 START, BODY, END, TEXTS = "start", "body", "end", "texts"
@@ -163,8 +163,8 @@ class Table:
     log: list[logging.LogRecord]
     kept: set[str]
     after: Store
-    replayed: list[Replayed]
-    replayed_again: list[Replayed]
+    replayed: list[ReplayedOutcome]
+    replayed_again: list[ReplayedOutcome]
     left: list[Path]
     final: Store
 
@@ -192,9 +192,9 @@ def work(run: Run, row: Row) -> None:
             row.advanced = True
     run.log_metric("rows", 7)
     with run.stage("load") as stage:
-        stage.rows(read=7)
+        stage.log_rows(read=7)
     with suppress(DynamoDBWrapperError):
-        run.beat()
+        beat(run)
     logging.getLogger("a.job").warning("a line of the job")
 
 
@@ -296,7 +296,7 @@ def table(local_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Tab
         rows = list(pool.map(partial(injected, tracker, troubles), cases))
     kept = {json.loads(path.read_text())["record"]["run_id"] for path in spool.iterdir()}
     after = Store(run_table_items(config))
-    replayed, again = tracker.replay(), tracker.replay()
+    replayed, again = tracker.replay_outcomes(), tracker.replay_outcomes()
     left = list(spool.iterdir())
     final = Store(run_table_items(config))
     return Table(rows, log, kept, after, replayed, again, left, final)
@@ -368,7 +368,7 @@ def test_a_body_is_entered_if_and_only_if_its_start_could_be_stored(table: Table
     assert [row for row in table.rows if (row.run_id is not None) != row.case.enters] == []
 
 
-def test_a_start_that_fails_is_told_as_such_with_what_went_wrong(table: Table) -> None:
+def test_a_start_that_fails_raises_with_what_went_wrong(table: Table) -> None:
     refused = [row for row in table.rows if row.run_id is None]
     assert refused
     for row in refused:
@@ -452,7 +452,8 @@ def test_an_end_that_is_not_stored_is_logged_once(table: Table) -> None:
         told = [
             record.levelno
             for record in table.log
-            if str(row.run_id) in record.getMessage() and "came to" in record.getMessage()
+            if str(row.run_id) in record.getMessage()
+            and "which could not be stored" in record.getMessage()
         ]
         is_grave = row.case.raises or row.case.is_exclusive
         level = logging.ERROR if is_grave else logging.WARNING

@@ -1,4 +1,4 @@
-"""The numbers of runs, told to a stand-in for Delta; test_run_delta.py has the real one."""
+"""Fences of runs, written to a stand-in for Delta; test_delta.py has the real one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError, LeaseLostError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, utc_now
 from dynamodb_wrapper.runs import Run, RunTracker
-from tests.support.runs import with_pipelines
+from tests.support.runs import beat, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ Start = Callable[..., Run]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a run in a context of its own, as a driver whose clock is some hours ahead."""
+    """Starts a run in a separate context, as a driver whose clock is some hours ahead."""
     runs: list[Run] = []
 
     def start(config: DynamoDBConfig, pipeline_id: str = "exclusive", hours: int = 0) -> Run:
@@ -129,7 +129,7 @@ class TestZombies:
         self, tables: DynamoDBConfig, table: Table, start: Start
     ) -> None:
         zombie, _ = start(tables), start(tables, hours=1)
-        assert not zombie.beat()
+        assert not beat(zombie)
         with pytest.raises(LeaseLostError, match="taken over"):
             zombie.fence_table(table, PATH)
         assert table.commits == 0

@@ -1,4 +1,4 @@
-"""Functions recorded as runs, whatever kind of callable they are: no success before the work."""
+"""Functions of every kind recorded as runs: no success before the work is done."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Rows:
 
 
 @pytest.mark.parametrize("function", [work, Job(), functools.partial(work)], ids=repr)
-def test_whatever_is_awaited_is_recorded_while_it_is(
+def test_an_awaited_function_is_recorded_while_it_is(
     tracker: RunTracker, function: Callable[..., Any]
 ) -> None:
     run_id = asyncio.run(tracker.pipeline("p")(function)())

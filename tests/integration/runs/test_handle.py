@@ -28,10 +28,20 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import DataQualityResult, StageStatus
 from dynamodb_wrapper.repositories import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs.logs import LogCapture
 from tests.support import faults
 from tests.support.processes import eventually
-from tests.support.runs import STEADY, Clock, abandoned, outside_of_runs, record_of
+from tests.support.runs import (
+    STEADY,
+    Clock,
+    abandoned,
+    beat,
+    lease_ok,
+    outside_of_runs,
+    record_of,
+    store_log_lines,
+)
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -62,11 +72,11 @@ class TestStages:
     def test_a_stage_is_stored_with_its_order_times_and_rows(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             with run.stage("extract") as stage:
-                stage.rows(read=10, failed=1)
-                stage.metric("seconds", 1.5)
+                stage.log_rows(read=10, failed=1)
+                stage.log_metric("seconds", 1.5)
                 during = record_of(tracker, run)
             with run.stage("load") as stage:
-                stage.rows(written=9)
+                stage.log_rows(written=9)
         assert during.stages["extract"].status is StageStatus.RUNNING
         assert during.current_stage == "extract"
         stages = record_of(tracker, run).stages
@@ -116,7 +126,7 @@ class TestStages:
 
             def work(number: int) -> None:
                 with run.stage(f"part-{number}") as stage:
-                    stage.rows(read=number)
+                    stage.log_rows(read=number)
                 run.log_metric(f"m{number}", number)
 
             threads = [threading.Thread(target=work, args=(n,)) for n in range(20)]
@@ -134,7 +144,7 @@ class TestStages:
     def test_a_wrong_count_is_refused_where_it_is_given(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             with pytest.raises(ValidationError, match="records_read"), run.stage("s") as stage:
-                stage.rows(read=-1)
+                stage.log_rows(read=-1)
 
 
 class TestFigures:
@@ -144,12 +154,12 @@ class TestFigures:
         with tracker.run("exclusive") as run:
             run.log_metric("rate", 0.25)
             run.log_metrics({"rows": 3, "source": "api"})
-            run.rows(read=5, written=4, failed=1)
-            run.record_quality("not-null", True, column="id")
-            run.record_quality("range", DataQualityResult(passed=False, failed_rows=2))
-            run.inputs("raw.orders")
-            run.inputs("raw.customers", "raw.orders")
-            run.output("silver.orders", rows=4, bytes=1024)
+            run.log_rows(read=5, written=4, failed=1)
+            run.log_quality("not-null", True, column="id")
+            run.log_quality("range", DataQualityResult(passed=False, failed_rows=2))
+            run.log_inputs("raw.orders")
+            run.log_inputs("raw.customers", "raw.orders")
+            run.log_output("silver.orders", rows=4, size_bytes=1024)
         record = record_of(tracker, run)
         assert record.metrics == {"rate": Decimal("0.25"), "rows": 3, "source": "api"}
         assert (record.records_read, record.records_written, record.records_failed) == (5, 4, 1)
@@ -162,7 +172,7 @@ class TestFigures:
 
     def test_the_summary_in_lists_shows_the_totals(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
-            run.rows(read=5, written=4)
+            run.log_rows(read=5, written=4)
         summary = tracker.runs.latest("exclusive")
         assert summary is not None
         assert (summary.run_id, summary.records_read, summary.records_written) == (run.run_id, 5, 4)
@@ -170,7 +180,7 @@ class TestFigures:
     def test_a_figure_that_came_to_nothing_is_stored_as_text(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run, run.stage("s") as stage:
             run.log_metrics({"mean": float("nan"), "most": Decimal("Infinity")})
-            stage.metric("mean", float("nan"))
+            stage.log_metric("mean", float("nan"))
         record = record_of(tracker, run)
         assert record.metrics == {"mean": "nan", "most": "Infinity"}
         assert record.stages["s"].metrics == {"mean": "nan"}
@@ -185,7 +195,7 @@ class TestFigures:
 
     def test_a_misspelled_detail_of_a_check_is_refused(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run, pytest.raises(ValidationError, match="failed_row"):
-            run.record_quality("q", True, failed_row=1)
+            run.log_quality("q", True, failed_row=1)
 
 
 WATERMARKS = [
@@ -364,7 +374,7 @@ class TestStopping:
     def test_a_request_to_cancel_stops_the_next_stage(self, tracker: RunTracker) -> None:
         with pytest.raises(RunCancelledError), tracker.run("exclusive") as run:
             tracker.cancel(run.run_id, by="ops")
-            assert run.beat()
+            assert beat(run)
             with run.stage("next"):
                 pytest.fail("the stage was entered")
         assert record_of(tracker, run).status is RunStatus.CANCELLED
@@ -372,7 +382,7 @@ class TestStopping:
     def test_a_body_that_succeeds_all_the_same_has_succeeded(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             tracker.cancel(run.run_id, by="ops")
-            run.beat()
+            beat(run)
         assert record_of(tracker, run).status is RunStatus.SUCCESS
 
     def test_only_live_runs_can_be_cancelled(self, tracker: RunTracker) -> None:
@@ -387,7 +397,7 @@ class TestStopping:
         with pytest.raises(RunCancelledError), tracker.run("exclusive") as parent:
             with tracker.run("unlimited") as child:
                 tracker.cancel(child.run_id, by="ops")
-                child.beat()
+                beat(child)
                 child.raise_if_cancelled()
         assert record_of(tracker, child).status is RunStatus.CANCELLED
         assert record_of(tracker, parent).status is RunStatus.FAILED
@@ -421,12 +431,12 @@ class TestStopping:
         clock = Clock()
         tracker = RunTracker(local_tables, clock=clock)
         with tracker.run("exclusive") as run:
-            assert run.lease_ok()
+            assert lease_ok(run)
             clock.advance(hours=5)
-            assert not run.lease_ok()
+            assert not lease_ok(run)
             with pytest.raises(LeaseLostError, match="renew"):
                 run.check_lease()
-            assert run.beat()
+            assert beat(run)
             run.check_lease()
         assert record_of(tracker, run).status is RunStatus.SUCCESS
 
@@ -441,7 +451,7 @@ class TestBeats:
             first = record_of(tracker, run)
             assert first.lease_until == first.heartbeat_at + timedelta(seconds=90)
             clock.advance(seconds=30)
-            run.beat()
+            beat(run)
             second = record_of(tracker, run)
             assert second.heartbeat_at == clock.now
             assert second.lease_until == clock.now + timedelta(hours=4)
@@ -450,7 +460,7 @@ class TestBeats:
     def test_a_beat_does_not_raise_the_version_of_the_run(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             before = record_of(tracker, run).row_version
-            run.beat()
+            beat(run)
             assert record_of(tracker, run).row_version == before
 
     def test_the_thread_beats_by_itself_and_ends_with_the_run(self, tracker: RunTracker) -> None:
@@ -480,13 +490,13 @@ class TestBeats:
         client = client_for(local_tables.impatient())
         with tracker.run("exclusive") as run:
             with faults.injected(client, faults.reset, "UpdateItem"), run.stage("s") as stage:
-                stage.rows(read=3)
+                stage.log_rows(read=3)
                 run.log_metric("a", 1)
         record = record_of(tracker, run)
         assert record.metrics == {"a": 1}
         assert record.stages["s"].records_read == 3
 
-    def test_a_lease_at_risk_is_told_once(self, local_tables: DynamoDBConfig) -> None:
+    def test_a_lease_at_risk_is_reported_once(self, local_tables: DynamoDBConfig) -> None:
         told: list[str] = []
         PipelineConfigRepository(local_tables).create(
             PipelineConfig(
@@ -499,20 +509,20 @@ class TestBeats:
         client = client_for(local_tables.impatient())
         with tracker.run("brief") as run:
             with faults.injected(client, faults.reset, "UpdateItem"):
-                eventually(lambda: not run.lease_ok())
+                eventually(lambda: not lease_ok(run))
                 eventually(lambda: "lease_at_risk" in told)
                 with pytest.raises(LeaseLostError):
                     run.check_lease()
-            eventually(run.lease_ok)
+            eventually(lambda: lease_ok(run))
         assert told.count("lease_at_risk") == 1
         assert record_of(tracker, run).status is RunStatus.SUCCESS
 
     def test_a_run_that_was_released_learns_it_from_the_beat(self, tracker: RunTracker) -> None:
         with pytest.raises(RunFinishError, match="lost"), tracker.run("exclusive") as run:
             tracker.release("exclusive", reason="stuck")
-            assert not run.beat()
-            assert not run.lease_ok()
-            with pytest.raises(LeaseLostError, match="ended by others"):
+            assert not beat(run)
+            assert not lease_ok(run)
+            with pytest.raises(LeaseLostError, match="ended by another process"):
                 run.check_lease()
             run.log_metric("late", 1)
         record = record_of(tracker, run)
@@ -591,7 +601,7 @@ class TestLogs:
             log.warning("first")
             client = client_for(local_tables.impatient())
             with faults.injected(client, meanwhile, "PutItem", times=1):
-                run.store_logs()
+                store_log_lines(run)
             assert record_of(tracker, run).logs.lines == 1
         assert record_of(tracker, run).logs.lines == 2
 
@@ -664,7 +674,7 @@ class TestLogs:
 
 
 class TestHooks:
-    def test_hooks_are_told_in_order(self, local_tables: DynamoDBConfig) -> None:
+    def test_hooks_are_called_in_order(self, local_tables: DynamoDBConfig) -> None:
         events: list[RunEvent] = []
         tracker = RunTracker(local_tables, hooks=[events.append])
         with tracker.run("exclusive") as run:
@@ -774,10 +784,6 @@ class TestForms:
         skipped = tracker.runs.get_runs_by_status(RunStatus.SKIPPED, pipeline_id="daily")
         assert [run.status_reason for run in skipped] == ["already_succeeded"]
 
-    def test_a_block_cannot_be_skipped(self, tracker: RunTracker) -> None:
-        with pytest.raises(ValidationError, match="decorator"):
-            tracker.run("exclusive", options=RunOptions(on_conflict="skip")).__enter__()
-
     def test_a_notebook_starts_and_finishes_in_different_cells(self, tracker: RunTracker) -> None:
         run = tracker.start("exclusive")
         run.log_metric("cells", 2)
@@ -809,7 +815,7 @@ class TestForms:
         threading.Timer(1.0, held.finish).start()
         with tracker.run("exclusive", options=RunOptions(on_conflict="wait", wait_seconds=60)):
             pass
-        assert tracker.runs.pipeline_state("exclusive").holder is None
+        assert RunStore.of(tracker.runs.config).state("exclusive").holder is None
 
     def test_waiting_ends_with_the_name_of_the_holder(self, tracker: RunTracker) -> None:
         held = outside_of_runs(tracker.start, "exclusive")

@@ -11,6 +11,7 @@ import pytest
 from dynamodb_wrapper.exceptions import ItemNotFoundError, ValidationError
 from dynamodb_wrapper.models import Partition, PipelineConfig, RunStatus, partition_of
 from dynamodb_wrapper.models.run_state import RunOutcome
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests.support.runs import item, run_table_items, stored
 
@@ -26,10 +27,10 @@ NO_NAMES: list[Any] = ["\ud800", "", 5, None, ("a",), "x" * 1025, "é" * 513]
 NAMED: dict[str, Callable[[Run, Any], object]] = {
     "metric": lambda run, name: run.log_metric(name, 1),
     "metrics": lambda run, name: run.log_metrics({"fine": 1, name: 1}),
-    "check": lambda run, name: run.record_quality(name, True),
-    "output": lambda run, name: run.output(name, rows=1),
+    "check": lambda run, name: run.log_quality(name, True),
+    "output": lambda run, name: run.log_output(name, rows=1),
     "stage": lambda run, name: run.stage(name).__enter__(),
-    "metric of a stage": lambda run, name: run.stage("load").metric(name, 1),
+    "metric of a stage": lambda run, name: run.stage("load").log_metric(name, 1),
     "watermark": lambda run, name: run.advance_watermark(name, 1),
     "watermark that is read": lambda run, name: run.watermark(name),
 }
@@ -70,7 +71,7 @@ def test_names_as_long_as_they_may_be_are_kept(tracker: RunTracker) -> None:
     with tracker.run("exclusive") as run:
         run.advance_watermark(name, 1)
         with run.stage(name) as stage:
-            stage.metric(name, 1)
+            stage.log_metric(name, 1)
     found = stored(tracker.runs.config, run.run_id)
     assert found.stages[name].metrics == {name: 1}
     assert found.watermarks[name].after == 1
@@ -90,17 +91,17 @@ def test_a_watermark_without_a_proper_name_is_neither_read_nor_reset(
 @pytest.mark.parametrize(
     "tell",
     [
-        lambda stage: stage.rows(read=10**40 + 1),
-        lambda stage: stage.metric("digits", Decimal("1" * 50)),
+        lambda stage: stage.log_rows(read=10**40 + 1),
+        lambda stage: stage.log_metric("digits", Decimal("1" * 50)),
     ],
 )
-def test_what_a_stage_cannot_store_is_refused_where_it_is_told(
+def test_what_a_stage_cannot_store_is_refused_where_it_is_given(
     tracker: RunTracker, tell: Callable[[Any], None]
 ) -> None:
     with tracker.run("exclusive") as run, run.stage("load") as stage:
         with pytest.raises(ValidationError):
             tell(stage)
-        stage.rows(read=7)
+        stage.log_rows(read=7)
     assert stored(tracker.runs.config, run.run_id).stages["load"].records_read == 7
 
 
@@ -110,7 +111,7 @@ def test_a_part_that_cannot_be_stored_does_not_keep_a_run_from_ending(
     """As one may come out of a file that another version of the library has kept."""
     run = tracker.start("unlimited")
     parts = {("metrics", "\ud800"): 1, ("metrics", "rows"): 2, ("nonsense",): 3}
-    tracker.runs.finish_run(run.record, RunOutcome(RunStatus.SUCCESS, parts=parts))
+    RunStore.of(tracker.runs.config).finish(run.record, RunOutcome(RunStatus.SUCCESS, parts=parts))
     run.finish()
     found = stored(tracker.runs.config, run.run_id)
     assert (found.status, found.metrics) == (RunStatus.SUCCESS, {"rows": 2})
@@ -175,8 +176,6 @@ BAD: dict[str, tuple[str, Callable[[RunTracker], object]]] = {
     "tags": ("tags is a int", lambda t: t.start("unlimited", tags=5)),  # type: ignore[arg-type]
     "tag": ("surrogate", lambda t: t.start("unlimited", tags={"k\ud800": "v"})),
     "options": ("options is a dict", lambda t: t.start("unlimited", options={"rerun": True})),  # type: ignore[arg-type]
-    "start that skips": ("decorator", lambda t: t.start("exclusive", options=SKIP)),
-    "block that skips": ("decorator", lambda t: t.run("exclusive", options=SKIP).__enter__()),
     "release": ("reason: a text", lambda t: t.release("exclusive", reason=None)),  # type: ignore[arg-type]
     "cancel": ("`by`: a text", lambda t: t.cancel("r", by=None)),  # type: ignore[arg-type]
     "since": ("since is a str", lambda t: t.coverage("daily", "2026-01-01", DAY)),  # type: ignore[arg-type]
@@ -186,7 +185,6 @@ BAD: dict[str, tuple[str, Callable[[RunTracker], object]]] = {
     "limit of 0": ("from 1", lambda t: t.watermark_history("exclusive", "w", limit=0)),
     "environment": ("no environment", lambda t: t.reap(environment="NOPE#x")),
 }
-SKIP = RunOptions(on_conflict="skip")
 
 
 @pytest.mark.parametrize(("told", "call"), BAD.values(), ids=BAD)
@@ -196,6 +194,15 @@ def test_an_argument_that_is_of_no_use_is_refused_by_its_name(
     with pytest.raises(ValidationError, match=f"(?i){told}"):
         call(tracker)
     assert tracker.runs.get_running_pipelines() == []
+
+
+@pytest.mark.parametrize("form", ["run", "start", "pipeline"])
+def test_an_unknown_argument_is_refused_naming_those_there_are(
+    tracker: RunTracker, form: str
+) -> None:
+    told = "no argument params; it has run_key, parameters, tags, trigger, options"
+    with pytest.raises(TypeError, match=told):
+        getattr(tracker, form)("exclusive", params={})
 
 
 @pytest.mark.parametrize(
@@ -217,7 +224,7 @@ def test_an_option_of_another_type_is_refused_by_its_name(wrong: dict[str, Any])
         RunOptions(**wrong)
 
 
-def test_a_figure_that_came_to_nothing_does_not_fail_the_job(tracker: RunTracker) -> None:
+def test_a_metric_that_could_not_be_computed_does_not_fail_the_job(tracker: RunTracker) -> None:
     with tracker.run("unlimited") as run:
         run.log_metrics({"v": Decimal("sNaN"), "w": Decimal("-Infinity")})
         with pytest.raises(ValidationError, match="metrics is a list"):
@@ -241,7 +248,7 @@ def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
             assert tracker.runs.get(key) is None
             assert tracker.runs.get_many([key]) == [None]
             assert not tracker.runs.exists(key)
-            assert tracker.runs.reap_run(key) is None
+            assert RunStore.of(local_tables).reap(key) is None
             for call in (
                 lambda key=key: tracker.runs.get_or_raise(key),
                 lambda key=key: tracker.cancel(key, by="me"),

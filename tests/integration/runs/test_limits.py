@@ -10,10 +10,11 @@ import pytest
 from dynamodb_wrapper.exceptions import RunFinishError
 from dynamodb_wrapper.models import RunStatus, StageStatus
 from dynamodb_wrapper.repositories.run_log.live import MAX_WATERMARK_BYTES
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from dynamodb_wrapper.runs.watermarks import MAX_WATERMARKS
 from dynamodb_wrapper.serialization.values import MAX_ITEM_BYTES, item_size
-from tests.support.runs import Clock, abandoned, item, plain_client, stored
+from tests.support.runs import Clock, abandoned, item, outcome_of, plain_client, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -110,8 +111,8 @@ def test_its_watermarks_move_and_repeating_the_end_says_the_same(
     run.advance_watermark("position", 7)
     clock.now -= timedelta(hours=1)
     run.finish()
-    assert run.outcome is not None
-    again = tracker.runs.finish_run(run.record, run.outcome)
+    assert outcome_of(run) is not None
+    again = RunStore.of(local_tables).finish(run.record, outcome_of(run))
     assert again.end_time == again.start_time
     assert tracker.watermark("exclusive", "position") == 7
 

@@ -1,4 +1,4 @@
-"""Mistakes of a caller, of a hook, of a clock: refused clearly, and the run ends as it came to."""
+"""Mistakes of a caller, of a hook, of a clock: refused clearly, and the real outcome is stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import AlreadyRunningError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
 from dynamodb_wrapper.runs import RunEvent, RunTracker
-from tests.support.runs import STEADY, abandoned, record_of, state, stored
+from tests.support.runs import STEADY, abandoned, lease_ok, record_of, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -60,7 +60,7 @@ def test_a_failure_without_an_exception_is_refused_and_the_run_stays_open(
     with pytest.raises(ValidationError, match=told) as refusal:
         run.fail(given)
     assert "boom" not in str(refusal.value)
-    assert run.lease_ok()
+    assert lease_ok(run)
     assert record_of(tracker, run).status is RunStatus.RUNNING
     run.fail(ValueError("bad data"))
     assert record_of(tracker, run).status is RunStatus.FAILED
@@ -213,7 +213,7 @@ def test_a_block_that_could_not_begin_can_be_entered_later(local_tables: DynamoD
 # ---- hooks ---------------------------------------------------------------------------------------
 
 
-def test_a_hook_that_changes_what_it_is_told_changes_nothing_else(
+def test_a_hook_that_changes_its_event_changes_nothing_else(
     local_tables: DynamoDBConfig,
 ) -> None:
     seen: list[Any] = []

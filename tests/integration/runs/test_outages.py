@@ -1,4 +1,4 @@
-"""Outages of runs: tried again, kept in the spool, brought back; and nobody is held up."""
+"""Outages of runs: retried, kept in the spool, replayed; and no body is delayed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,21 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import RunFinishError, RunStartError, ValidationError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus, utc_now
 from dynamodb_wrapper.repositories import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.runs.__main__ import main
 from tests.support import faults
 from tests.support.engines import Capability, isolated
 from tests.support.processes import eventually
-from tests.support.runs import later, plain_client, run_table_items, stored, with_pipelines
+from tests.support.runs import (
+    is_tracked,
+    later,
+    lease_ok,
+    plain_client,
+    run_table_items,
+    stored,
+    with_pipelines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +140,7 @@ def test_the_next_start_stores_the_end_that_an_outage_kept_from_the_store(
         assert successor.watermark("position") == 7
         assert stored(every, run.run_id).status is RunStatus.SUCCESS
     assert spooled(every) == []
-    slot = RunTracker(every).runs.run_slots("exclusive", ["monday"])[0]
+    slot = RunStore.of(every).slots("exclusive", ["monday"])[0]
     assert slot is not None
     assert (slot.status, slot.success_run_id) == ("success", run.run_id)
 
@@ -146,7 +155,7 @@ def test_an_error_that_an_outage_kept_from_the_store_is_replayed_with_all_its_te
     assert caught.value is error
     assert len(caught.value.__notes__) == 1
     assert spooled(every)[0].name in caught.value.__notes__[0]
-    assert [one.stored for one in RunTracker(every).replay()] == [True]
+    assert [one.stored for one in RunTracker(every).replay_outcomes()] == [True]
     record = stored(every, run.run_id)
     assert (record.status, record.error_type) == (RunStatus.FAILED, "ValueError")
     assert str(error) in (RunTracker(every).runs.get_stack_trace(run.run_id) or "")
@@ -223,7 +232,7 @@ def applied_then_conflict(request: Any) -> Any:
 def test_a_start_between_the_read_and_the_lock_is_noticed_and_looked_at_again(
     hasty: DynamoDBConfig,
 ) -> None:
-    """Another run starts and ends after our read: the fence moved, nobody holds, we get in."""
+    """Another run starts and ends after our read: the fence moved, the pipeline is free."""
     others: list[Run] = []
 
     def other_run_first(request: Any) -> None:
@@ -240,7 +249,7 @@ def test_a_start_between_the_read_and_the_lock_is_noticed_and_looked_at_again(
     assert run.fence > other.fence
 
 
-def test_a_state_item_changed_by_hand_is_told_and_the_run_is_unchanged(
+def test_a_state_item_changed_by_hand_raises_and_the_run_is_unchanged(
     hasty: DynamoDBConfig,
 ) -> None:
     with pytest.raises(RunFinishError, match="changed by hand"):
@@ -274,12 +283,12 @@ def test_every_part_of_a_run_survives_the_spool(hasty: DynamoDBConfig) -> None:
                 run.advance_watermark(name, value)
             run.log_metrics({"share": Decimal("0.25"), "mode": "full", "rows": 7})
             with run.stage("load") as stage:
-                stage.rows(read=5)
-            run.record_quality("no nulls", False, failed_rows=2)
-            run.inputs("bronze")
-            run.output("silver", rows=5)
-            run.rows(read=5, written=4)
-    assert [one.stored for one in RunTracker(hasty).replay()] == [True]
+                stage.log_rows(read=5)
+            run.log_quality("no nulls", False, failed_rows=2)
+            run.log_inputs("bronze")
+            run.log_output("silver", rows=5)
+            run.log_rows(read=5, written=4)
+    assert [one.stored for one in RunTracker(hasty).replay_outcomes()] == [True]
     tracker = RunTracker(hasty)
     assert {name: tracker.watermark("exclusive", name) for name in values} == values
     record = stored(hasty, run.run_id)
@@ -298,7 +307,7 @@ def test_a_replayed_run_ended_when_its_body_did(hasty: DynamoDBConfig) -> None:
         pass
     ended = utc_now()
     time.sleep(0.05)
-    RunTracker(hasty).replay()
+    RunTracker(hasty).replay_outcomes()
     record = stored(hasty, run.run_id)
     assert record.end_time is not None
     assert record.end_time <= ended
@@ -318,11 +327,11 @@ def test_a_replay_in_an_outage_keeps_what_it_cannot_store(hasty: DynamoDBConfig)
         pass
     before = spooled(hasty)
     with faults.outage(hasty):
-        (told,) = RunTracker(hasty).replay()
+        (told,) = RunTracker(hasty).replay_outcomes()
     assert (told.run_id, told.stored, told.path) == (run.run_id, False, before[0])
     assert "no answer" in str(told.problem)
     assert spooled(hasty) == before
-    assert [one.stored for one in RunTracker(hasty).replay()] == [True]
+    assert [one.stored for one in RunTracker(hasty).replay_outcomes()] == [True]
 
 
 def test_a_replay_that_ended_half_way_is_done_again_without_harm(hasty: DynamoDBConfig) -> None:
@@ -330,10 +339,10 @@ def test_a_replay_that_ended_half_way_is_done_again_without_harm(hasty: DynamoDB
         run.advance_watermark("position", 7)
     (path,) = spooled(hasty)
     content = path.read_bytes()
-    RunTracker(hasty).replay()
+    RunTracker(hasty).replay_outcomes()
     before = run_table_items(hasty)
     path.write_bytes(content)  # as if the process had died before it deleted the file
-    assert [one.stored for one in RunTracker(hasty).replay()] == [True]
+    assert [one.stored for one in RunTracker(hasty).replay_outcomes()] == [True]
     assert run_table_items(hasty) == before
     assert spooled(hasty) == []
 
@@ -346,13 +355,13 @@ def test_an_outcome_of_a_run_that_was_taken_over_is_refused_and_set_aside(
     elsewhere = hasty.model_copy(update={"spool_directory": str(tmp_path / "elsewhere")})
     with RunTracker(elsewhere, clock=later(hours=1)).run("exclusive") as successor:
         pass
-    (told,) = RunTracker(hasty).replay()
+    (told,) = RunTracker(hasty).replay_outcomes()
     assert not told.stored
     assert successor.run_id in str(told.problem)
     assert told.path is not None
     assert told.path.suffix == ".refused"
     assert spooled(hasty) == [told.path]
-    assert RunTracker(hasty).replay() == []
+    assert RunTracker(hasty).replay_outcomes() == []
     record = stored(hasty, run.run_id)
     assert (record.status, record.late_outcome) == (RunStatus.LOST, "success")
     assert RunTracker(hasty).watermark("exclusive", "position") is None
@@ -365,14 +374,14 @@ def test_an_outcome_of_a_run_that_was_only_taken_for_dead_is_stored_late(
         run.advance_watermark("position", 7)
     reaped = RunTracker(hasty, clock=later(hours=1)).reap()
     assert [dead.run_id for dead in reaped] == [run.run_id]
-    assert [one.stored for one in RunTracker(hasty).replay()] == [True]
+    assert [one.stored for one in RunTracker(hasty).replay_outcomes()] == [True]
     record = stored(hasty, run.run_id)
     assert (record.status, record.late_finish) == (RunStatus.SUCCESS, True)
     assert RunTracker(hasty).watermark("exclusive", "position") == 7
 
 
 @pytest.mark.parametrize("raises", [True, False])
-def test_a_spool_that_cannot_be_written_is_told_and_masks_nothing(
+def test_a_spool_that_cannot_be_written_is_logged_and_masks_nothing(
     hasty: DynamoDBConfig, tmp_path: Path, raises: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -389,14 +398,14 @@ def test_a_spool_that_cannot_be_written_is_told_and_masks_nothing(
     assert stored(blocked, run.run_id).status is RunStatus.RUNNING
 
 
-def test_a_damaged_file_is_told_and_keeps_no_other_from_being_stored(
+def test_a_damaged_file_is_reported_and_keeps_no_other_from_being_stored(
     hasty: DynamoDBConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(RunFinishError), ends_in_an_outage(hasty) as run:
         pass
     damaged = spooled(hasty)[0].with_name("0.jsonl")
     damaged.write_text('{"format": 1, "record":')
-    assert [one.run_id for one in RunTracker(hasty).replay()] == [run.run_id]
+    assert [one.run_id for one in RunTracker(hasty).replay_outcomes()] == [run.run_id]
     assert str(damaged) in caplog.text
     assert spooled(hasty) == [damaged]
 
@@ -412,10 +421,10 @@ def test_two_replays_of_one_refused_outcome_do_not_get_in_each_others_way(
     others: list[Any] = []
 
     def meanwhile(request: Any) -> None:
-        others.extend(RunTracker(hasty, client=plain_client(hasty)).replay())
+        others.extend(RunTracker(hasty, client=plain_client(hasty)).replay_outcomes())
 
     with faults.injected(client_for(hasty), meanwhile, "UpdateItem", times=1):
-        (told,) = RunTracker(hasty).replay()
+        (told,) = RunTracker(hasty).replay_outcomes()
     (other,) = others
     assert (told.run_id, other.run_id) == (run.run_id, run.run_id)
     assert (told.stored, other.stored) == (False, False)
@@ -472,12 +481,12 @@ def test_a_replay_leaves_alone_what_belongs_to_other_tables(hasty: DynamoDBConfi
     with pytest.raises(RunFinishError), ends_in_an_outage(hasty):
         pass
     other = hasty.model_copy(update={"table_prefix": "other"})
-    assert RunTracker(other).replay() == []
+    assert RunTracker(other).replay_outcomes() == []
     assert len(spooled(hasty)) == 1
 
 
 def test_a_run_key_must_be_committed_without_a_lock_as_well(hasty: DynamoDBConfig) -> None:
-    with pytest.raises(RunFinishError, match="came to success"):
+    with pytest.raises(RunFinishError, match="ended as success"):
         with ends_in_an_outage(hasty, "unlimited", run_key="monday"):
             pass
 
@@ -487,8 +496,8 @@ def test_an_unlimited_success_whose_end_is_not_stored_is_only_logged(
 ) -> None:
     with ends_in_an_outage(hasty, "unlimited") as run:
         pass
-    assert f"Run {run.run_id} of pipeline 'unlimited' came to success" in caplog.text
-    assert [one.stored for one in RunTracker(hasty).replay()] == [True]
+    assert f"Run {run.run_id} of pipeline 'unlimited' ended as success" in caplog.text
+    assert [one.stored for one in RunTracker(hasty).replay_outcomes()] == [True]
 
 
 def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_ending(
@@ -498,20 +507,20 @@ def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_endin
         refused: list[Callable[[], object]] = [
             lambda: run.log_metrics({"nothing": None, "rows": 7}),  # type: ignore[dict-item]
             lambda: run.stage(3).__enter__(),  # type: ignore[arg-type]
-            lambda: run.inputs(3),  # type: ignore[arg-type]
+            lambda: run.log_inputs(3),  # type: ignore[arg-type]
         ]
         with faults.outage(hasty):
             for record in refused:
                 with pytest.raises(ValidationError):
                     record()
             run.log_metric("ratio", float("nan"))
-            run.inputs("bronze")
+            run.log_inputs("bronze")
     record_of_it = stored(hasty, run.run_id)
     assert record_of_it.status is RunStatus.SUCCESS
     assert (record_of_it.metrics, record_of_it.inputs) == ({"ratio": "nan"}, ["bronze"])
 
 
-# ---- nobody is held up ---------------------------------------------------------------------------
+# ---- no body is delayed --------------------------------------------------------------------------
 
 
 def test_twenty_metrics_in_an_outage_cost_one_attempt(
@@ -559,7 +568,7 @@ def test_what_an_outage_held_back_is_stored_by_a_later_beat(hasty: DynamoDBConfi
             assert eventually(lambda: len(met) > 2), "beats go on in an outage"
         assert eventually(lambda: stored(hasty, run.run_id).metrics == {"rows": 7})
         assert eventually(lambda: any("a line of" in one for one in runs.get_log_lines(run.run_id)))
-        assert run.lease_ok()
+        assert lease_ok(run)
         assert stored(hasty, run.run_id).status is RunStatus.RUNNING
 
 
@@ -595,15 +604,15 @@ def test_with_best_effort_a_body_runs_untracked_while_dynamodb_is_away(
     before = runs_of(hasty, "unlimited")
     given = {"options": BEST_EFFORT, "parameters": {"day": "monday"}, "tags": {"team": "flights"}}
     with faults.outage(hasty), tracker.run("unlimited", **given) as run:  # type: ignore[arg-type]
-        assert not run.tracked
-        assert run.lease_ok()
+        assert not is_tracked(run)
+        assert lease_ok(run)
         run.check_lease()
         run.log_metric("rows", 7)
         with run.stage("load") as stage:
-            stage.rows(read=7)
+            stage.log_rows(read=7)
     assert "it runs untracked" in caplog.text
     assert runs_of(hasty, "unlimited") == before
-    assert [one.stored for one in RunTracker(hasty).replay()] == [True]
+    assert [one.stored for one in RunTracker(hasty).replay_outcomes()] == [True]
     record = stored(hasty, run.run_id)
     assert record.status is RunStatus.SUCCESS
     assert (record.parameters, record.tags) == ({"day": "monday"}, {"team": "flights"})
@@ -613,7 +622,7 @@ def test_with_best_effort_a_body_runs_untracked_while_dynamodb_is_away(
     assert record.end_time is not None
     assert record.start_time <= record.end_time <= utc_now()
     assert record.duration_seconds is not None
-    assert RunTracker(hasty).replay() == []
+    assert RunTracker(hasty).replay_outcomes() == []
     assert [found.run_id for found in RunTracker(hasty).runs.get_running_pipelines()] == []
 
 
@@ -624,7 +633,7 @@ def test_the_next_start_stores_an_untracked_run_and_is_tracked_itself(
     with faults.outage(hasty), tracker.run("unlimited", options=BEST_EFFORT) as untracked:
         pass
     with tracker.run("unlimited", options=BEST_EFFORT) as run:
-        assert run.tracked
+        assert is_tracked(run)
         assert stored(hasty, untracked.run_id).status is RunStatus.SUCCESS
 
 
@@ -635,7 +644,7 @@ def test_an_untracked_body_that_raises_keeps_its_exception(hasty: DynamoDBConfig
             raise error
     assert caught.value is error
     assert len(caught.value.__notes__) == 1
-    tracker.replay()
+    tracker.replay_outcomes()
     assert stored(hasty, run.run_id).status is RunStatus.FAILED
 
 
@@ -646,9 +655,9 @@ def test_a_start_that_was_stored_and_not_known_of_becomes_the_untracked_run(
     before = runs_of(hasty, "unlimited")
     lost = faults.outage(hasty, faults.lost_reply, "TransactWriteItems")
     with lost, tracker.run("unlimited", options=BEST_EFFORT) as run:
-        assert not run.tracked
+        assert not is_tracked(run)
         assert runs_of(hasty, "unlimited") == {**before, run.run_id: "running"}
-    assert [one.stored for one in tracker.replay()] == [True]
+    assert [one.stored for one in tracker.replay_outcomes()] == [True]
     assert runs_of(hasty, "unlimited") == {**before, run.run_id: "success"}
 
 
@@ -658,8 +667,8 @@ def test_such_a_run_is_stored_with_its_run_key(hasty: DynamoDBConfig) -> None:
     with pytest.raises(RunFinishError), lost:
         with tracker.run("unlimited", options=BEST_EFFORT, run_key="monday") as run:
             pass
-    assert [one.stored for one in tracker.replay()] == [True]
-    slot = tracker.runs.run_slots("unlimited", ["monday"])[0]
+    assert [one.stored for one in tracker.replay_outcomes()] == [True]
+    slot = RunStore.of(hasty).slots("unlimited", ["monday"])[0]
     assert slot is not None
     assert (slot.success_run_id, slot.status) == (run.run_id, "success")
 
@@ -674,9 +683,9 @@ def test_an_untracked_run_waits_in_the_spool_while_another_works_at_its_run_key(
     before = spooled(hasty)
     elsewhere = hasty.model_copy(update={"spool_directory": str(tmp_path / "elsewhere")})
     other = RunTracker(elsewhere).start("unlimited", run_key="monday")
-    assert [(one.stored, one.path) for one in tracker.replay()] == [(False, before[0])]
+    assert [(one.stored, one.path) for one in tracker.replay_outcomes()] == [(False, before[0])]
     other.fail(ValueError("no luck"))
-    assert [one.stored for one in tracker.replay()] == [True]
+    assert [one.stored for one in tracker.replay_outcomes()] == [True]
     assert stored(hasty, run.run_id).status is RunStatus.SUCCESS
 
 
@@ -690,7 +699,7 @@ def test_an_exclusive_pipeline_is_never_run_untracked(hasty: DynamoDBConfig) -> 
     refused(known(hasty, "exclusive"), "exclusive")
 
 
-def test_a_pipeline_nobody_has_seen_is_not_run_untracked(hasty: DynamoDBConfig) -> None:
+def test_a_pipeline_that_was_never_read_is_not_run_untracked(hasty: DynamoDBConfig) -> None:
     refused(RunTracker(hasty), "unlimited")
 
 

@@ -103,7 +103,7 @@ def test_closed_clients_are_made_anew_and_repositories_go_on(
 
 
 def count_sockets(config: DynamoDBConfig, pipe: Any) -> None:
-    """Tell how many sockets are open before a request, after it, and after the clients closed."""
+    """Return how many sockets are open before a request, after it, and after the clients closed."""
 
     def sockets() -> int:
         return sum(stat.S_ISSOCK(kind) for kind in _kinds_of_open_files())

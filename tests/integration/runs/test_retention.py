@@ -15,6 +15,7 @@ from dynamodb_wrapper.repositories import (
     PipelineConfigRepository,
     PipelineRunLogsRepository,
 )
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability, refuse_scan
 
@@ -67,7 +68,7 @@ def test_a_run_that_has_expired_is_gone_for_every_reader(locking_tables: DynamoD
     assert tracker.runs.get_by_run_id(run.run_id) is None
     with pytest.raises(ItemNotFoundError):
         tracker.runs.get_log_lines(run.run_id)
-    state = tracker.runs.pipeline_state("kept")
+    state = RunStore.of(locking_tables).state("kept")
     assert state.holder is None
     assert state.last_run_id == run.run_id  # the state itself is kept for ever
 

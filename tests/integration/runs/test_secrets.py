@@ -1,4 +1,4 @@
-"""Secrets of the process in all a run is told, and in nothing that is stored, logged or shown."""
+"""Secrets of the process in all inputs of a run, and in nothing that is stored, logged or shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dynamodb_wrapper.models import DataQualityResult, PipelineConfig
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 from tests.support import faults
-from tests.support.runs import run_table_items, with_pipelines
+from tests.support.runs import beat, run_table_items, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ NEVER_SHOWN = 12  # characters of a secret in a row
 
 
 class Secrets:
-    """Secrets nobody has ever seen, and texts that hold them all.
+    """Secrets made for this test, and texts that hold them all.
 
     Attributes:
         key: Secret access key of the process.
@@ -95,7 +95,7 @@ def config(local_config: DynamoDBConfig, hidden: Secrets, tmp_path: Path) -> Dyn
 
 
 class Shown:
-    """Everything somebody else can see of what was done in its block.
+    """Everything another person can see of what was done in its block.
 
     Attributes:
         places: Texts by the place they were found at.
@@ -137,7 +137,7 @@ class Shown:
         return {place: names for place, names in found.items() if names}
 
     def has(self, marker: str, kind: str) -> bool:
-        """Tell whether a text that was given is found at a kind of place: it is not just gone."""
+        """Return whether a given text is found at a kind of place: it is not just gone."""
         return any(marker in text for place, text in self.places.items() if place.startswith(kind))
 
 
@@ -163,10 +163,10 @@ def watched(config: DynamoDBConfig) -> Iterator[Shown]:
 
 
 def told_everything(run: Run, hidden: Secrets) -> None:
-    """Tell a run secrets wherever a run takes a text."""
+    """Give a run secrets in every argument that takes a text."""
     run.log_metric("login", hidden.text("the-metric"))
-    run.record_quality("check", DataQualityResult(passed=False, message=hidden.text("the-check")))
-    run.inputs(hidden.text("the-input"))
+    run.log_quality("check", DataQualityResult(passed=False, message=hidden.text("the-check")))
+    run.log_inputs(hidden.text("the-input"))
     logging.getLogger("a.job").error("%s", hidden.text("the-line"))
     with suppress(OSError), run.stage("load"):
         raise OSError(hidden.text("the-stage"))
@@ -198,10 +198,10 @@ def test_names_and_keys_are_stored_without_the_secrets_of_the_process(
                     if outage:
                         afterwards.enter_context(faults.outage(config))
                     run.log_metric(name("the-metric"), 1)
-                    run.record_quality(name("the-check"), True)
-                    run.output(name("the-output"), rows=1)
+                    run.log_quality(name("the-check"), True)
+                    run.log_output(name("the-output"), rows=1)
                     with run.stage(name("the-stage")) as stage:
-                        stage.metric(name("the-stage-metric"), 1)
+                        stage.log_metric(name("the-stage-metric"), 1)
                         raise kind
             shown.stored()
         assert shown.leaks(hidden) == {}
@@ -211,7 +211,7 @@ def test_names_and_keys_are_stored_without_the_secrets_of_the_process(
         for marker in ("the-metric", "the-check", "the-output", "the-stage", "the-stage-metric"):
             assert shown.has(marker, place), marker
     with watched(config) as shown:
-        assert [one.stored for one in tracker.replay()] == [True]
+        assert [one.stored for one in tracker.replay_outcomes()] == [True]
     assert shown.has("the-stage-metric", "item")
     assert shown.leaks(hidden) == {}
 
@@ -253,7 +253,7 @@ def chained(hidden: Secrets) -> Exception:
         return failure
 
 
-def test_a_failed_run_shows_no_secret_it_was_told(config: DynamoDBConfig, hidden: Secrets) -> None:
+def test_a_failed_run_shows_no_secret_it_was_given(config: DynamoDBConfig, hidden: Secrets) -> None:
     tracker, error = RunTracker(config), chained(hidden)
     with watched(config) as shown:
         with pytest.raises(ValueError, match="the-message"):
@@ -261,7 +261,7 @@ def test_a_failed_run_shows_no_secret_it_was_told(config: DynamoDBConfig, hidden
                 told_everything(run, hidden)
                 shown.stored()
                 raise error
-        shown.objects(config, tracker, run, run.record, run.options)
+        shown.objects(config, tracker, run, run.record, run.internals, run.internals.options)
     assert shown.leaks(hidden) == {}
     for marker in ("the-metric", "the-check", "the-input", "the-stage", "the-message"):
         assert shown.has(marker, "item"), marker
@@ -285,7 +285,7 @@ def test_an_end_in_an_outage_shows_no_secret_in_the_spool_and_after_the_replay(
         shown.objects(*caught.value.__notes__)
         shown.stored()
         assert shown.has("the-line", "spool")
-        shown.objects(*tracker.replay())
+        shown.objects(*tracker.replay_outcomes())
     assert shown.leaks(hidden) == {}
     for marker in ("the-metric", "the-check", "the-input", "the-stage", "the-message"):
         assert shown.has(marker, "spool"), marker
@@ -315,7 +315,7 @@ def test_what_people_say_of_a_run_is_stored_without_secrets(
     with watched(config) as shown:
         with tracker.run("unlimited") as run:
             tracker.cancel(run.run_id, by=hidden.text("the-caller"))
-            run.beat()
+            beat(run)
             with pytest.raises(DynamoDBWrapperError) as cancelled:
                 run.raise_if_cancelled()
             run.skip(hidden.text("the-skip"))
@@ -388,9 +388,9 @@ def test_errors_show_no_secret_printed_or_pickled(config: DynamoDBConfig, hidden
     with tracker.run("p") as run:
         for record in (
             lambda: run.log_metric("x", [hidden.key]),  # type: ignore[arg-type]
-            lambda: run.output("x", rows=hidden.key),  # type: ignore[arg-type]
-            lambda: run.record_quality("x", True, failed_rows=hidden.key),
-            lambda: run.stage("s").metric("x", [hidden.key]),  # type: ignore[arg-type]
+            lambda: run.log_output("x", rows=hidden.key),  # type: ignore[arg-type]
+            lambda: run.log_quality("x", True, failed_rows=hidden.key),
+            lambda: run.stage("s").log_metric("x", [hidden.key]),  # type: ignore[arg-type]
         ):
             with pytest.raises(DynamoDBWrapperError) as refused:
                 record()

@@ -24,7 +24,7 @@ from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.runs import Run, RunEvent, RunOptions, RunTracker, find_current_run
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 from tests.support.processes import eventually, in_a_thread
-from tests.support.runs import state, stored
+from tests.support.runs import beat, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -63,7 +63,7 @@ def handlers() -> list[Any]:
 
 
 def block_in_spark(config: DynamoDBConfig, pipe: Any) -> None:
-    """Wait in a Spark action, in Java; tell how that ended, and what became of the jobs."""
+    """Wait in a Spark action, in Java; report how that and the jobs ended."""
     integration = SparkDynamoDBIntegration(config)
     session: Any = None
     try:
@@ -277,7 +277,7 @@ def test_sigterm_waits_for_what_a_program_cleans_up(
 
 
 class NodeIsGoingError(Exception):
-    """What a program of its own raises on SIGTERM."""
+    """Raised on SIGTERM by a handler of the program."""
 
 
 def block_with_own_handler(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
@@ -369,7 +369,7 @@ def test_beside_the_main_thread_sigterm_does_what_it_always_does(
 
 
 def end_slowly(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
-    """Wait when the end is about to be sent; tell what leaves the block."""
+    """Wait when the end is about to be sent; report the exception that leaves the block."""
     before, waits = handlers(), [True]
 
     def wait(**_: Any) -> None:
@@ -419,7 +419,7 @@ def test_a_signal_during_the_end_waits_until_the_outcome_is_stored(
 
 
 def start_slowly(config: DynamoDBConfig, pipe: Any) -> None:
-    """Wait when the start is stored and nobody knows of it yet; tell what leaves the block."""
+    """Wait when the start is stored and its reply not yet read; report what leaves the block."""
     before, waits = handlers(), [True]
 
     def wait(**_: Any) -> None:
@@ -555,14 +555,15 @@ class SignalAt:
 
 
 RUN_CONTROL = Path(dynamodb_wrapper.runs.__file__).parent
-AT_START = {"_begin", "_start", "_open", "hold", "release", "deliver", "install"}
-AT_END = {"_end_first", "_end_once", "_end", "_store", "hold", "release", "restore", "deliver"}
+SIGNALS = {"hold", "release", "restore", "deliver", "install"}
+AT_START = {"_start", "_store_start", "_assemble", "_open", *SIGNALS}
+AT_END = {"_finish", "_finish_once", "_store_end", "_freeze", "_store", *SIGNALS}
 
 
 def signals_at_every_line(
     config: DynamoDBConfig, pipe: Any, number: int, functions: set[str], at_end: bool
 ) -> None:
-    """Begin and end runs, with a signal one line later each time; tell what is left of each."""
+    """Begin and end runs, with a signal one line later each time; report what is left of each."""
 
     def own(*_: Any) -> None:
         raise SystemExit(143)  # as without a handler, but also after it has been put back
@@ -592,7 +593,7 @@ def signals_at_every_line(
 @pytest.mark.newest_only
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_at_whatever_line_of_the_end_a_signal_comes_the_success_stands(
+def test_at_every_line_of_the_end_a_signal_may_come_the_success_stands(
     local_tables: DynamoDBConfig, drivers: Drivers, number: int
 ) -> None:
     driver = drivers.fork(
@@ -607,7 +608,7 @@ def test_at_whatever_line_of_the_end_a_signal_comes_the_success_stands(
 @pytest.mark.newest_only
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_at_whatever_line_of_the_start_a_signal_comes_no_run_is_left_alive(
+def test_at_every_line_of_the_start_a_signal_may_come_no_run_is_left_alive(
     local_tables: DynamoDBConfig, drivers: Drivers, number: int
 ) -> None:
     driver = drivers.fork(
@@ -628,10 +629,10 @@ def record_in_a_handler(config: DynamoDBConfig, pipe: Any, call: str, operation:
 
     def use(*_: Any) -> None:
         run.log_metric("m", 2)
-        run.inputs("b")
+        run.log_inputs("b")
         with run.stage("of the handler"):
             run.check_lease()
-        pipe.send((run.run_id, run.beat(), run.watermark("position", "none")))
+        pipe.send((run.run_id, beat(run), run.watermark("position", "none")))
 
     def press(**_: Any) -> None:
         for client in clients:
@@ -640,8 +641,8 @@ def record_in_a_handler(config: DynamoDBConfig, pipe: Any, call: str, operation:
 
     calls: dict[str, Callable[[], Any]] = {
         "log_metric": lambda: run.log_metric("m", 1),
-        "inputs": lambda: run.inputs("a"),
-        "beat": lambda: bool(run.beat()),
+        "inputs": lambda: run.log_inputs("a"),
+        "beat": lambda: bool(beat(run)),
         "watermark": lambda: run.watermark("position"),
     }
     signal.signal(signal.SIGUSR1, use)
@@ -717,7 +718,7 @@ def leave_runs_behind(config: DynamoDBConfig, pipe: Any, raises: bool) -> None:
 
 
 @pytest.mark.parametrize(("raises", "code"), [(False, 0), (True, 1)], ids=["returns", "raises"])
-def test_runs_nobody_ended_fail_when_the_process_ends(
+def test_open_runs_fail_when_the_process_ends(
     local_tables: DynamoDBConfig, drivers: Drivers, raises: bool, code: int
 ) -> None:
     driver = drivers.launch(leave_runs_behind, local_tables, raises=raises)
@@ -731,7 +732,7 @@ def test_runs_nobody_ended_fail_when_the_process_ends(
 # ---- generators and tasks ------------------------------------------------------------------------
 
 
-def test_a_generator_nobody_uses_up_is_a_cancelled_run(local_tables: DynamoDBConfig) -> None:
+def test_a_generator_that_is_not_used_up_is_a_cancelled_run(local_tables: DynamoDBConfig) -> None:
     def rows() -> Any:
         with RunTracker(local_tables).run("exclusive") as run:
             yield run.run_id
@@ -835,7 +836,7 @@ def test_the_end_of_a_forked_child_does_not_end_a_run_without_a_block(
 
 
 def work_in_a_child(config: DynamoDBConfig, pipe: Any) -> None:
-    """Let a child of multiprocessing tell what it sees, then end it as `Process.terminate` does."""
+    """Let a child of multiprocessing report, then end it as `Process.terminate` does."""
 
     def tell() -> None:
         pipe.send((find_current_run(), [t.name for t in threading.enumerate()]))

@@ -55,7 +55,7 @@ from dynamodb_wrapper.runs import Run, RunOptions, RunTracker
 from tests.support import faults
 from tests.support.engines import Capability
 from tests.support.run_invariants import LIVE, Invariants, Told
-from tests.support.runs import plain_client, with_pipelines
+from tests.support.runs import beat, outcome_of, plain_client, silence, with_pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +126,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for driver in self.everybody:
-            driver.run.heartbeat.stop()
+            silence(driver.run)
         table = {"TableName": self.table_name}
         for page in self.client.get_paginator("scan").paginate(**table, ConsistentRead=True):
             for item in page["Items"]:
@@ -203,7 +203,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(driver=consumes(drivers))
     def skip(self, driver: Driver) -> None:
-        if driver.run.outcome is None:
+        if outcome_of(driver.run) is None:
             driver.run.skip("nothing new")
         self.end(driver)
 
@@ -233,14 +233,14 @@ class RunMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.veterans)
     @rule(which=st.integers(0, 99), error=st.sampled_from([None, ValueError("bad column")]))
     def end_again(self, which: int, error: Exception | None) -> None:
-        """Ending twice is no second end: it is told what the first came to."""
+        """Ending twice is no second end: it returns or raises the outcome of the first."""
         driver = self.veterans[which % len(self.veterans)]
         end = driver.run.finish if error is None else partial(driver.run.fail, error)
-        assert driver.run.outcome is not None
-        wanted = "failed" if error else "skipped" if driver.run.skip_reason else "success"
+        assert outcome_of(driver.run) is not None
+        wanted = "failed" if error else "skipped" if driver.run.internals.skip_reason else "success"
         refused = driver.problem if error is None else None
-        if driver.run.outcome.status != wanted:
-            with pytest.raises(InvalidTransitionError, match=f"{driver.run.outcome.status} to"):
+        if outcome_of(driver.run).status != wanted:
+            with pytest.raises(InvalidTransitionError, match=f"{outcome_of(driver.run).status} to"):
                 end()
         elif refused is None:
             end()
@@ -292,7 +292,7 @@ class RunMachine(RuleBasedStateMachine):
     def reset_watermark(self, driver: Driver, name: str) -> None:
         self.reset(driver.run.pipeline_id, name)
 
-    # ---- single actions, with what their caller is told ------------------------------------------
+    # ---- single actions, with their results -----------------------------------------------------
 
     def begin(
         self,
@@ -336,11 +336,11 @@ class RunMachine(RuleBasedStateMachine):
 
     def beat_of(self, *drivers: Driver) -> None:
         for driver in drivers:
-            if driver.is_gone or driver.run.outcome is not None:
+            if driver.is_gone or outcome_of(driver.run) is not None:
                 continue
             lease = driver.run.clock() + LEASE
             with suppress(ConnectionError):
-                is_mine = driver.run.beat()
+                is_mine = beat(driver.run)
                 self.told.beaten[driver.run_id] = utc_text(lease) if is_mine else None
                 if is_mine:
                     self.told.leases[driver.run_id] = utc_text(lease + GRACE)
@@ -349,7 +349,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def advance(self, driver: Driver, name: str) -> None:
         run = driver.run
-        if driver.is_gone or run.fence is None or run.outcome is not None:
+        if driver.is_gone or run.fence is None or outcome_of(run) is not None:
             return
         read = self.told.read[run.run_id]
         if name not in read:
@@ -361,7 +361,7 @@ class RunMachine(RuleBasedStateMachine):
         self.reached["advanced"] += 1
 
     def end(self, driver: Driver, error: BaseException | None = None) -> None:
-        if driver.is_gone or driver.run.outcome is not None:
+        if driver.is_gone or outcome_of(driver.run) is not None:
             return
         run = driver.run
         try:
@@ -372,8 +372,8 @@ class RunMachine(RuleBasedStateMachine):
         except RunFinishError as trouble:
             driver.problem = trouble
         finally:
-            assert run.outcome is not None
-            status = str(run.outcome.status)
+            assert outcome_of(run) is not None
+            status = str(outcome_of(run).status)
             self.told.succeeded |= {run.run_id} if status == "success" else set()
         self.veterans.append(driver)
         self.look()
@@ -430,7 +430,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def forget(self, driver: Driver) -> None:
         """The process is gone: no beat, no end, no trace."""
-        driver.run.heartbeat.stop()
+        silence(driver.run)
         driver.is_gone = True
 
     def let_expire(self, driver: Driver) -> None:
@@ -474,7 +474,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def happening(self, what: str, pipeline_id: str, owner: Driver | None) -> Callable[[Any], Any]:
         others = [driver for driver in self.everybody if driver is not owner]
-        working = [driver for driver in others if driver.run.outcome is None]
+        working = [driver for driver in others if outcome_of(driver.run) is None]
         working.sort(key=lambda driver: driver.run.pipeline_id != pipeline_id)
         actions: dict[str, Callable[[], object]] = {
             "beaten": lambda: self.beat_of(*others),
@@ -491,7 +491,7 @@ class RunMachine(RuleBasedStateMachine):
         return {"killed before": killed, "killed after": killed_after, "reply lost": lost}[what]
 
     def begin_later(self, pipeline_id: str) -> None:
-        """Whoever is sending was stopped for so long that its lease, if it had one, is gone."""
+        """The sender was stopped for so long that its lease, if it had one, is gone."""
         self.now += LEASE + 2 * GRACE
         self.begin(pipeline_id)
 
@@ -524,7 +524,7 @@ class RunMachine(RuleBasedStateMachine):
         return driver.run_id in self.told.by_hand
 
     def has_succeeded(self, pipeline_id: str, run_key: str | None) -> bool:
-        """Tell whether a run of a run key has succeeded."""
+        """Return whether a run of a run key has succeeded."""
         wanted = (pipeline_id, run_key, "success")
         runs = self.seen.runs.values()
         return run_key is not None and any(
@@ -599,7 +599,7 @@ def prepare(config: DynamoDBConfig) -> None:
 
 @pytest.mark.newest_only
 @pytest.mark.slow
-def test_the_invariant_holds_whatever_drivers_operators_and_clocks_do(
+def test_the_invariant_holds_for_all_actions_of_drivers_operators_and_clocks(
     config: DynamoDBConfig, engine: Engine
 ) -> None:
     engine.require(Capability.ATOMIC_WRITES, Capability.FAST_TRANSACTIONS)

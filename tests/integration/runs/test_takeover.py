@@ -11,6 +11,7 @@ import pytest
 
 from dynamodb_wrapper.exceptions import AlreadyRunningError, DynamoDBWrapperError, RunFinishError
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus
+from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunEvent, RunOptions, RunTracker
 from tests.support.processes import eventually
 from tests.support.runs import QUICK, item, later, state, stored
@@ -34,7 +35,7 @@ def pipeline_configs() -> list[PipelineConfig]:
 
 
 def drive(config: DynamoDBConfig, pipe: Any, pipeline_id: str, run_key: str | None = None) -> None:
-    """Hold a run, move its watermark where told a number, end it when told None; say what came."""
+    """Hold a run, move its watermark for each number received, end it on None."""
     try:
         with RunTracker(config).run(pipeline_id, run_key=run_key) as run:
             pipe.send(run.run_id)
@@ -123,7 +124,7 @@ def test_the_time_of_a_run_that_waited_begins_when_it_is_let_in(
     assert waited.deadline == waited.start_time + timedelta(hours=1)
 
 
-def test_a_takeover_is_told_to_the_hooks_and_counts_as_a_failure(
+def test_a_takeover_notifies_the_hooks_and_counts_as_a_failure(
     locking_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
     dead = killed(drivers, locking_tables, "exclusive")
@@ -217,7 +218,7 @@ def test_reaping_twice_changes_nothing(locking_tables: DynamoDBConfig, drivers: 
     assert [run.run_id for run in tracker.reap()] == [dead.run_id]
     run, pipeline = item(locking_tables, dead.run_id), state(locking_tables, "exclusive")
     assert tracker.reap() == []
-    assert tracker.runs.reap_run(dead.run_id, now=LATER()) is None
+    assert RunStore.of(locking_tables).reap(dead.run_id, now=LATER()) is None
     assert item(locking_tables, dead.run_id) == run
     assert state(locking_tables, "exclusive") == pipeline
 
@@ -285,7 +286,7 @@ def test_a_reaped_run_of_an_unlimited_pipeline_ends_late_beside_later_runs(
 
 
 @pytest.mark.parametrize("goes_on", [True, False], ids=["successor at work", "successor done"])
-def test_a_superseded_run_that_comes_back_stays_lost_and_is_told(
+def test_a_superseded_run_that_comes_back_stays_lost_and_raises(
     locking_tables: DynamoDBConfig, drivers: Drivers, goes_on: bool
 ) -> None:
     driver, run_id = started(drivers, locking_tables, "exclusive", run_key="2013-01-01")

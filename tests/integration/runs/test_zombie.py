@@ -17,7 +17,7 @@ from dynamodb_wrapper.runs import RunOptions, RunTracker
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
 from tests.support.engines import isolated
 from tests.support.processes import Drivers, eventually
-from tests.support.runs import QUICK, item, state, stored
+from tests.support.runs import QUICK, beat, item, lease_ok, state, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def work_in_spark(config: DynamoDBConfig, pipe: Any, began: str, go_on: str) -> 
             spark = integration.create_spark_session()
             pipe.send(run_id)
             spark.sparkContext.parallelize([0], 1).foreach(wait_for_file)
-            pipe.send((run.beat(), run.lease_ok()))
+            pipe.send((beat(run), lease_ok(run)))
             try:
                 run.check_lease()
             except LeaseLostError as error:
@@ -138,7 +138,7 @@ def test_the_zombies_beat_is_refused(scene: Scene) -> None:
     assert scene.zombie.heartbeat_at == scene.zombie.end_time
 
 
-def test_the_zombie_is_told_to_write_no_more(scene: Scene) -> None:
+def test_the_zombie_learns_to_write_no_more(scene: Scene) -> None:
     refusal = scene.refusals[0]
     assert isinstance(refusal, LeaseLostError)
     assert refusal.run_id == scene.zombie.run_id

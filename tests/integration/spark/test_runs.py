@@ -232,7 +232,7 @@ def test_a_client_that_is_passed_in_serves_every_call(
     spark: Any,
     tmp_path: Path,
 ) -> None:
-    """The config by itself leads to an address where nobody answers."""
+    """The address of the config alone does not answer."""
     unreachable = DynamoDBConfig.for_local_development(
         "http://127.0.0.1:9", table_prefix=local_config.table_prefix, max_attempts=1
     )

@@ -1,4 +1,4 @@
-"""Sessions get the settings of their pipeline: what is applied, told, restored and left alone."""
+"""Sessions get the settings of their pipeline: applied, reported, restored and left alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper import DynamoDBConfig
 
 PARTITIONS = "spark.sql.shuffle.partitions"  # a runtime setting; the shared session has 2
-BROADCAST = "spark.sql.broadcastTimeout"  # a runtime setting nobody has set
+BROADCAST = "spark.sql.broadcastTimeout"  # a runtime setting without a value
 MEMORY = "spark.executor.memory"  # fixed when the application starts
 UI = "spark.ui.enabled"  # the same; the shared session has false
 
@@ -78,7 +78,7 @@ def test_an_existing_session_is_used_and_gets_the_runtime_settings(
     assert settings.owned is False
 
 
-def test_a_fixed_setting_is_told_as_not_applied_and_left_as_it_is(
+def test_a_fixed_setting_is_reported_as_not_applied_and_left_as_it_is(
     integration: SparkDynamoDBIntegration, spark: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     integration.create_spark_session("p")
@@ -120,7 +120,7 @@ def test_a_value_spark_refuses_is_named_and_changes_nothing(
     assert settings_now(spark) == ("2", None)
 
 
-def test_stop_leaves_a_session_alone_that_somebody_else_made(
+def test_stop_leaves_a_session_alone_that_was_made_elsewhere(
     integration: SparkDynamoDBIntegration, spark: Any
 ) -> None:
     integration.create_spark_session("p")
@@ -147,7 +147,7 @@ def test_a_secret_in_additional_config_is_refused_and_not_set(
     assert spark.conf.get("spark.hadoop.fs.s3a.secret.key", None) is None
 
 
-def test_a_secret_that_somebody_stored_by_other_means_is_refused(
+def test_a_secret_that_was_stored_by_other_means_is_refused(
     integration: SparkDynamoDBIntegration, local_config: DynamoDBConfig
 ) -> None:
     client_for(local_config).update_item(
@@ -298,7 +298,7 @@ ACCESS_KEY, SECRET_KEY = "PLACEHOLDERKEY", "placeholder-of-a-secret-key"
 
 @pytest.fixture(scope="module")
 def fresh(local_engine: Any, spark: Any) -> dict[str, Any]:
-    """What a process of its own tells, with nothing but environment variables set."""
+    """The output of a separate process, with only environment variables set."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -364,7 +364,7 @@ class TestInAProcessOfItsOwn:
         assert fresh["alive_after_a_stranger_stopped"] == 2
         assert fresh["stopped"] is True
 
-    def test_what_a_second_session_cannot_change_in_the_same_jvm_is_told(
+    def test_what_a_second_session_cannot_change_in_the_same_jvm_is_reported(
         self, fresh: dict[str, Any]
     ) -> None:
         assert fresh["second_is_new"] is True

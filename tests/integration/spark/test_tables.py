@@ -119,7 +119,9 @@ def test_the_tables_own_mode_is_used_when_none_is_given(tables: Tables) -> None:
     assert tables.stored("parquet") == OLD + NEW
 
 
-def test_overwrite_replaces_every_partition_whatever_the_session_says(tables: Tables) -> None:
+def test_overwrite_replaces_every_partition_under_every_setting_of_the_session(
+    tables: Tables,
+) -> None:
     tables.register(partition_columns=["day"])
     tables.write(OLD)
     tables.spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")

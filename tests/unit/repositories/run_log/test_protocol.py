@@ -179,7 +179,7 @@ def test_the_model_knows_every_method_of_the_builder() -> None:
     assert {name for name in methods if not name.startswith("_")} == {*BUILT, *PARTS}
 
 
-def test_every_clause_is_missed_somewhere_or_told_why_not() -> None:
+def test_every_clause_is_missed_somewhere_or_has_a_reason() -> None:
     assert sorted(map(str, clauses())) == sorted([*CAUGHT_IN, *UNOBSERVABLE])
 
 
