@@ -115,7 +115,7 @@ class RunEnds:
             return None
         by = "" if mine else " by another writer, which replaced its record"
         raise InvalidTransitionError(
-            f"Run {run.run_id} cannot end with {outcome.status}: it was ended with "
+            f"Run {run.run_id} cannot end as {outcome.status}: it had ended as "
             f"{stored.status} before{by}; an end is final.",
             key={"run_id": run.run_id},
             table_name=self._caller.table_name,
@@ -146,7 +146,8 @@ class RunEnds:
             why = f"run {superseded_by} took over"
         return RunFinishError(
             f"Run {run.run_id} of pipeline {run.pipeline_id!r} ended with {outcome.status}, but "
-            f"was marked lost before: {why}. It stays lost; its late_outcome is {outcome.status}.",
+            f"was ended as lost before: {why}. It stays lost; its late_outcome is "
+            f"{outcome.status}.",
             run_id=run.run_id,
             pipeline_id=run.pipeline_id,
             outcome=str(outcome.status),
