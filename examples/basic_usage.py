@@ -18,7 +18,6 @@ from dynamodb_wrapper import (
     PipelineConfig,
     PipelineConfigRepository,
     PipelineRunLogsRepository,
-    StageInfo,
     Table,
     TableConfig,
     TableConfigRepository,
@@ -28,7 +27,7 @@ from dynamodb_wrapper import (
     VersionConflictError,
     create_tables,
 )
-from dynamodb_wrapper.models import utc_now
+from dynamodb_wrapper.models import StageInfo, utc_now
 from dynamodb_wrapper.utils import SparkDynamoDBIntegration
 
 

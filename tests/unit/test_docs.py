@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+from importlib import import_module
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,41 @@ def test_the_table_of_variables_is_the_one_the_code_reads() -> None:
     assert rows == [f"| `{v.name}` | `{v.field}` | {v.meaning} |" for v in VARIABLES]
 
 
-def test_every_public_name_can_be_imported_and_is_sorted() -> None:
-    names = dynamodb_wrapper.__all__
-    assert names == sorted(names, key=str)
-    assert all(getattr(dynamodb_wrapper, name) is not None for name in names)
+STUB = ast.parse((ROOT / "dynamodb_wrapper" / "__init__.pyi").read_text())
+
+
+def test_the_front_door_has_at_most_50_names_all_of_which_can_be_used() -> None:
+    names = dir(dynamodb_wrapper)
+    assert names == sorted(set(names))
+    assert len(names) <= 50
+    assert [name for name in names if getattr(dynamodb_wrapper, name, None) is None] == []
+    assert {"Stage", "current_run", "close_clients", "__version__"} <= set(names)
+
+
+def test_type_checkers_see_the_names_that_there_are() -> None:
+    found = {
+        alias.name: node.module
+        for node in STUB.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted([*found, "__version__"]) == dir(dynamodb_wrapper)
+    for name, module in found.items():
+        assert getattr(import_module(str(module)), name) is getattr(dynamodb_wrapper, name)
+
+
+def test_a_star_import_leaves_the_builtin_connection_error_alone() -> None:
+    names: dict[str, object] = {}
+    exec("from dynamodb_wrapper import *", names)
+    assert "ConnectionError" not in names
+    assert sorted({*dynamodb_wrapper.__all__, "ConnectionError", "__version__"}) == dir(
+        dynamodb_wrapper
+    )
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'RunTraker'"):
+        _ = dynamodb_wrapper.RunTraker
 
 
 REPOSITORIES = (

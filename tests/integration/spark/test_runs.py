@@ -13,10 +13,8 @@ from dynamodb_wrapper import (
     DynamoDBConfig,
     ItemAlreadyExistsError,
     ItemNotFoundError,
-    NoActiveRunError,
     PipelineConfig,
     PipelineConfigRepository,
-    PipelineInactiveError,
     PipelineRunLogsRepository,
     RunStatus,
     SparkDynamoDBIntegration,
@@ -25,6 +23,7 @@ from dynamodb_wrapper import (
     ValidationError,
 )
 from dynamodb_wrapper.aws.client import client_for
+from dynamodb_wrapper.exceptions import NoActiveRunError, PipelineInactiveError
 from dynamodb_wrapper.utils import (
     create_spark_session_with_dynamodb,
     get_pipeline_config_for_spark,

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynamodb_wrapper import (
-    ConfigurationError,
     ItemNotFoundError,
-    NoActiveRunError,
     PipelineConfig,
     PipelineConfigRepository,
     PipelineRunLogsRepository,
@@ -23,6 +21,7 @@ from dynamodb_wrapper import (
     create_tables,
 )
 from dynamodb_wrapper.aws.client import client_for
+from dynamodb_wrapper.exceptions import ConfigurationError, NoActiveRunError
 from dynamodb_wrapper.utils import create_spark_session_with_dynamodb
 
 if TYPE_CHECKING:
@@ -373,7 +372,8 @@ class TestInAProcessOfItsOwn:
 
 
 WITHOUT_JAVA = """
-from dynamodb_wrapper import DynamoDBConfig, MissingDependencyError, SparkDynamoDBIntegration
+from dynamodb_wrapper import DynamoDBConfig, SparkDynamoDBIntegration
+from dynamodb_wrapper.exceptions import MissingDependencyError
 integration = SparkDynamoDBIntegration(DynamoDBConfig.from_env())
 print(integration.get_spark_config_from_pipeline("p"))
 try:

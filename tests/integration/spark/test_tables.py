@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynamodb_wrapper import (
-    ConfigurationError,
     ItemNotFoundError,
-    MissingDependencyError,
     SparkDynamoDBIntegration,
     TableConfig,
     TableConfigRepository,
     ValidationError,
     create_tables,
 )
+from dynamodb_wrapper.exceptions import ConfigurationError, MissingDependencyError
 from dynamodb_wrapper.models import TABLE_CONFIG
 
 if TYPE_CHECKING:

@@ -59,7 +59,8 @@ def test_what_needs_no_spark_works_without_pyspark() -> None:
 
 def test_what_needs_spark_names_the_command_that_installs_it() -> None:
     said = run_without_pyspark("""
-        from dynamodb_wrapper import DynamoDBConfig, MissingDependencyError
+        from dynamodb_wrapper import DynamoDBConfig
+        from dynamodb_wrapper.exceptions import MissingDependencyError
         from dynamodb_wrapper.utils import SparkDynamoDBIntegration
 
         integration = SparkDynamoDBIntegration(DynamoDBConfig(region_name="us-east-1"))
