@@ -65,8 +65,9 @@ def test_a_tool_sees_every_request(tool: str, when: str, local_config: DynamoDBC
         )
     BaseDynamoRepository(local_config, ORDERS).create_table()
     arguments = [tool, when, str(local_config.endpoint_url), local_config.table_prefix]
+    runner = ["gevent.monkey", "--module"] if (tool, when) == ("gevent", "before") else []
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.support.tools", *arguments],
+        [sys.executable, "-m", *runner, "tests.support.tools", *arguments],
         env={**os.environ, **QUIET},
         capture_output=True,
         text=True,
