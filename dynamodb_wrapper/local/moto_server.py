@@ -12,6 +12,9 @@ import threading
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -50,9 +53,6 @@ def main(host: str, port: int) -> None:
         host: Address to bind.
         port: Port to bind.
     """
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import run_simple
-
     application = DomainDispatcherApplication(create_backend_app)
     run_simple(host, port, OneAtATime(application), threaded=True)
 
