@@ -2,7 +2,7 @@
 
 A key is split into words at ``._-`` and at changes of case; it is secret when the words hold one
 of the listed terms and the key is not one of the listed exceptions. A value is secret when it looks
-like a credential, whatever its key. This finds what looks like a secret; it cannot find every one.
+like a credential, under any key. This finds what looks like a secret; it cannot find every one.
 """
 
 from __future__ import annotations

@@ -176,8 +176,8 @@ BAD: dict[str, tuple[str, Callable[[RunTracker], object]]] = {
     "tags": ("tags is a int", lambda t: t.start("unlimited", tags=5)),  # type: ignore[arg-type]
     "tag": ("surrogate", lambda t: t.start("unlimited", tags={"k\ud800": "v"})),
     "options": ("options is a dict", lambda t: t.start("unlimited", options={"rerun": True})),  # type: ignore[arg-type]
-    "release": ("reason: a text", lambda t: t.release("exclusive", reason=None)),  # type: ignore[arg-type]
-    "cancel": ("`by`: a text", lambda t: t.cancel("r", by=None)),  # type: ignore[arg-type]
+    "release": ("reason: a string", lambda t: t.release("exclusive", reason=None)),  # type: ignore[arg-type]
+    "cancel": ("`by`: a string", lambda t: t.cancel("r", by=None)),  # type: ignore[arg-type]
     "since": ("since is a str", lambda t: t.coverage("daily", "2026-01-01", DAY)),  # type: ignore[arg-type]
     "until": ("until is a str", lambda t: t.coverage("daily", DAY, "2026-04-01")),  # type: ignore[arg-type]
     "days": ("days is None", lambda t: t.statistics("exclusive", days=None)),  # type: ignore[arg-type]
