@@ -118,7 +118,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         fields = {} if detail is None else {"status_detail": self._requests.clean_text(detail)}
         outcome = RunOutcome(wanted, reason, error, fields=fields)
         if run.is_tracked and wanted.is_terminal:
-            return self._store.finish(run, outcome)
+            return self._store.ends.finish(run, outcome)
         return self._store.set_status(run, outcome, predecessors(wanted))
 
     def add_stage_info(self, run_id: str, name: str, stage: StageInfo) -> StageInfo:

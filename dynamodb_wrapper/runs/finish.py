@@ -242,9 +242,9 @@ class RunFinisher:
         record, outcome = end.record, end.outcome
         if not end.is_stored:
             return None, self._spool(run, end, "its start could not be stored either")
-        store = self._services.impatient_store
+        ends = self._services.impatient_store.ends
         try:
-            stored = budget.spend(lambda: store.finish(record, outcome))
+            stored = budget.spend(lambda: ends.finish(record, outcome))
         except _REFUSED as refusal:
             logger.error("%s", refusal)
             return None, _problem_of(run, outcome, refusal.message, refusal)

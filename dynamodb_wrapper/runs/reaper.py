@@ -143,6 +143,6 @@ class Reaper:
         store, record = self._services.store, spooled.record
         if not spooled.is_stored and not self._services.runs.exists(record.run_id, consistent=True):
             record, _ = store.start(record, exclusive=False, clock=self._services.clock)
-        store.finish(record, spooled.outcome)
+        store.ends.finish(record, spooled.outcome)
         for kind, number, text in spooled.texts:
             store.put_chunk(record, kind, number, text, self._services.clock())

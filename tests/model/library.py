@@ -143,7 +143,7 @@ class Library:
         self._reads = reads
         self._clock = clock
         self._starts = RunStarts(reads, build, self.created)
-        self._ends = RunEnds(reads, build)
+        self._ends = RunEnds(reads, build, lambda outcome: outcome)
         self._life = LiveRuns(reads, build)
 
     def created(self, run: PipelineRunLog) -> Action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.aws.calls import botocore_error
@@ -181,6 +182,14 @@ class RunParts:
             encoded = encode_at(target, validated(target, value, managed=len(path) == 1))
             found[path] = self._entry(path[-1], encoded)
         return found
+
+    def storable(self, outcome: RunOutcome) -> RunOutcome:
+        """Return an outcome without secrets, and without parts that cannot be stored."""
+        return replace(
+            outcome,
+            parts=self.encodable(outcome.parts),
+            error=self._requests.clean_error(outcome.error),
+        )
 
     def encodable(
         self, parts: Mapping[tuple[str, ...], Any]

@@ -47,6 +47,7 @@ class RunStore:
 
     Attributes:
         caller: Sends to the run table; counts what is consumed.
+        ends: Ends runs.
     """
 
     def __init__(self, caller: Caller, requests: RunLogRequests) -> None:
@@ -56,9 +57,9 @@ class RunStore:
         self._reads = RunReads(caller, requests.codec.decode)
         self._starts = RunStarts(self._reads, build, lambda run: requests.start(run).as_action())
         self._life = LiveRuns(self._reads, build)
-        self._ends = RunEnds(self._reads, build)
         self._chunks = RunChunks(caller)
         self._parts = RunParts(caller, requests)
+        self.ends = RunEnds(self._reads, build, self._parts.storable)
 
     @classmethod
     def of(cls, config: DynamoDBConfig, *, client: Any = None) -> RunStore:
@@ -124,25 +125,6 @@ class RunStore:
             raise ValidationError("A cancellation needs `by`: a string that names who asks for it.")
         return self._life.request_cancel(run_id, self._requests.clean_text(by), now or utc_now())
 
-    def finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
-        """Store the outcome of a run, free its lock and move the history on; safe to repeat.
-
-        A run that was reaped as lost still gets its real outcome, if no run has taken over. Costs
-        10 to 16 write units and a read unit, two write units more for the run key and for each
-        watermark. See: TransactWriteItems.
-
-        Raises:
-            RunFinishError: Another run took over, or the pipeline was released; the outcome is
-                noted on the run as `late_outcome`.
-            InvalidTransitionError: The run has ended with another outcome.
-        """
-        storable = replace(
-            outcome,
-            parts=self._parts.encodable(outcome.parts),
-            error=self._requests.clean_error(outcome.error),
-        )
-        return self._ends.finish(run, storable)
-
     def set_status(
         self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
     ) -> PipelineRunLog:
@@ -163,7 +145,7 @@ class RunStore:
         Its lock and its run key are freed in the same transaction. Safe to repeat. Costs two to
         three read units, and 10 to 16 write units for a dead run. See: TransactWriteItems.
         """
-        return self._ends.reap(run_id, now or utc_now())
+        return self.ends.reap(run_id, now or utc_now())
 
     def release(
         self, pipeline_id: str, *, reason: str, now: datetime | None = None
@@ -177,7 +159,7 @@ class RunStore:
                 "release needs a reason: a string, which the next operator will read."
             )
         clean = self._requests.clean_text(reason)
-        return self._ends.release(pipeline_id, clean, now or utc_now())
+        return self.ends.release(pipeline_id, clean, now or utc_now())
 
     def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
         """Return the live runs, whole and read consistently, oldest first.

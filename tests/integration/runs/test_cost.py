@@ -164,7 +164,7 @@ def test_the_store_counts_the_same(charging_tables: DynamoDBConfig) -> None:
     with store.caller.consumed() as start:
         begun, _ = store.start(run, exclusive=True)
     with store.caller.consumed() as end:
-        store.finish(begun, RunOutcome(RunStatus.SUCCESS))
+        store.ends.finish(begun, RunOutcome(RunStatus.SUCCESS))
     assert (start.write_units, start.read_units) == (START, 1)
     assert (end.write_units, end.read_units) == (FINISH, 1)
 
