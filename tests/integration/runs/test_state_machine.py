@@ -338,7 +338,7 @@ class RunMachine(RuleBasedStateMachine):
         for driver in drivers:
             if driver.is_gone or outcome_of(driver.run) is not None:
                 continue
-            lease = driver.run.clock() + LEASE
+            lease = driver.run.internals.liveness.clock() + LEASE
             with suppress(ConnectionError):
                 is_mine = beat(driver.run)
                 self.told.beaten[driver.run_id] = utc_text(lease) if is_mine else None
