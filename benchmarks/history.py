@@ -106,7 +106,7 @@ def load_history(
     for number in range(live):
         _pipeline(config, f"live-{number}")
         run = contextvars.Context().run(RunTracker(config).start, f"live-{number}")
-        run.heartbeat.stop()
+        run.internals.heartbeat.stop()
         started.append(run)
     return started
 
