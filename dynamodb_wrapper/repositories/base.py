@@ -33,9 +33,9 @@ from dynamodb_wrapper.repositories.queries import Queries, Reading, Results, cou
 from dynamodb_wrapper.repositories.tables import add_missing_parts, find_differences
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.repositories.write_results import explain_refusal, landed_before, refreshed
+from dynamodb_wrapper.serialization.changes import check_changes
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.decoder import stored_items
-from dynamodb_wrapper.serialization.expressions import check_changes
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
 
 if TYPE_CHECKING:
@@ -232,6 +232,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         remove: Sequence[Path] = ...,
         add: Mapping[Path, Any] | None = ...,
         append: Mapping[Path, Any] | None = ...,
+        delete: Mapping[Path, Any] | None = ...,
         condition: ConditionBase | None = ...,
         upsert: bool = ...,
     ) -> ModelT: ...
@@ -244,6 +245,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         remove: Sequence[Path] = (),
         add: Mapping[Path, Any] | None = None,
         append: Mapping[Path, Any] | None = None,
+        delete: Mapping[Path, Any] | None = None,
         condition: ConditionBase | None = None,
         upsert: bool = False,
     ) -> ModelT:
@@ -260,8 +262,10 @@ class BaseDynamoRepository(Generic[ModelT]):
             item_or_key: A model, or a key.
             set: Path to new value.
             remove: Paths to remove.
-            add: Path to a number to add, or to a set to unite with; DynamoDB does the sum.
+            add: Path to a number to add, or to a set to unite with; DynamoDB does the sum. A
+                timedelta counts in the unit the field is stored in.
             append: Path to a list of values to append.
+            delete: Path to a set of values to take out of a set.
             condition: Must hold as well.
             upsert: Whether a missing item is created; then the changes must make a whole item.
                 One whose TTL has passed is deleted first, in a separate request.
@@ -276,13 +280,13 @@ class BaseDynamoRepository(Generic[ModelT]):
         See: UpdateItem
         """
         if isinstance(item_or_key, self.table.model):
-            if set or remove or add or append or upsert:
+            if set or remove or add or append or delete or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
             write = self._requests.update_model(item_or_key, condition)
             fresh = self._written(write, self._send(write))
             return refreshed(item_or_key, dict(fresh))
         self._requests.key(item_or_key)  # a wrong key is reported before missing changes
-        changes = check_changes(self.table.model, set or {}, remove, add or {}, append or {})
+        changes = check_changes(self.table.model, set, remove, add, append, delete)
         write = self._requests.update_key(item_or_key, changes, condition, upsert)
         return self._written(write, self._upsert(write) if upsert else self._send(write))
 

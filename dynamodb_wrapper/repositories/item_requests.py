@@ -17,10 +17,11 @@ from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
 from dynamodb_wrapper.serialization.annotations import fields_of
+from dynamodb_wrapper.serialization.changes import CheckedChanges
 from dynamodb_wrapper.serialization.codec import Codec, plain, put_derived
 from dynamodb_wrapper.serialization.decoder import Counts, ItemReader
-from dynamodb_wrapper.serialization.expressions import CheckedChanges, Expressions, Update
-from dynamodb_wrapper.serialization.paths import validate_whole
+from dynamodb_wrapper.serialization.expressions import Expressions, Update
+from dynamodb_wrapper.serialization.field_values import validate_whole
 from dynamodb_wrapper.serialization.values import (
     Item,
     encode_value,
@@ -55,6 +56,7 @@ class Write:
         values: Field values to refresh the caller's object with after success.
         written: The whole item as it is stored after success; empty for partial updates.
         explain: Returns the error if the stored item that refused the write is itself the reason.
+        limits: Limits of fields that the write is guarded by, in words.
     """
 
     verb: str
@@ -66,6 +68,7 @@ class Write:
     values: dict[str, Any] = field(default_factory=dict)
     written: Item = field(default_factory=dict)
     explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
+    limits: tuple[str, ...] = ()
 
     def new_values(self, item: BaseModel) -> dict[str, Any]:
         """Return the field values of the caller's object after the write was accepted.
@@ -498,9 +501,11 @@ class ItemRequests(Generic[ModelT]):
             self._stamps.complete(update, changes, stored_key)
         else:
             guards.append(self.guards.present(expressions))
+        guards += [guard.text(expressions) for guard in changes.guards]
         if condition is not None:
             guards.append(expressions.condition(condition))
-        return self._update(stored_key, update, expressions, guards, None, not upsert)
+        write = self._update(stored_key, update, expressions, guards, None, not upsert)
+        return replace(write, limits=tuple(guard.label for guard in changes.guards))
 
     def _update(
         self,

@@ -33,7 +33,8 @@ from dynamodb_wrapper.serialization.decoder import (
     stored_items,
 )
 from dynamodb_wrapper.serialization.expressions import Expressions
-from dynamodb_wrapper.serialization.paths import encode_operand, resolve
+from dynamodb_wrapper.serialization.field_values import encode_key
+from dynamodb_wrapper.serialization.paths import resolve
 from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
 from dynamodb_wrapper.serialization.values import key_in
 
@@ -420,7 +421,7 @@ class Queries(Generic[ModelT]):
         else:
             if value is None or value in ("", b""):
                 raise ValidationError(f"The partition key {attribute!r} is empty.")
-            encoded = encode_operand(resolve(self._table.model, key), value)
+            encoded = encode_key(resolve(self._table.model, key), value)
             tag = self._table.key_tag(key)
             if tag not in encoded:
                 raise ValidationError(

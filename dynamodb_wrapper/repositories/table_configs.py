@@ -13,7 +13,8 @@ from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.item_requests import Write
 from dynamodb_wrapper.repositories.queries import Reading
 from dynamodb_wrapper.serialization.expressions import Expressions, Update, begins_with
-from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
+from dynamodb_wrapper.serialization.field_values import encode_at, validated
+from dynamodb_wrapper.serialization.paths import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

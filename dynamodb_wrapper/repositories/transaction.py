@@ -9,7 +9,7 @@ from dynamodb_wrapper.aws.transactions import transact
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.repositories.write_results import refreshed
-from dynamodb_wrapper.serialization.expressions import check_changes
+from dynamodb_wrapper.serialization.changes import check_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,6 +76,7 @@ class Transaction:
         remove: Sequence[Path] = (),
         add: Mapping[Path, Any] | None = None,
         append: Mapping[Path, Any] | None = None,
+        delete: Mapping[Path, Any] | None = None,
         condition: ConditionBase | None = None,
         upsert: bool = False,
     ) -> None:
@@ -83,11 +84,11 @@ class Transaction:
         requests = repository._requests
         model = requests.table.model
         if isinstance(item_or_key, model):
-            if set or remove or add or append or upsert:
+            if set or remove or add or append or delete or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
             self._add(repository, requests.update_model(item_or_key, condition), item_or_key)
             return
-        changes = check_changes(model, set or {}, remove, add or {}, append or {})
+        changes = check_changes(model, set, remove, add, append, delete)
         self._add(repository, requests.update_key(item_or_key, changes, condition, upsert))
 
     def delete(

@@ -96,8 +96,9 @@ def explain_refusal(
                 current=current,
                 **context,
             )
+    limits = f" It would break a limit: {'; '.join(write.limits)}." if write.limits else ""
     return ConditionFailedError(
-        f"The condition for the {write.verb} of {where} did not hold; nothing was written.",
+        f"The condition for the {write.verb} of {where} did not hold; nothing was written.{limits}",
         current=current,
         **context,
     )

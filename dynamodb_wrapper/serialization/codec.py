@@ -65,7 +65,7 @@ class Codec(Generic[ModelT]):
         for derived in self._derived:
             put_derived(stored, derived, derived.value_of(item))
         self.keys.check_stored(stored, type(item).__name__)
-        return stored
+        return self.keys.under_key_read(item, stored)
 
     def _fields(self, item: ModelT) -> Item:
         encode = compile_encoder(type(item))

@@ -130,6 +130,7 @@ class ItemReader(Generic[ModelT]):
         self.codec = codec
         self.column_readers: dict[Any, Any] = {}
         self._ttl = codec.ttl
+        self._may_respell = codec.model is codec.table.model and codec.keys.may_be_respelt
         self.counts = Counts()
         self._code = self._compile()
         self._build = codec.model.__pydantic_validator__
@@ -236,6 +237,9 @@ class ItemReader(Generic[ModelT]):
             # Strict models take what DynamoDB can hold: it has no dates, tuples or UUIDs.
             values = code.items.unwrap(items[begin : begin + _BATCH_SIZE])
             models += code.validate(values, strict=False, context=STORED)
+        if self._may_respell:
+            for model, item in zip(models, items):
+                self.codec.keys.note_read(model, code.items.key(item))
         self.counts.add(len(models), 0)
         return models, places
 
@@ -297,7 +301,10 @@ class ItemReader(Generic[ModelT]):
     def _generic(self, item: Item) -> ModelT:
         self.counts.add(0, 1)
         try:
-            return self.codec.decode(item)
+            model = self.codec.decode(item)
+            if self._may_respell:
+                self.codec.keys.note_read(model, self._identity(item))
+            return model
         except DynamoDBWrapperError:
             raise
         except Exception as error:

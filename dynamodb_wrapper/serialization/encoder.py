@@ -387,7 +387,7 @@ def prune(dumped: dict[str, Any], item: BaseModel, *, exact: bool = True) -> dic
         if is_default and exact:
             continue
         name = field.attribute if exact else field.input_key
-        kept[name] = _prune_inside(
+        kept[name] = prune_value(
             getattr(item, field.name), value, field.annotation if exact else None
         )
     return {**kept, **left}
@@ -397,22 +397,22 @@ def _is_empty_set(value: Any) -> bool:
     return isinstance(value, AbstractSet) and not value
 
 
-def _prune_inside(value: Any, dumped: Any, annotation: Any) -> Any:
+def prune_value(value: Any, dumped: Any, annotation: Any) -> Any:
     """Prune models inside a value; with the annotation None their type is unknown to the reader."""
     if isinstance(value, RootModel):
         root = type(value).model_fields["root"].annotation
-        return _prune_inside(value.root, dumped, root if annotation else None)
+        return prune_value(value.root, dumped, root if annotation else None)
     member = _member_for_reader(annotation, value)
     if isinstance(value, BaseModel) and isinstance(dumped, dict):
         return prune(dumped, value, exact=is_model(member))
     args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
     if isinstance(value, dict) and isinstance(dumped, dict) and value.keys() == dumped.keys():
         inner = args[1] if len(args) > 1 else None
-        return {key: _prune_inside(value[key], dumped[key], inner) for key in dumped}
+        return {key: prune_value(value[key], dumped[key], inner) for key in dumped}
     both_lists = isinstance(value, (list, tuple)) and isinstance(dumped, (list, tuple))
     if both_lists and len(value) == len(dumped):
         places = [args[min(place, len(args) - 1)] if args else None for place in range(len(value))]
-        return [_prune_inside(v, d, a) for v, d, a in zip(value, dumped, places)]
+        return [prune_value(v, d, a) for v, d, a in zip(value, dumped, places)]
     return dumped
 
 

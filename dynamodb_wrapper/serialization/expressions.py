@@ -7,37 +7,30 @@ Every attribute name becomes a ``#placeholder``, because many are reserved words
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.serialization.annotations import alternatives, strip
-from dynamodb_wrapper.serialization.paths import (
-    Path,
-    Target,
-    encode_at,
+from dynamodb_wrapper.serialization.field_values import (
+    encode_contained,
     encode_operand,
-    resolve,
-    validated,
+    encode_text_part,
+    not_comparable,
 )
+from dynamodb_wrapper.serialization.paths import Target, resolve
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from boto3.dynamodb.conditions import ConditionBase
-    from pydantic import BaseModel
 
     from dynamodb_wrapper.models.table import Table
     from dynamodb_wrapper.serialization.values import AttributeValue
 
-Changes = Mapping[Path, Any]
 _STEPS = re.compile(r"[^.\[\]]+|\[\d+\]")
-_BY_TYPE = ("contains", "begins_with", "attribute_type")
+_TYPES = ("S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL")
+_MAX_IN_OPERANDS = 100
 
 
 class Expressions:
@@ -89,7 +82,7 @@ class Expressions:
     def all_of(self, conditions: Iterable[str | None]) -> str | None:
         """Join texts with AND; return None where there are none."""
         texts = [text for text in conditions if text]
-        return texts[0] if len(texts) == 1 else " AND ".join(f"({t})" for t in texts) or None
+        return texts[0] if len(texts) == 1 else " AND ".join(map(_in_parentheses, texts)) or None
 
     def projection(self, attributes: Iterable[str]) -> str:
         """Return a projection of top-level attributes."""
@@ -116,6 +109,10 @@ class Expressions:
             texts = [self._condition(operand) for operand in operands]
             return str(parts["format"].format(*texts, operator=operator))
         target = self._target(operands[0])
+        if operator == "IN":
+            return self._in(operands[0], target, operands[1])
+        if target is not None and operator in ("=", "<>") and _is_empty(operands[1]):
+            return self._empty(target, operands[1], negated=operator == "<>")
         texts = [self._operand(operand, target, operator) for operand in operands]
         return str(parts["format"].format(*texts, operator=operator))
 
@@ -127,27 +124,105 @@ class Expressions:
             return None
         return self._resolve(attribute.name)
 
-    def _resolve(self, name: str) -> Target:
-        steps: list[str | int] = [
-            int(step[1:-1]) if step.startswith("[") else step for step in _STEPS.findall(name)
-        ]
+    def _resolve(self, name: Any) -> Target:
+        steps = tuple(name) if isinstance(name, (tuple, list)) else _steps_in(name)
         derived = set() if self._table is None else {d.attribute for d in self._table.derived}
-        if self._table is None or steps[0] in derived or steps[0] in ("kind", "schema_version"):
-            return Target(tuple(steps), None, None, ())
-        return resolve(self._table.model, tuple(steps))
+        if self._table is None or (steps[:1] and steps[0] in (*derived, "kind", "schema_version")):
+            return Target(steps, None, None, ())
+        return resolve(self._table.model, steps)
 
     def _operand(self, operand: Any, target: Target | None, operator: str) -> str:
         from boto3.dynamodb.conditions import AttributeBase, ConditionBase
 
         if isinstance(operand, ConditionBase):  # size(path)
-            return f"size({self._operand(operand.get_expression()['values'][0], None, '')})"
+            inner = operand.get_expression()["values"][0]
+            return f"size({self.path(self._resolve(inner.name).steps)})"
         if isinstance(operand, AttributeBase):
             return self.path(self._resolve(operand.name).steps)
-        if operator == "IN":
-            return "(" + ", ".join(self._operand(v, target, "") for v in operand) + ")"
-        if target is None or operator in _BY_TYPE:
-            return self.value(encode_value(operand, target.text if target else "condition"))
-        return self.value(encode_operand(target, operand))
+        if target is None:
+            return self.value(_encode_size(operand))
+        if operand is None:
+            raise not_comparable(target, f"None has no order; {operator!r} takes a value")
+        return self.value(_encode_by_operator(operator, target, operand))
+
+    def _in(self, attribute: Any, target: Target | None, operands: Any) -> str:
+        """Return the text for one of several values; DynamoDB takes 100 in one list."""
+        if isinstance(operands, (str, bytes, Mapping)) or not isinstance(operands, Iterable):
+            kind = type(operands).__name__
+            raise ValidationError(f"is_in takes a list of values, not a {kind}.")
+        left = self._operand(attribute, target, "")
+        values: list[Any] = []
+        texts: list[str] = []
+        for operand in operands:
+            if target is not None and _is_empty(operand):
+                texts.append(self._empty(target, operand, negated=False))
+            else:
+                values.append(operand)
+        for begin in range(0, len(values), _MAX_IN_OPERANDS):
+            part = values[begin : begin + _MAX_IN_OPERANDS]
+            members = ", ".join(self._operand(value, target, "=") for value in part)
+            texts.append(f"{left} IN ({members})")
+        if not texts:  # holds for no item
+            path = left if target is None else self.path(target.steps)
+            return f"(attribute_exists({path}) AND attribute_not_exists({path}))"
+        return texts[0] if len(texts) == 1 else f"({' OR '.join(texts)})"
+
+    def _empty(self, target: Target, value: Any, *, negated: bool) -> str:
+        """Return the text for None or an empty set, which may be stored as absence."""
+        path, field = self.path(target.steps), target.field
+        may_be_absent = field is None or bool(target.inside)
+        if value is None:
+            stored = f"attribute_type({path}, {self.value({'S': 'NULL'})})"
+            may_be_absent = may_be_absent or (field is not None and field.omits_none)
+        else:
+            stored = f"{path} = {self.value({'L': []})}"
+            may_be_absent = may_be_absent or (field is not None and field.is_set)
+        text = f"(attribute_not_exists({path}) OR {stored})" if may_be_absent else f"({stored})"
+        return f"(NOT {text})" if negated else text
+
+
+def _in_parentheses(text: str) -> str:
+    """Return a text in one pair of parentheses; DynamoDB refuses redundant ones."""
+    depth = 0
+    for place, sign in enumerate(text):
+        depth += (sign == "(") - (sign == ")")
+        if not depth and place < len(text) - 1:
+            return f"({text})"
+    return text
+
+
+def _steps_in(name: Any) -> tuple[str | int, ...]:
+    """Return the steps of a path written as text, such as ``stages.load[0]``."""
+    if not isinstance(name, str) or not name:
+        raise ValidationError(
+            f"{name!r} is no attribute; Key and Attr take a field name, or a tuple of field names, "
+            "map keys and list positions."
+        )
+    return tuple(int(step[1:-1]) if step.startswith("[") else step for step in _STEPS.findall(name))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, AbstractSet) and not value)
+
+
+def _encode_size(value: Any) -> AttributeValue:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValidationError(
+            f"A size is compared with a whole number, not with a {type(value).__name__}."
+        )
+    return encode_value(value, "size")
+
+
+def _encode_by_operator(operator: str, target: Target, value: Any) -> AttributeValue:
+    if operator == "attribute_type":
+        if value not in _TYPES:
+            raise not_comparable(target, f"attribute_type takes one of {', '.join(_TYPES)}")
+        return {"S": value}
+    if operator == "begins_with":
+        return encode_text_part(target, value)
+    if operator == "contains":
+        return encode_contained(target, value)
+    return encode_operand(target, value)
 
 
 @dataclass
@@ -161,6 +236,7 @@ class Update:
     sets: list[str] = field(default_factory=list)
     removes: list[str] = field(default_factory=list)
     adds: list[str] = field(default_factory=list)
+    deletes: list[str] = field(default_factory=list)
 
     def set(self, steps: Sequence[str | int], value: AttributeValue) -> None:
         """Set an attribute."""
@@ -179,6 +255,10 @@ class Update:
         """Add to a number or a set; an absent one counts as 0 or empty."""
         self.adds.append(f"{self.expressions.path(steps)} {self.expressions.value(value)}")
 
+    def delete(self, steps: Sequence[str | int], value: AttributeValue) -> None:
+        """Take members out of a set."""
+        self.deletes.append(f"{self.expressions.path(steps)} {self.expressions.value(value)}")
+
     def increase(self, steps: Sequence[str | int], *, start: int = 0) -> None:
         """Raise a counter by one; an absent one counts as `start`."""
         path = self.expressions.path(steps)
@@ -196,149 +276,13 @@ class Update:
     @property
     def text(self) -> str:
         """The update expression."""
-        clauses = (("SET", self.sets), ("REMOVE", self.removes), ("ADD", self.adds))
-        return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts)
-
-
-# ---- changes of an item --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CheckedChanges:
-    """Typed changes of one item, checked against its model.
-
-    Attributes:
-        values: Whole fields that get a value, validated.
-        removed: Whole fields that are removed.
-        touched: Every top-level field that changes.
-        clauses: What to add to the update: method name, steps, encoded value.
-    """
-
-    values: dict[str, Any]
-    removed: set[str]
-    touched: set[str]
-    clauses: list[tuple[str, tuple[str | int, ...], AttributeValue | None]]
-
-    def write(self, update: Update) -> None:
-        """Add the changes to an update."""
-        for verb, steps, value in self.clauses:
-            if value is None:
-                update.remove(steps)
-            else:
-                getattr(update, verb)(steps, value)
-
-
-def check_changes(
-    model: type[BaseModel], set_: Changes, remove: Sequence[Path], add: Changes, append: Changes
-) -> CheckedChanges:
-    """Validate changes against the fields of a model.
-
-    Raises:
-        ValidationError: An unknown field, a value the field does not accept, or overlapping paths.
-    """
-    checked = CheckedChanges({}, set(), set(), [])
-    targets: list[Target] = []
-    for verb, changes in (("set", set_), ("add", add), ("append", append)):
-        for path, value in changes.items():
-            target = resolve(model, path)
-            targets.append(target)
-            _add_change(checked, verb, path, target, value)
-    for path in [remove] if isinstance(remove, str) else remove:
-        target = resolve(model, path)
-        targets.append(target)
-        _add_removal(checked, model, path, target)
-    _refuse_overlaps(targets)
-    if not targets:
-        raise ValidationError("An update without changes: give set, remove, add or append.")
-    return checked
-
-
-def _add_change(checked: CheckedChanges, verb: str, path: Path, target: Target, value: Any) -> None:
-    name = path if isinstance(path, str) else str(path[0])
-    checked.touched.add(name)
-    if verb == "set":
-        valid = validated(target, value)
-        encoded = encode_at(target, valid)
-        whole = len(target.steps) == 1
-        if whole:
-            checked.values[name] = valid
-        absent = target.field is not None and not target.inside and _means_absent(target, valid)
-        if absent and whole:
-            checked.removed.add(name)
-        checked.clauses.append(("set", target.steps, None if absent else encoded))
-    elif verb == "append":
-        _refuse_frozen(target)
-        if not isinstance(value, (list, tuple)):
-            raise ValidationError(f"{target.label}: append takes a list of values to append.")
-        encoded = encode_at(target, validated(target, list(value)))
-        if "L" not in encoded:
-            raise ValidationError(f"{target.label} is not a list; only lists can be appended to.")
-        checked.clauses.append(("append", target.steps, encoded))
-    else:
-        checked.clauses.append(("add", target.steps, _addend(target, value)))
-
-
-def _means_absent(target: Target, value: Any) -> bool:
-    field = target.field
-    return field is not None and (
-        (value is None and field.omits_none)
-        or (field.is_set and isinstance(value, AbstractSet) and not value)
-    )
-
-
-def _addend(target: Target, value: Any) -> AttributeValue:
-    """Return the value to add; limits apply to the sum, which only DynamoDB knows."""
-    _refuse_frozen(target)
-    encoded = encode_value(value, target.label)
-    if next(iter(encoded)) not in ("N", "SS", "NS", "BS"):
-        raise ValidationError(f"{target.label}: only a number or a non-empty set can be added.")
-    members = () if target.field is None or target.inside else alternatives(target.field.annotation)
-    if not members or any(member in (Any, object) for member in members):
-        return encoded
-    if "N" not in encoded:
-        return encode_at(target, validated(target, value))
-    numbers = [strip(m) for m in members if strip(m) in (int, float, Decimal, datetime, timedelta)]
-    if not numbers:
-        raise ValidationError(f"{target.label} is no number; nothing can be added to it.")
-    if numbers == [int] and value % 1:
-        raise ValidationError(f"{target.label} is a whole number; add an int.")
-    return encoded
-
-
-def _add_removal(
-    checked: CheckedChanges, model: type[BaseModel], path: Path, target: Target
-) -> None:
-    name = path if isinstance(path, str) else str(path[0])
-    checked.touched.add(name)
-    _refuse_frozen(target)
-    if target.owner is not None and target.field is not None and not target.inside:
-        required = target.owner.model_fields[target.field.name].is_required()
-        if required and not (target.field.is_set or target.field.omits_none):
-            raise ValidationError(
-                f"{target.label} is a required field; an item without it could not be read."
-            )
-    if len(target.steps) == 1:
-        info = model.model_fields.get(name)
-        checked.removed.add(name)
-        checked.values[name] = info.get_default(call_default_factory=True) if info else None
-    checked.clauses.append(("remove", target.steps, None))
-
-
-def _refuse_frozen(target: Target) -> None:
-    if target.owner is None or target.field is None:
-        return
-    if target.owner.model_fields[target.field.name].frozen:
-        raise ValidationError(
-            f"{target.label} is frozen; only the repository's method for it changes it."
+        clauses = (
+            ("SET", self.sets),
+            ("REMOVE", self.removes),
+            ("ADD", self.adds),
+            ("DELETE", self.deletes),
         )
-
-
-def _refuse_overlaps(targets: list[Target]) -> None:
-    seen = sorted((target.steps for target in targets), key=lambda steps: list(map(str, steps)))
-    for first, second in zip(seen, seen[1:]):
-        if second[: len(first)] == first:
-            shown = ".".join(map(str, first))
-            raise ValidationError(f"The update changes {shown!r} twice, or it and a part of it.")
+        return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts)
 
 
 # ---- key conditions ------------------------------------------------------------------------------

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import typing
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Union
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
 
-import pydantic
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.models.fields import SecretFree, refuse_secrets
-from dynamodb_wrapper.models.table import ModelT
-from dynamodb_wrapper.serialization.annotations import FieldShape, alternatives, fields_of, is_model
-from dynamodb_wrapper.serialization.encoder import prune
-from dynamodb_wrapper.serialization.problems import clean_errors, explain
-from dynamodb_wrapper.serialization.values import decode_value, encode_value
-
-if TYPE_CHECKING:
-    from dynamodb_wrapper.serialization.values import AttributeValue
+from dynamodb_wrapper.serialization.annotations import (
+    FieldShape,
+    alternatives,
+    fields_of,
+    is_model,
+)
 
 Path = Union[str, "tuple[str | int, ...]"]
-_FROZEN = ("frozen_field", "frozen_instance")
 
 
 class Target(typing.NamedTuple):
@@ -33,12 +30,15 @@ class Target(typing.NamedTuple):
         owner: The innermost model on the path.
         field: The field of that model the path passes.
         inside: The steps below that field.
+        annotation: The annotation of the place, with the markers that say how a value is checked
+            and stored.
     """
 
     steps: tuple[str | int, ...]
     owner: type[BaseModel] | None
     field: FieldShape | None
     inside: tuple[str | int, ...]
+    annotation: Any = Any
 
     @property
     def text(self) -> str:
@@ -60,34 +60,53 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
     Raises:
         ValidationError: No such field; the nearest names are suggested.
     """
-    given = (path,) if isinstance(path, str) else tuple(path)
-    if not given:
-        raise ValidationError("An empty path leads nowhere; give a field name or a tuple of steps.")
-    if any(isinstance(step, int) and step < 0 for step in given):
-        raise ValidationError(
-            f"The path {given!r} counts from the end; DynamoDB counts list positions from 0."
-        )
+    given = _steps_of(path)
     steps: list[str | int] = []
     owner: type[BaseModel] | None = model
     field: FieldShape | None = None
     inside: list[str | int] = []
     current: Any = model
     for step in given:
-        entered = current if is_model(current) else _member_with(current, step)
+        only = _only_member_or_self(current)
+        entered = only if is_model(only) else _member_with(only, step)
         if entered is not None:
             owner, field, inside = entered, _field(entered, step, given), []
             # Inside a union the attribute has the name pydantic tells the members apart by.
             name = step if field is None else field.attribute
-            if entered is not current and field is not None:
+            if entered is not only and field is not None:
                 name = field.input_key
             steps.append(name)
-            current = field.annotation if field else Any
+            current = field.marked if field else Any
         else:
             steps.append(step)
             inside.append(step)
-            current = _element(current, step, given)
-        current = _only_member_or_self(current)
-    return Target(tuple(steps), owner, field, tuple(inside))
+            current = _element(only, step, given)
+    return Target(tuple(steps), owner, field, tuple(inside), current)
+
+
+def _steps_of(path: Any) -> tuple[str | int, ...]:
+    given = (path,) if isinstance(path, str) else tuple(path) if _is_steps(path) else ()
+    if path in ("", (), []):
+        raise ValidationError("An empty path leads nowhere; give a field name or a tuple of steps.")
+    if not given or not all(_is_step(step) for step in given):
+        raise ValidationError(
+            f"{path!r} is no path; give a field name, or a tuple of field names, map keys and list "
+            "positions."
+        )
+    if any(isinstance(step, int) and step < 0 for step in given):
+        raise ValidationError(
+            f"The path {given!r} counts from the end; DynamoDB counts list positions from 0."
+        )
+    return given
+
+
+def _is_steps(path: Any) -> bool:
+    return isinstance(path, (tuple, list))
+
+
+def _is_step(step: Any) -> bool:
+    is_position = isinstance(step, int) and not isinstance(step, bool)
+    return is_position or (isinstance(step, str) and step != "")
 
 
 def _member_with(annotation: Any, step: str | int) -> type[BaseModel] | None:
@@ -104,14 +123,27 @@ def _field(model: type[BaseModel], step: str | int, path: tuple[Any, ...]) -> Fi
     names = {field.name: field for field in fields_of(model)}
     if isinstance(step, str) and step in names:
         return names[step]
-    if model.model_config.get("extra") == "allow":
+    meant = str(step).split(".")
+    is_path_in_text = len(meant) > 1 and meant[0] in names
+    if isinstance(step, str) and model.model_config.get("extra") == "allow" and not is_path_in_text:
         return None
+    raise _no_field(model.__name__, names, step, path)
+
+
+def _no_field(
+    owner: str, names: Iterable[str], step: str | int, path: tuple[Any, ...]
+) -> ValidationError:
+    """Return the error for a step that is no field; the nearest names are suggested."""
+    names = list(names)
     near = difflib.get_close_matches(str(step), names, n=3)
     hint = (
         f"did you mean {' or '.join(map(repr, near))}?" if near else f"fields: {', '.join(names)}"
     )
+    parts = tuple(str(step).split("."))
+    if len(parts) > 1 and parts[0] in names:
+        hint = f"a path is a tuple: {parts!r}"
     shown = path[0] if len(path) == 1 else path
-    raise ValidationError(f"{model.__name__} has no field {step!r} (path {shown!r}); {hint}")
+    return ValidationError(f"{owner} has no field {step!r} (path {shown!r}); {hint}")
 
 
 def _element(annotation: Any, step: str | int, path: tuple[Any, ...]) -> Any:
@@ -119,17 +151,53 @@ def _element(annotation: Any, step: str | int, path: tuple[Any, ...]) -> Any:
     for member in alternatives(annotation):
         if member in (Any, object):
             return Any
-        origin, args = typing.get_origin(member) or member, typing.get_args(member)
-        if isinstance(step, str) and origin in (dict, typing.Mapping):
-            found.append(args[1] if args else Any)
-        elif isinstance(step, int) and origin in (list, tuple):
-            found.append(_place(args, step, path))
+        inner = _inside(member, step, path)
+        if inner is not None:
+            found.append(inner)
     if not found:
         raise ValidationError(
-            f"The path {path!r} goes into a value that has no {step!r}: only models, dicts (by "
-            "text) and lists (by position) can be entered."
+            f"The path {path!r} goes into a value that has no {step!r}: only models, dataclasses, "
+            "maps (by text) and lists (by position) can be entered."
         )
     return found[0] if len(found) == 1 else Any
+
+
+def _inside(member: Any, step: str | int, path: tuple[Any, ...]) -> Any:
+    """Return the annotation a step leads to inside of a member; None where it has no such step."""
+    kind, args = typing.get_origin(member) or member, typing.get_args(member)
+    if not isinstance(kind, type):
+        return None
+    if isinstance(step, str):
+        fields = _named_fields(kind)
+        if fields is not None:
+            if step not in fields:
+                raise _no_field(kind.__name__, fields, step, path)
+            return fields[step]
+        if issubclass(kind, Mapping):
+            return args[1] if len(args) > 1 else Any
+        return None
+    is_list = issubclass(kind, (Sequence, deque)) and not issubclass(kind, (str, bytes, bytearray))
+    return _place(args, step, path) if is_list else None
+
+
+def _named_fields(kind: type) -> dict[str, Any] | None:
+    """Return the annotations of a dataclass or TypedDict; None for any other class."""
+    if not (dataclasses.is_dataclass(kind) or _is_typed_dict(kind)):
+        return None
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if dataclasses.is_dataclass(kind):
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {name: _without_qualifier(hint) for name, hint in hints.items()}
+
+
+def _is_typed_dict(kind: type) -> bool:
+    return issubclass(kind, dict) and hasattr(kind, "__total__")
+
+
+def _without_qualifier(hint: Any) -> Any:
+    """Return what is inside ``Required`` and ``NotRequired``."""
+    name = getattr(typing.get_origin(hint), "_name", "")
+    return typing.get_args(hint)[0] if name in ("Required", "NotRequired", "ReadOnly") else hint
 
 
 def _place(args: tuple[Any, ...], step: int, path: tuple[Any, ...]) -> Any:
@@ -144,154 +212,3 @@ def _place(args: tuple[Any, ...], step: int, path: tuple[Any, ...]) -> Any:
 def _only_member_or_self(annotation: Any) -> Any:
     members = alternatives(annotation)
     return members[0] if len(members) == 1 else annotation
-
-
-def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
-    """Validate a value for its place in the model and return it.
-
-    Only the rules of the field apply: rules between fields need the whole model.
-
-    Args:
-        target: Where the value goes.
-        value: The value.
-        managed: Whether a frozen field may change, because the library's method for it asks.
-
-    Raises:
-        ValidationError: The field does not accept the value; the value is not shown.
-    """
-    if target.owner is None or target.field is None:
-        return value
-    _refuse_secrets(target, value)
-    if managed or any(isinstance(step, int) for step in target.inside):
-        return _adapted(_annotation_at(target), target, value)
-    wrapped = value
-    for step in reversed(target.inside):
-        wrapped = {step: wrapped}
-    found = _assigned(target.owner, target.field, target, wrapped)
-    for step in target.inside:
-        found = found[step] if isinstance(found, dict) else getattr(found, str(step))
-    return found
-
-
-def _refuse_secrets(target: Target, value: Any) -> None:
-    """Refuse a literal secret; any name on the path may mark it as one."""
-    if target.owner is None or target.field is None:
-        return
-    if SecretFree not in target.owner.model_fields[target.field.name].metadata:
-        return
-    wrapped = value
-    for step in reversed(target.inside):
-        wrapped = {str(step): wrapped}
-    try:
-        refuse_secrets({target.field.name: wrapped})
-    except ValueError as error:
-        raise ValidationError(f"{target.label} cannot be set: {error}.") from error
-
-
-def _assigned(owner: type[BaseModel], field: FieldShape, target: Target, value: Any) -> Any:
-    """Validate one field with the model's own validators, without a whole model."""
-    try:
-        partial = owner.model_construct()
-        owner.__pydantic_validator__.validate_assignment(partial, field.name, value)
-        return getattr(partial, field.name)
-    except pydantic.ValidationError as error:
-        own = [p for p in error.errors(include_url=False) if p["loc"][:1] == (field.name,)]
-        if own and not (own[0]["type"] in _FROZEN and owner.model_config.get("frozen")):
-            raise refused(target, error) from error
-    except (AttributeError, KeyError, TypeError, ValueError):
-        pass  # a rule between fields met the fields a partial model lacks
-    whole = target._replace(inside=())
-    return _adapted(_annotation_at(whole), target, value)
-
-
-def _adapted(annotation: Any, target: Target, value: Any, *, strict: bool | None = None) -> Any:
-    try:
-        return _adapter(annotation).validate_python(value, strict=strict)
-    except pydantic.ValidationError as error:
-        raise refused(target, error) from error
-
-
-def refused(target: Target, error: pydantic.ValidationError) -> ValidationError:
-    """Return the error for a value that a field does not accept."""
-    return ValidationError(
-        f"{target.label} cannot be set: {explain(error)}.", errors=clean_errors(error)
-    )
-
-
-def _annotation_at(target: Target) -> Any:
-    """Return the annotation of the place, with the markers that say how a field is stored."""
-    if target.owner is None or target.field is None:
-        return Any
-    if not target.inside:
-        return target.field.marked
-    current: Any = target.field.annotation
-    for step in target.inside:
-        current = _only_member_or_self(_element(current, step, target.steps))
-    return current
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    try:
-        return _cached_adapter(annotation)
-    except TypeError:  # unhashable metadata
-        return TypeAdapter(annotation)
-
-
-@lru_cache(maxsize=1024)
-def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
-
-
-def encode_at(target: Target, value: Any) -> AttributeValue:
-    """Return the attribute value of a validated value at its place in the model."""
-    return encode_value(_dumped(_annotation_at(target), value), target.label)
-
-
-def _dumped(annotation: Any, value: Any) -> Any:
-    dumped = _adapter(annotation).dump_python(
-        value, round_trip=True, by_alias=False, warnings=False
-    )
-    if isinstance(value, BaseModel) and isinstance(dumped, dict):
-        return prune(dumped, value)
-    return dumped
-
-
-def encode_operand(target: Target, value: Any) -> AttributeValue:
-    """Return the attribute value to compare a field with.
-
-    Encoded as the field stores it where it accepts the value, else by the type of the value: a
-    condition may compare with any value.
-    """
-    if target.field is None or value is None:
-        return encode_value(value, target.label)
-    annotation = _annotation_at(target)
-    if annotation is str and type(value) is str and value.isascii():
-        return {"S": value}  # as the adapter would; most keys are such texts
-    try:
-        valid = _adapter(annotation).validate_python(value)
-    except pydantic.ValidationError:
-        return encode_value(value, target.label)
-    return encode_value(_dumped(annotation, valid), target.label)
-
-
-def decode_at(target: Target, value: AttributeValue) -> Any:
-    """Return the Python value of a stored value at its place in the model."""
-    annotation = _annotation_at(target)
-    read = target.field.read if target.field and not target.inside else decode_value
-    return _adapted(annotation, target, read(value), strict=False)
-
-
-def validate_whole(model: type[ModelT], values: dict[str, Any]) -> ModelT:
-    """Return the model of field values.
-
-    Raises:
-        ValidationError: Fields are missing or do not fit each other.
-    """
-    names = {field.name: field.input_key for field in fields_of(model)}
-    try:
-        return model.model_validate({names.get(k, k): v for k, v in values.items()})
-    except pydantic.ValidationError as error:
-        raise ValidationError(
-            f"{model.__name__}: the item would not be whole: {explain(error)}.",
-            errors=clean_errors(error),
-        ) from error

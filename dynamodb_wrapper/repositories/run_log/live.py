@@ -22,7 +22,8 @@ from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, st
 from dynamodb_wrapper.repositories.run_log.items import checked_name, is_companion, read_cursor
 from dynamodb_wrapper.repositories.run_log.protocol import put_empty_map, put_parts, set_status
 from dynamodb_wrapper.serialization.codec import plain
-from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
+from dynamodb_wrapper.serialization.field_values import encode_at, validated
+from dynamodb_wrapper.serialization.paths import resolve
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from dynamodb_wrapper.models.run_state import LIVE, TERMINAL, PipelineState, Run
 from dynamodb_wrapper.repositories.run_log.items import cursor_key, run_key, slot_key, state_key
 from dynamodb_wrapper.serialization.codec import put_derived
 from dynamodb_wrapper.serialization.expressions import Expressions, Update
-from dynamodb_wrapper.serialization.paths import encode_at, resolve, validated
+from dynamodb_wrapper.serialization.field_values import encode_at, validated
+from dynamodb_wrapper.serialization.paths import resolve
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.run_log.items import is_companion
-from dynamodb_wrapper.serialization.expressions import CheckedChanges, field_absent
+from dynamodb_wrapper.serialization.changes import CheckedChanges
+from dynamodb_wrapper.serialization.expressions import field_absent
 
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
@@ -84,6 +85,11 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
         kind = redact_known(error.type, self.secrets)
         return error.model_copy(update={**clean, "type": kind})
 
+    def key(self, key: Any) -> Item:
+        """Return the key attributes of a run; the key of an item beside the runs is refused."""
+        _refuse_companion(key)
+        return super().key(key)
+
     # ---- records of other systems ----------------------------------------------------------------
 
     def untracked(self, run: PipelineRunLog) -> PipelineRunLog:
@@ -111,7 +117,6 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
         self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
     ) -> Write:
         """Return an UpdateItem of fields that run control does not own, such as notes and tags."""
-        _refuse_companion(key)
         guarded = sorted(changes.touched & _BY_RUN_CONTROL)
         if guarded or upsert:
             raise ValidationError(
@@ -123,7 +128,6 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
 
     def delete(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
         """Return a DeleteItem of a record that is not tracked."""
-        _refuse_companion(key)
         if isinstance(key, PipelineRunLog):
             _refuse_tracked(key)
         write = super().delete(key, _and_untracked(condition), must_exist)

@@ -447,7 +447,7 @@ def test_expired_items_are_left_out(tasks: Tasks, customer: str) -> None:
     [
         ({"partition": ""}, "'customer_id' is empty"),
         ({"partition": None}, "'customer_id' is empty"),
-        ({"partition": 5}, "of type S, not N"),
+        ({"partition": 5}, "customer_id does not accept this key"),
         ({"index": "by_name"}, "declares no index 'by_name'"),
         ({"filter": Attr("statsu").eq(1)}, "did you mean 'status'"),
         ({"filter": "x"}, "not a str"),

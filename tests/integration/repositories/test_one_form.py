@@ -1,0 +1,317 @@
+"""A value has one stored form, through every door, and is found by its value."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal, Optional, Union
+from uuid import UUID
+
+import pytest
+from boto3.dynamodb.conditions import Attr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    create_model,
+    field_serializer,
+    field_validator,
+)
+
+from dynamodb_wrapper import (
+    BaseDynamoRepository,
+    DynamoDBConfig,
+    EpochSeconds,
+    Table,
+    UtcDatetime,
+    ValidationError,
+)
+from tests.support.runs import plain_client
+from tests.support.value_kinds import CONTAINED, KINDS, NUMBER, SECOND, Color
+
+
+class Doors:
+    """Ways to store a value of one annotation, and what they store."""
+
+    def __init__(self, config: DynamoDBConfig, annotation: Any) -> None:
+        self.model: type[BaseModel] = create_model(
+            "Item", id=(str, ...), value=(Optional[annotation], None)
+        )
+        table = Table(f"doors-{uuid.uuid4().hex[:8]}", self.model, partition_key="id")
+        self.repository: BaseDynamoRepository[Any] = BaseDynamoRepository(config, table)
+        self.repository.create_table()
+
+    def stored(self, key: str) -> Any:
+        """Return the stored value as plain boto3 reads it."""
+        response = plain_client(self.repository.config).get_item(
+            TableName=self.repository.table_name, Key={"id": {"S": key}}, ConsistentRead=True
+        )
+        return response["Item"].get("value")
+
+    def written(self, key: str, write: Callable[[Any, str], object]) -> Any:
+        write(self.repository, key)
+        return self.stored(key)
+
+    def found(self, condition: Any) -> set[str]:
+        return {item.id for item in self.repository.scan(filter=condition, consistent=True)}
+
+
+def in_transaction(repository: Any, key: str, **changes: Any) -> None:
+    with repository.transaction() as transaction:
+        transaction.update(repository, key, upsert=True, **changes)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_door_stores_the_same_and_finds_it(local_config: DynamoDBConfig, name: str) -> None:
+    kind = KINDS[name]
+    doors = Doors(local_config, kind.annotation)
+    make = doors.model
+    writes: dict[str, Callable[[Any, str], object]] = {
+        "create": lambda r, key: r.create(make(id=key, value=kind.value)),
+        "put": lambda r, key: r.put(make(id=key, value=kind.value)),
+        "put_many": lambda r, key: r.put_many([make(id=key, value=kind.value)]),
+        "set": lambda r, key: (r.put(make(id=key)), r.update(key, set={"value": kind.value})),
+        "upsert": lambda r, key: r.update(key, set={"value": kind.value}, upsert=True),
+        "model": lambda r, key: (
+            r.put(make(id=key, value=kind.other)),
+            r.update(make(id=key, value=kind.value)),
+        ),
+        "transaction": lambda r, key: in_transaction(r, key, set={"value": kind.value}),
+    }
+    forms = {door: doors.written(door, write) for door, write in writes.items()}
+    assert {door: form for door, form in forms.items() if form != forms["put"]} == {}
+    assert doors.repository.get("set", consistent=True).value == kind.value
+    doors.repository.put(make(id="other", value=kind.other))
+    doors.repository.put(make(id="none"))
+    value = Attr("value")
+    assert doors.found(value.eq(kind.value)) == set(writes)
+    assert doors.found(value.ne(kind.value)) == {"other", "none"}
+    assert doors.found(value.is_in([kind.value, None])) == {*writes, "none"}
+    assert doors.found(value.eq(None)) == {"none"}
+    assert doors.found(value.ne(None)) == {*writes, "other"}
+    assert doors.found(value.is_in([])) == set()
+    assert doors.found(value.is_in(v for v in [kind.other])) == {"other"}
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+def test_a_part_is_stored_as_the_whole_stores_it(local_config: DynamoDBConfig, name: str) -> None:
+    kind = KINDS[name]
+    lists = Doors(local_config, list[kind.annotation])  # type: ignore[name-defined]
+    repository, make = lists.repository, lists.model
+    repository.put(make(id="whole", value=[kind.other, kind.value]))
+    repository.put(make(id="append", value=[kind.other]))
+    repository.update("append", append={"value": [kind.value]})
+    repository.put(make(id="path", value=[kind.other, kind.other]))
+    repository.update("path", set={("value", 1): kind.value})
+    whole = lists.stored("whole")
+    assert (lists.stored("append"), lists.stored("path")) == (whole, whole)
+    repository.put(make(id="without", value=[kind.other]))
+    assert lists.found(Attr("value").contains(kind.value)) == {"whole", "append", "path"}
+    maps = Doors(local_config, dict[str, kind.annotation])  # type: ignore[name-defined]
+    repository, make = maps.repository, maps.model
+    repository.put(make(id="whole", value={"a.b": kind.value}))
+    repository.put(make(id="path", value={"a.b": kind.other}))
+    repository.update("path", set={("value", "a.b"): kind.value})
+    assert maps.stored("path") == maps.stored("whole")
+    assert maps.found(Attr(("value", "a.b")).eq(kind.value)) == {"whole", "path"}
+
+
+WRONG = {
+    "a date for a moment": (EpochSeconds, date(2026, 1, 1)),
+    "a moment without a zone": (UtcDatetime, datetime(2026, 1, 1)),
+    "a misspelt member": (Color, "rde"),
+    "a text for a number": (int, "five"),
+    "a number for a text": (str, 5),
+    "another literal": (Literal["a", "b"], "c"),
+    "no UUID": (UUID, "12345"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_value_of_another_type_is_refused_at_every_door(
+    local_config: DynamoDBConfig, name: str
+) -> None:
+    annotation, wrong = WRONG[name]
+    doors = Doors(local_config, annotation)
+    repository, value = doors.repository, Attr("value")
+    for call in (
+        lambda: repository.update("a", set={"value": wrong}, upsert=True),
+        lambda: repository.scan(filter=value.eq(wrong)).all(),
+        lambda: repository.scan(filter=value.ne(wrong)).all(),
+        lambda: repository.scan(filter=value.is_in([wrong])).all(),
+        lambda: repository.scan(filter=value.between(wrong, wrong)).all(),
+        lambda: repository.update("a", set={"id": "b"}, condition=value.eq(wrong)),
+    ):
+        with pytest.raises(ValidationError, match=r"value|id"):
+            call()
+    lists = Doors(local_config, list[annotation])  # type: ignore[valid-type]
+    for call in (
+        lambda: lists.repository.update("a", append={"value": [wrong]}),
+        lambda: lists.repository.update("a", set={("value", 0): wrong}),
+        lambda: lists.repository.scan(filter=Attr("value").contains(wrong)).all(),
+    ):
+        with pytest.raises(ValidationError, match="value"):
+            call()
+
+
+class Limited(BaseModel):
+    id: str
+    steps: Annotated[list[int], Field(min_length=2, max_length=3)] = [1, 2]
+    count: Annotated[int, Field(ge=0, le=10)] = 0
+    tags: set[str] = set()
+    wait: timedelta = timedelta(0)
+    until: EpochSeconds = SECOND
+    made: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    maybe: list[Optional[int]] = []
+
+
+@pytest.fixture
+def limited(config: DynamoDBConfig) -> BaseDynamoRepository[Limited]:
+    table = Table("limited", Limited, partition_key="id")
+    repository = BaseDynamoRepository(config, table)
+    repository.create_table()
+    repository.put(Limited(id="a"))
+    return repository
+
+
+def test_limits_hold_for_changes_that_dynamodb_computes(
+    limited: BaseDynamoRepository[Limited],
+) -> None:
+    assert limited.update("a", append={"steps": [3]}).steps == [1, 2, 3]
+    with pytest.raises(Exception, match="max_length of 3") as caught:
+        limited.update("a", append={"steps": [4]})
+    assert type(caught.value).__name__ == "ConditionFailedError"
+    assert limited.update("a", add={"count": 10}).count == 10
+    for more in (1, -11):
+        with pytest.raises(Exception, match="count must be"):
+            limited.update("a", add={"count": more})
+    assert limited.get_or_raise("a", consistent=True).count == 10
+    with pytest.raises(ValidationError, match="greater than 0"):
+        limited.update("a", set={("made", "x"): -5})
+
+
+def test_a_duration_is_added_in_the_unit_of_its_field(
+    limited: BaseDynamoRepository[Limited],
+) -> None:
+    hour = timedelta(hours=1)
+    changed = limited.update("a", add={"wait": hour, "until": hour})
+    assert (changed.wait, changed.until) == (hour, SECOND + hour)
+    with pytest.raises(ValidationError, match="no duration"):
+        limited.update("a", add={"count": hour})
+
+
+def test_members_are_taken_out_of_a_set(limited: BaseDynamoRepository[Limited]) -> None:
+    assert limited.update("a", add={"tags": {"x", "y"}}).tags == {"x", "y"}
+    assert limited.update("a", delete={"tags": {"x", "z"}}).tags == {"y"}
+    with pytest.raises(ValidationError, match="takes a set"):
+        limited.update("a", delete={"tags": "y"})
+    with pytest.raises(ValidationError, match="not a set"):
+        limited.update("a", delete={"steps": {1}})
+
+
+def test_none_is_kept_inside_a_list(limited: BaseDynamoRepository[Limited]) -> None:
+    limited.put(Limited(id="a", maybe=[1, 2]))
+    assert limited.update("a", set={("maybe", 1): None}).maybe == [1, None]
+
+
+class Event(BaseModel):
+    pk: str
+    at: UtcDatetime
+    note: str = ""
+
+
+class Numbered(BaseModel):
+    id: UUID
+    note: str = ""
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+01:00"],
+)
+def test_an_item_keeps_the_key_that_another_program_spelt(
+    config: DynamoDBConfig, spelling: str
+) -> None:
+    events = BaseDynamoRepository(config, Table("events", Event, partition_key="pk", sort_key="at"))
+    events.create_table()
+    plain_client(config).put_item(
+        TableName=events.table_name, Item={"pk": {"S": "a"}, "at": {"S": spelling}}
+    )
+    read = events.query("a", consistent=True).first()
+    assert read is not None
+    read.note = "put"
+    events.put(read)
+    assert events.update(read).note == "put"
+    assert events.get_many([read], consistent=True) == [read]
+    events.put_many([read])
+    with events.transaction() as transaction:
+        read.note = "in a transaction"
+        transaction.put(events, read)
+    found = events.query("a", consistent=True).all()
+    assert [item.note for item in found] == ["in a transaction"]
+    again = BaseDynamoRepository(config, Table("events", Event, partition_key="pk", sort_key="at"))
+    assert again.delete(found[0]) == found[0]
+    assert events.query("a", consistent=True).all() == []
+
+
+def test_an_upper_case_uuid_is_found_by_the_object_that_was_read(config: DynamoDBConfig) -> None:
+    items = BaseDynamoRepository(config, Table("numbered", Numbered, partition_key="id"))
+    items.create_table()
+    plain_client(config).put_item(
+        TableName=items.table_name, Item={"id": {"S": str(NUMBER).upper()}}
+    )
+    (read,) = items.scan(consistent=True).all()
+    read.note = "changed"
+    items.put(read)
+    assert items.get(read, consistent=True) == read
+    assert len(items.scan(consistent=True).all()) == 1
+    moved = read.model_copy(update={"id": UUID(int=1)})
+    items.put(moved)
+    assert len(items.scan(consistent=True).all()) == 2
+
+
+class Shout(BaseModel):
+    id: Annotated[str, Field(max_length=5)]
+
+    @field_serializer("id")
+    def prefix(self, value: str) -> str:
+        return f"USER#{value}"
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def strip(cls, value: Any) -> Any:
+        return value.removeprefix("USER#") if isinstance(value, str) else value
+
+
+def test_the_serializer_and_constraints_of_a_key_count_by_value(config: DynamoDBConfig) -> None:
+    users = BaseDynamoRepository(config, Table("users", Shout, partition_key="id"))
+    users.create_table()
+    users.create(Shout(id="7"))
+    assert users.get("7", consistent=True) == Shout(id="7")
+    assert users.query("7", consistent=True).all() == [Shout(id="7")]
+    with pytest.raises(ValidationError, match="at most 5 characters"):
+        users.get("7777777")
+    assert users.delete("7") == Shout(id="7")
+    assert users.scan(consistent=True).all() == []
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    id: str
+    address: dict[str, Union[str, int]] = {}
+
+
+def test_a_dotted_text_that_means_a_path_is_refused(config: DynamoDBConfig) -> None:
+    items = BaseDynamoRepository(config, Table("open", Open, partition_key="id"))
+    items.create_table()
+    items.put(Open(id="a", address={"city": "Oslo", "spark.sql.x": 1}))
+    with pytest.raises(ValidationError, match=r"a path is a tuple: \('address', 'city'\)"):
+        items.update("a", set={"address.city": "Bergen"})
+    items.update("a", set={("address", "city"): "Bergen", "dotted.name": 1})
+    (found,) = items.scan(filter=Attr(("address", "spark.sql.x")).eq(1), consistent=True).all()
+    assert found.address["city"] == "Bergen"
+    assert found.model_extra == {"dotted.name": 1}
+    for attribute in ("", (), 5, None):
+        with pytest.raises(ValidationError):
+            items.scan(filter=Attr(attribute).eq(1)).all()
