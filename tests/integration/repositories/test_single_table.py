@@ -138,8 +138,16 @@ def app(config: DynamoDBConfig, request: pytest.FixtureRequest) -> App:
     """The repositories, once reading replies with generated code and once as boto3 parses them."""
     app = App(own_client(config))
     if request.param == "parsed":
-        app.client.meta.events.register("after-call.dynamodb", lambda **_: None)
+        # A handler that reads a reply has boto3 parse it.
+        app.client.meta.events.register("after-call.dynamodb", lambda parsed, **_: list(parsed))
     return app
+
+
+def test_both_ways_of_reading_are_tested(app: App, pk: str, request: Any) -> None:
+    app.orders.put(Order(pk=pk, sk="x"))
+    app.orders.get((pk, "x"))
+    is_parsed = request.node.callspec.params["app"] == "parsed"
+    assert (app.orders.decoded.generic, app.orders.decoded.compiled) == (is_parsed, not is_parsed)
 
 
 @pytest.fixture
@@ -200,6 +208,18 @@ def test_an_item_of_another_kind_is_not_found(app: App, pk: str) -> None:
     assert app.orders.get_many(keys, consistent=True) == [orders[0], None, None]
     found = app.tickets.get_many(keys, consistent=True)
     assert [ticket and ticket.number for ticket in found] == [None, None, "TICKET#1"]
+
+
+def test_own_items_are_read_with_generated_code(config: DynamoDBConfig, pk: str) -> None:
+    app = App(own_client(config))
+    filled(app, pk)
+    for repository in (app.customers, app.orders, app.tickets):
+        repository.query(pk, consistent=True).all()
+        query_collection(pk, app.customers, app.orders, app.tickets).all()
+    assert app.customers.get((pk, "CUSTOMER"), consistent=True)
+    assert [r.decoded.generic for r in (app.customers, app.orders, app.tickets)] == [0, 0, 0]
+    assert app.customers.get((pk, "ORDER#1"), consistent=True) is None
+    assert app.orders.decoded.compiled == 12
 
 
 def test_an_item_without_the_attribute_is_of_no_kind_unless_it_is_the_default(
