@@ -122,8 +122,9 @@ class BaseDynamoRepository(Generic[ModelT]):
     ) -> Any:
         """Return the item of a key, None when there is none or its TTL has passed.
 
-        Costs half a read unit per 4 KB of the item, a whole one when consistent; a smaller model
-        to read into saves transfer, not units. See: GetItem.
+        An item of another kind (`Table.kind`) is not returned. Costs half a read unit per 4 KB of
+        the item, a whole one when consistent; a smaller model to read into saves transfer, not
+        units. See: GetItem.
 
         Raises:
             IncompatibleItemError: The stored item does not fit the model.
@@ -220,7 +221,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         refused. See: PutItem.
 
         Raises:
-            ConditionFailedError: The condition did not hold.
+            ConditionFailedError: The condition did not hold, or the item is of another kind.
             ItemTooLargeError: Over 400 KB.
         """
         write = self._requests.put(item, condition)
@@ -335,7 +336,8 @@ class BaseDynamoRepository(Generic[ModelT]):
         read while it is written, so that only the requests under way are in memory. Items are
         refreshed in place once stored. Those of one key are written in their order; of several that
         share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
-        unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
+        unprocessed is resent. An item of another kind (`Table.kind`) is replaced as well. Costs as
+        `put` for each. See: BatchWriteItem.
 
         Args:
             items: Models, or a table.

@@ -64,7 +64,7 @@ class Ticket(BaseModel):
 
     pk: str
     number: str = Field(serialization_alias="sk", validation_alias="sk")
-    text: str = ""
+    text: str = "new"
 
     model_config = {"populate_by_name": True}
 
@@ -99,6 +99,11 @@ TICKETS = Table(
     partition_key="pk",
     sort_key="number",
     kind=KeyPrefix("number", "TICKET#"),
+    indexes=[
+        GlobalIndex("by_number", "number", "pk"),
+        GlobalIndex("by_text", "text", "pk"),
+        GlobalIndex("by_text_keys", "text", "number", project="keys"),
+    ],
 )
 PAST, FAR = 1, 4_000_000_000
 
@@ -168,7 +173,10 @@ def test_one_table_is_made_with_the_indexes_of_all(config: DynamoDBConfig) -> No
     app = App(config)
     description = app.client.describe_table(TableName=app.name)["Table"]
     names = {index["IndexName"] for index in description["GlobalSecondaryIndexes"]}
-    assert names == {"by_status", "by_status_keys", "by_type", "by_total"}
+    assert names == {
+        index.name for table in (CUSTOMERS, ORDERS, TICKETS) for index in table.indexes
+    }
+    assert len(names) == 7
     create_tables(config, TICKETS, ORDERS)
     for repository in (app.customers, app.orders, app.tickets):
         assert repository.check_table() == []
@@ -300,6 +308,20 @@ def test_the_attribute_can_be_the_key_of_an_index(app: App, pk: str) -> None:
 def test_a_projection_by_a_model_holds_the_attribute(app: App, pk: str) -> None:
     app.orders.create(Order(pk=pk, sk="ORDER#1", status=pk))
     assert app.orders.query(pk, index="by_total", into=Status).all() == [Status(status=pk)]
+
+
+def test_a_prefix_counts_in_every_index(app: App, pk: str) -> None:
+    ticket = app.tickets.create(Ticket(pk=pk, number=f"TICKET#{pk}", text=pk))
+    app.store(pk=pk, sk="note", text=pk)
+    for index in ("by_text", "by_text_keys"):
+        assert app.tickets.query(pk, index=index).all() == [ticket]
+        assert app.tickets.count(pk, index=index) == 1
+        assert app.tickets.scan(index=index, filter=Attr("pk").eq(pk)).all() == [ticket]
+    assert app.tickets.query(ticket.number, index="by_number").all() == [ticket]
+    with pytest.raises(ValidationError, match="begin with 'TICKET#' in 'sk', not 'note'"):
+        app.tickets.query("note", index="by_number")
+    since = Key("number").gt("TICKET#")
+    assert app.tickets.query(pk, sort=since, index="by_text_keys").all() == [ticket]
 
 
 @pytest.mark.parametrize(
@@ -488,6 +510,25 @@ def test_items_of_unknown_kinds_are_left_out_or_reported(app: App, pk: str) -> N
 def test_a_collection_has_no_columns(app: App, pk: str) -> None:
     with pytest.raises(ValidationError, match="no columns"):
         query_collection(pk, app.customers, app.orders).to_arrow()
+
+
+def test_free_attributes_do_not_show_the_mark(app: App, pk: str) -> None:
+    class Free(BaseModel, extra="allow"):
+        pk: str
+        sk: str
+
+    table = Table("app", Free, **KEYS, kind=Discriminator("type", "free"))
+    repository = BaseDynamoRepository(app.config, table)
+    item = Free(pk=pk, sk="x", colour="red")  # type: ignore[call-arg]
+    repository.create(item)
+    assert app.stored(pk, "x")["type"] == {"S": "free"}
+    found = repository.get_or_raise((pk, "x"), consistent=True)
+    assert found.model_extra == {"colour": "red"}
+    assert repository.update(found) == item
+    with pytest.raises(ValidationError, match="'free' in 'type', not 'order'"):
+        repository.put(Free(pk=pk, sk="x", type="order"))  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="'type' tells the items of Free"):
+        repository.update((pk, "x"), set={"type": "order"})
 
 
 def test_a_subclass_with_more_fields_is_refused(app: App, pk: str) -> None:
