@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions.errors import IncompatibleItemError, ValidationError
 from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
 from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
 from dynamodb_wrapper.repositories.tables import common_layout, layout_of
@@ -217,6 +218,11 @@ def _readers(
     """Return kind and reader of each repository; refuse those that do not share a table."""
     if not repositories:
         raise ValidationError("A collection needs repositories: pass those of its models.")
+    for repository in repositories:
+        if not isinstance(repository, BaseDynamoRepository):
+            raise ValidationError(
+                f"A collection is read with repositories, not with a {type(repository).__name__}."
+            )
     all_requests = [repository._requests for repository in repositories]
     names = {requests.table_name for requests in all_requests}
     if len(names) > 1:

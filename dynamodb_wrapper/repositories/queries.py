@@ -479,7 +479,13 @@ class Queries(Generic[ModelT]):
         self, kind: ItemKind, expressions: Expressions, key: str, condition: ConditionBase
     ) -> str:
         """Return a condition on a sort key that tells kinds apart, without other kinds."""
+        from boto3.dynamodb.conditions import AttributeBase, ConditionBase
+
         parts = condition.get_expression()
+        if any(isinstance(part, (AttributeBase, ConditionBase)) for part in parts["values"][1:]):
+            raise ValidationError(
+                f"sort= is one comparison of {key!r} with texts: use between for two bounds."
+            )
         target = resolve(self._table.model, key)
         encoded = [encode_operand(target, operand) for operand in parts["values"][1:]]
         operands = [value["S"] for value in encoded if isinstance(value.get("S"), str)]
