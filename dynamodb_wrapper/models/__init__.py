@@ -31,6 +31,7 @@ from dynamodb_wrapper.models.fields import (
     utc_now,
     utc_text,
 )
+from dynamodb_wrapper.models.kinds import Discriminator, KeyPrefix
 from dynamodb_wrapper.models.partitions import (
     Partition,
     partition_of,
@@ -86,12 +87,14 @@ __all__ = [
     "DataFormat",
     "DataQualityResult",
     "Derived",
+    "Discriminator",
     "Document",
     "EpochMillis",
     "EpochSeconds",
     "GlobalIndex",
     "IsoDatetime",
     "JsonDict",
+    "KeyPrefix",
     "LogInfo",
     "Metric",
     "ModelT",

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Callable, Generic, TypeVar
+from typing import TYPE_CHECKING, Callable, Generic, TypeVar, Union
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import StoredAs, peel
+from dynamodb_wrapper.models.kinds import Discriminator, KeyPrefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.fields import Peeled
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+Kind = Union[Discriminator, KeyPrefix]
 
 _TAGS: tuple[tuple[type, str], ...] = (
     (bool, ""),
@@ -117,6 +120,8 @@ class Table(Generic[ModelT]):
             `put` store the microseconds since 1970 (about 10**15), `update` adds 1: a version
             never returns, even when an item is replaced or deleted and created again.
         indexes: Global secondary indexes.
+        kind: How the items of the model are told from those of other models in the same table;
+            None where the table holds one model. Tables of one name are one table in DynamoDB.
     """
 
     name: str
@@ -126,6 +131,7 @@ class Table(Generic[ModelT]):
     ttl: str | None
     version_field: str | None
     indexes: tuple[GlobalIndex, ...]
+    kind: Kind | None
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class Table(Generic[ModelT]):
         ttl: str | None = None,
         version_field: str | None = None,
         indexes: Iterable[GlobalIndex] = (),
+        kind: Kind | None = None,
     ) -> None:
         for attribute, value in (
             ("name", name),
@@ -146,6 +153,7 @@ class Table(Generic[ModelT]):
             ("ttl", ttl),
             ("version_field", version_field),
             ("indexes", tuple(indexes)),
+            ("kind", kind),
         ):
             object.__setattr__(self, attribute, value)
         self._check()
@@ -222,13 +230,55 @@ class Table(Generic[ModelT]):
                     f"Table {self.name!r}: version_field {self.version_field!r} must be int."
                 )
         if self.ttl is not None:
-            self._check_field(self.ttl, "ttl")
-            self._check_none(self.ttl, "ttl")
-            if StoredAs("N", "EpochSeconds") not in _peeled(self.model, self.ttl).markers:
-                raise ValidationError(
-                    f"Table {self.name!r}: ttl field {self.ttl!r} must be EpochSeconds, "
-                    "because DynamoDB ignores any other form."
-                )
+            self._check_ttl(self.ttl)
+        if self.kind is not None:
+            self._check_kind(self.kind, fields)
+
+    def _check_ttl(self, field: str) -> None:
+        self._check_field(field, "ttl")
+        self._check_none(field, "ttl")
+        if StoredAs("N", "EpochSeconds") not in _peeled(self.model, field).markers:
+            raise ValidationError(
+                f"Table {self.name!r}: ttl field {field!r} must be EpochSeconds, "
+                "because DynamoDB ignores any other form."
+            )
+
+    def _check_kind(self, kind: Kind, attributes: set[str]) -> None:
+        where = f"Table {self.name!r}: kind"
+        if not isinstance(kind, (Discriminator, KeyPrefix)):
+            raise ValidationError(
+                f"{where} is a Discriminator or a KeyPrefix, not a {type(kind).__name__}."
+            )
+        text = kind.value if isinstance(kind, Discriminator) else kind.prefix
+        for given in (kind.name, text):
+            if not isinstance(given, str) or not given:
+                raise ValidationError(f"{where} {kind!r} needs two texts that are not empty.")
+        if issubclass(self.model, Document):
+            raise ValidationError(
+                f"{where}: {self.model.__name__} has the attribute 'kind' already, which marks "
+                "its items."
+            )
+        if isinstance(kind, KeyPrefix) and kind.name not in self.key_fields:
+            raise ValidationError(
+                f"{where} names {kind.name!r}, which is no key; keys: {', '.join(self.key_fields)}."
+            )
+        if kind.name in self.model.model_fields:
+            self._check_kind_field(kind.name, text, where, is_whole=isinstance(kind, Discriminator))
+        elif kind.name in attributes | {derived.attribute for derived in self.derived}:
+            raise ValidationError(
+                f"{where} names the attribute {kind.name!r}, which holds another field or an index "
+                "attribute; name the field, or choose another attribute."
+            )
+
+    def _check_kind_field(self, field: str, text: str, where: str, *, is_whole: bool) -> None:
+        if self.key_tag(field) != "S":
+            raise ValidationError(f"{where} {field!r} must be a field that is stored as text.")
+        choices = _choices(_peeled(self.model, field).member)
+        if is_whole and choices and text not in choices:
+            raise ValidationError(
+                f"{where}: {self.model.__name__}.{field} cannot be {text!r}; it is one of "
+                f"{', '.join(map(repr, choices))}."
+            )
 
     def _check_none(self, field: str, where: str) -> None:
         """Refuse a field whose None, stored as an absent attribute, would read as its default."""
@@ -260,6 +310,14 @@ def attribute_name(model: type[BaseModel], field: str) -> str:
 def _peeled(model: type[BaseModel], field: str) -> Peeled:
     info = model.model_fields[field]
     return peel(info.annotation, info.metadata)
+
+
+def _choices(member: typing.Any) -> list[typing.Any]:
+    """Return the stored values of a literal or enum; empty for other types."""
+    values = typing.get_args(member) if typing.get_origin(member) is typing.Literal else ()
+    if isinstance(member, type) and issubclass(member, Enum):
+        values = tuple(member)
+    return [value.value if isinstance(value, Enum) else value for value in values]
 
 
 def _key_tag(peeled: Peeled) -> str:

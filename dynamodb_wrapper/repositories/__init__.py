@@ -11,6 +11,10 @@ from dynamodb_wrapper.repositories.base import (
     BaseDynamoRepository,
     create_tables,
 )
+from dynamodb_wrapper.repositories.item_collections import (
+    Collection,
+    query_collection,
+)
 from dynamodb_wrapper.repositories.pipelines import (
     PipelineConfigRepository,
 )
@@ -39,6 +43,7 @@ from dynamodb_wrapper.serialization.problems import (
 
 __all__ = [
     "BaseDynamoRepository",
+    "Collection",
     "Consumed",
     "Counts",
     "Difference",
@@ -52,4 +57,5 @@ __all__ = [
     "TableConfigRepository",
     "Transaction",
     "create_tables",
+    "query_collection",
 ]

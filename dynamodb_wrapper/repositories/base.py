@@ -29,14 +29,20 @@ from dynamodb_wrapper.repositories.batch import (
     put_items,
 )
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
-from dynamodb_wrapper.repositories.queries import Queries, Reading, Results, counting
-from dynamodb_wrapper.repositories.tables import add_missing_parts, find_differences
+from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
+from dynamodb_wrapper.repositories.tables import (
+    add_missing_parts,
+    common_layout,
+    find_differences,
+    layout_of,
+)
 from dynamodb_wrapper.repositories.transaction import Transaction
 from dynamodb_wrapper.repositories.write_results import explain_refusal, landed_before, refreshed
 from dynamodb_wrapper.serialization.changes import check_changes
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.decoder import stored_items
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
+from dynamodb_wrapper.serialization.kinds import refuse_overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,8 +122,9 @@ class BaseDynamoRepository(Generic[ModelT]):
     ) -> Any:
         """Return the item of a key, None when there is none or its TTL has passed.
 
-        Costs half a read unit per 4 KB of the item, a whole one when consistent; a smaller model
-        to read into saves transfer, not units. See: GetItem.
+        An item of another kind (`Table.kind`) is not returned. Costs half a read unit per 4 KB of
+        the item, a whole one when consistent; a smaller model to read into saves transfer, not
+        units. See: GetItem.
 
         Raises:
             IncompatibleItemError: The stored item does not fit the model.
@@ -183,8 +190,9 @@ class BaseDynamoRepository(Generic[ModelT]):
         stored_key, request = self._requests.get(key, consistent=consistent, projection=_Nothing)
         if not self._requests.is_own(stored_key):
             return False
-        item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item")
-        return bool(item) and not self._requests.guards.is_expired(item or {})
+        item = self._caller.call("GetItem", request, key=plain(stored_key)).get("Item") or {}
+        guards = self._requests.guards
+        return bool(item) and guards.is_own(item) and not guards.is_expired(item)
 
     # ---- single writes ---------------------------------------------------------------------------
 
@@ -213,7 +221,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         refused. See: PutItem.
 
         Raises:
-            ConditionFailedError: The condition did not hold.
+            ConditionFailedError: The condition did not hold, or the item is of another kind.
             ItemTooLargeError: Over 400 KB.
         """
         write = self._requests.put(item, condition)
@@ -332,7 +340,8 @@ class BaseDynamoRepository(Generic[ModelT]):
         read while it is written, so that only the requests under way are in memory. Items are
         refreshed in place once stored. Those of one key are written in their order; of several that
         share a request only the last is sent and counted. 25 per request; what DynamoDB leaves
-        unprocessed is resent. Costs as `put` for each. See: BatchWriteItem.
+        unprocessed is resent. An item of another kind (`Table.kind`) is replaced as well. Costs as
+        `put` for each. See: BatchWriteItem.
 
         Args:
             items: Models, or a table.
@@ -529,7 +538,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         whose TTL has passed are counted. See: Query with Select=COUNT.
         """
         reading = Reading(index=index, filter=filter)
-        request = counting(Queries(self._requests).query(partition, sort, reading))
+        request = Queries(self._requests).count(partition, sort, reading)
         pages = raw_pages(self._caller, "Query", request, stored_items)
         return sum(page.found.count for page in pages)
 
@@ -577,14 +586,14 @@ class BaseDynamoRepository(Generic[ModelT]):
         See: CreateTable, UpdateTable, UpdateTimeToLive, UpdateContinuousBackups
         """
         wanted = not self.config.is_local if protect is None else protect
-        add_missing_parts(self._caller, self._requests, protect=wanted)
+        add_missing_parts(self._caller, layout_of(self._requests), protect=wanted)
 
     def check_table(self) -> list[Difference]:
         """Return the differences between the table and its declaration; empty without any.
 
         Costs no units. See: DescribeTable, DescribeTimeToLive
         """
-        return find_differences(self._caller, self._requests)
+        return find_differences(self._caller, layout_of(self._requests))
 
     # ---- parts -----------------------------------------------------------------------------------
 
@@ -662,7 +671,8 @@ def create_tables(
 ) -> None:
     """Create tables, or add what existing ones lack; without any, the three of this library.
 
-    Idempotent; see `BaseDynamoRepository.create_table`.
+    Declarations of one name are one table, which gets the indexes of all. Idempotent; see
+    `BaseDynamoRepository.create_table`.
 
     Args:
         config: Where the tables are.
@@ -670,6 +680,19 @@ def create_tables(
         protect: Deletion protection and point-in-time recovery; on unless the endpoint is on
             this machine.
         client: A boto3 client to use instead of the shared one.
+
+    Raises:
+        ValidationError: A table exists with another key, or declarations of one name contradict
+            each other; then none is created.
     """
+    given: dict[str, list[BaseDynamoRepository[Any]]] = {}
     for table in tables or (PIPELINE_CONFIG, TABLE_CONFIG, PIPELINE_RUN_LOGS):
-        BaseDynamoRepository(config, table, client=client).create_table(protect=protect)
+        repository = BaseDynamoRepository(config, table, client=client)
+        given.setdefault(table.name, []).append(repository)
+    layouts = {}
+    for name, repositories in given.items():
+        refuse_overlaps(repository.table for repository in repositories)
+        layouts[name] = common_layout(name, [layout_of(r._requests) for r in repositories])
+    for name, layout in layouts.items():
+        wanted = not config.is_local if protect is None else protect
+        add_missing_parts(given[name][0]._caller, layout, protect=wanted)

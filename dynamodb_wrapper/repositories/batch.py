@@ -65,7 +65,7 @@ def _put(requests: ItemRequests[ModelT], item: ModelT) -> Write:
 
 
 def _deletion(requests: ItemRequests[Any], key: Any) -> Write:
-    stored = requests.key(key)
+    stored = requests.written_key(key)
     return deletion_of(requests.codec.keys.identity(stored), stored, key)
 
 

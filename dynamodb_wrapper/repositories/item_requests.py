@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from dynamodb_wrapper.aws.transactions import Action
-from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.exceptions.errors import ConditionFailedError, ValidationError
 from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
@@ -22,6 +22,7 @@ from dynamodb_wrapper.serialization.codec import Codec, plain, put_derived
 from dynamodb_wrapper.serialization.decoder import Counts, ItemReader
 from dynamodb_wrapper.serialization.expressions import Expressions, Update
 from dynamodb_wrapper.serialization.field_values import validate_whole
+from dynamodb_wrapper.serialization.kinds import declared_kind, listed_kind
 from dynamodb_wrapper.serialization.values import (
     Item,
     encode_value,
@@ -203,6 +204,11 @@ def check_changes_of(table: Table[Any], keys: Keys, changes: CheckedChanges) -> 
         ValidationError: The field is named, and what to do instead.
     """
     _check_keys(table, keys, changes)
+    if table.kind is not None and table.kind.name in changes.touched:
+        raise ValidationError(
+            f"{table.kind.name!r} tells the items of {table.model.__name__} from other models in "
+            f"table {table.name!r} and cannot change."
+        )
     if issubclass(table.model, Document):
         _check_environment(table.model, changes)
         _check_rules(table.model, changes)
@@ -254,6 +260,8 @@ class Guards:
 
     def __init__(self, table: Table[Any]) -> None:
         self._table = table
+        self._kind = declared_kind(table)
+        self._listed_kind = listed_kind(table)
 
     def present(self, expressions: Expressions) -> str:
         """Return the condition that the item exists and has not expired."""
@@ -288,13 +296,23 @@ class Guards:
         value = stored.get(self._table.attribute_of(self._table.ttl), {}).get("N")
         return has_passed(value, seconds_now())
 
-    def own_kind(self, expressions: Expressions) -> str | None:
-        """Return the filter that leaves out companion items; None for other models."""
-        if not issubclass(self._table.model, Document):
+    def listed_kind(self, expressions: Expressions) -> str | None:
+        """Return the filter that leaves out items of other kinds; None where there are none."""
+        return None if self._listed_kind is None else self._listed_kind.condition(expressions)
+
+    def replaceable(self, expressions: Expressions) -> str | None:
+        """Return the condition that the key holds no item of another kind.
+
+        None where there are no other kinds, or the key says that it holds none.
+        """
+        if self._kind is None or self._kind.is_in_key:
             return None
-        path = expressions.path(("kind",))
-        value = expressions.value({"S": self._table.model.KIND})
-        return f"attribute_not_exists({path}) OR {path} = {value}"
+        own = self._kind.condition(expressions)
+        return own if self._kind.is_default else f"{self.absent(expressions)} OR {own}"
+
+    def is_own(self, stored: Mapping[str, Any]) -> bool:
+        """Return whether a stored item is of the model's kind."""
+        return self._kind is None or self._kind.holds(stored)
 
     def absent(self, expressions: Expressions) -> str:
         """Return the condition that the key is free."""
@@ -332,6 +350,8 @@ class ItemRequests(Generic[ModelT]):
         self.codec: Codec[ModelT] = Codec(table, table.model)
         self.guards = Guards(table)
         self._readers: dict[type[BaseModel], ItemReader[Any]] = {}
+        self.kind = declared_kind(table)
+        self._key_kind = self.kind if self.kind is not None and self.kind.is_in_key else None
         self.actor = actor
         self.environment = environment
         self._is_plain = table.version_field is None and not issubclass(table.model, Document)
@@ -347,9 +367,20 @@ class ItemRequests(Generic[ModelT]):
         """
         return self.codec.keys.encode(key)
 
-    def is_own(self, key: Item) -> bool:  # noqa: ARG002
+    def written_key(self, key: Any) -> Item:
+        """Return the key attributes of a key that is to be written; as `key`.
+
+        Raises:
+            ValidationError: It is the key of an item of another kind, too.
+        """
+        stored = self.key(key)
+        if self._key_kind is not None and not self._key_kind.holds(stored):
+            self._key_kind.refuse(stored, self.table.model.__name__)
+        return stored
+
+    def is_own(self, key: Item) -> bool:
         """Return whether a key can hold an item of the model; some tables hold other kinds too."""
-        return True
+        return self._key_kind is None or self._key_kind.holds(key)
 
     # ---- reads ---------------------------------------------------------------------------------
 
@@ -390,11 +421,13 @@ class ItemRequests(Generic[ModelT]):
         return stored_key, request
 
     def projected(self, model: type[BaseModel], more: tuple[str, ...] = ()) -> list[str]:
-        """Return the attributes to read for a model: its fields, the keys and the TTL."""
+        """Return the attributes to read for a model: its fields, keys, TTL and kind."""
         names = [shape.attribute for shape in fields_of(model)]
         names += [self.table.attribute_of(name) for name in self.table.key_fields]
         if self.table.ttl is not None:
             names.append(self.table.attribute_of(self.table.ttl))
+        if self.kind is not None:
+            names.append(self.kind.attribute)
         return list(dict.fromkeys([*names, *more]))
 
     # ---- writes --------------------------------------------------------------------------------
@@ -408,16 +441,19 @@ class ItemRequests(Generic[ModelT]):
         expired = self.guards.expired(expressions)
         condition = f"{free} OR {expired}" if expired else free
         write = self._put(item, values, expressions, condition)
-        return replace(write, must_be_new=True)
+        return replace(write, must_be_new=True, explain=None)
 
     def put(self, item: ModelT, condition: ConditionBase | None) -> Write:
         """Return a PutItem that replaces."""
         self.check_model(item)
         values = {} if self._is_plain else self._stamped(item)
-        if condition is None:
+        if condition is None and (self.kind is None or self.kind.is_in_key):
             return self._put(item, values)
         expressions = Expressions(self.table)
-        return self._put(item, values, expressions, expressions.condition(condition))
+        guards = [self.guards.replaceable(expressions)]
+        if condition is not None:
+            guards.append(expressions.condition(condition))
+        return self._put(item, values, expressions, expressions.all_of(guards))
 
     def _stamped(self, item: ModelT) -> dict[str, Any]:
         version = self._next_version(item)
@@ -440,7 +476,9 @@ class ItemRequests(Generic[ModelT]):
         request = {"TableName": self.table_name, "Item": stored}
         if expressions is not None:
             request = self._conditional(request, expressions, condition)
-        return Write("put", key, request, values=values, written=stored)
+        return Write(
+            "put", key, request, values=values, written=stored, explain=self._explain_of("put", key)
+        )
 
     def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
         """Return an item as it is stored, some of its values replaced, and the same as JSON."""
@@ -475,7 +513,11 @@ class ItemRequests(Generic[ModelT]):
         for name in self._known_attributes():
             if name not in stored and name not in left_alone:
                 update.remove((name,))
-        guards = [self.guards.present(expressions), self.guards.version(expressions, seen)]
+        guards = [
+            self.guards.present(expressions),
+            self.guards.replaceable(expressions),
+            self.guards.version(expressions, seen),
+        ]
         if condition is not None:
             guards.append(expressions.condition(condition))
         write = self._update(key, update, expressions, guards, seen)
@@ -488,14 +530,14 @@ class ItemRequests(Generic[ModelT]):
         self, key: Any, changes: CheckedChanges, condition: ConditionBase | None, upsert: bool
     ) -> Write:
         """Return an UpdateItem of single fields; nothing is read before."""
-        stored_key = self.key(key)
+        stored_key = self.written_key(key)
         check_changes_of(self.table, self.codec.keys, changes)
         expressions = Expressions(self.table)
         update = Update(expressions)
         changes.write(update)
         self._stamps.derive(update, changes, stored_key)
         self._stamps.note_update(update, changes.touched, may_create=upsert)
-        guards: list[str | None] = []
+        guards = [self.guards.replaceable(expressions)]
         if upsert:
             guards.append(self.guards.unexpired(expressions))  # also holds without an item
             self._stamps.complete(update, changes, stored_key)
@@ -523,14 +565,21 @@ class ItemRequests(Generic[ModelT]):
             "ReturnValues": "ALL_NEW",
         }
         request = self._conditional(request, expressions, expressions.all_of(guards))
-        return Write("update", key, request, must_exist=must_exist, expected_version=seen)
+        return Write(
+            "update",
+            key,
+            request,
+            must_exist=must_exist,
+            expected_version=seen,
+            explain=self._explain_of("update", key),
+        )
 
     def delete(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
         """Return a DeleteItem; a model with a version is deleted only in that version."""
         expressions = Expressions(self.table)
-        stored_key = self.key(key)
+        stored_key = self.written_key(key)
         seen = self.version_of(key) if isinstance(key, self.table.model) else None
-        guards: list[str | None] = []
+        guards = [self.guards.replaceable(expressions)]
         if must_exist:
             guards.append(self.guards.present(expressions))
         if seen is not None:
@@ -540,7 +589,14 @@ class ItemRequests(Generic[ModelT]):
             guards.append(expressions.condition(condition))
         request = {"TableName": self.table_name, "Key": stored_key, "ReturnValues": "ALL_OLD"}
         request = self._conditional(request, expressions, expressions.all_of(guards))
-        return Write("delete", stored_key, request, must_exist=must_exist, expected_version=seen)
+        return Write(
+            "delete",
+            stored_key,
+            request,
+            must_exist=must_exist,
+            expected_version=seen,
+            explain=self._explain_of("delete", stored_key),
+        )
 
     def delete_expired(self, key: Item) -> dict[str, Any]:
         """Return a DeleteItem of an item on condition that its TTL has passed."""
@@ -551,8 +607,12 @@ class ItemRequests(Generic[ModelT]):
     def check(self, key: Any, condition: ConditionBase) -> Write:
         """Return a condition check, for transactions; an expired item fails it."""
         expressions = Expressions(self.table)
-        stored_key = self.key(key)
-        conditions = [expressions.condition(condition), self.guards.unexpired(expressions)]
+        stored_key = self.written_key(key)
+        conditions = [
+            expressions.condition(condition),
+            self.guards.unexpired(expressions),
+            self.guards.replaceable(expressions),
+        ]
         text = expressions.all_of(conditions)
         request = {"TableName": self.table_name, "Key": stored_key}
         return Write("check", stored_key, self._conditional(request, expressions, text))
@@ -566,18 +626,55 @@ class ItemRequests(Generic[ModelT]):
         return int(getattr(item, self.table.version_field))
 
     def check_model(self, item: Any) -> None:
-        """Refuse another model, and a document that holds secrets or contradicts itself."""
-        if not isinstance(item, self.table.model):
-            raise ValidationError(
-                f"Table {self.table.name!r} holds {self.table.model.__name__}, not "
-                f"{type(item).__name__}."
-            )
+        """Refuse another model, and a document that holds secrets or contradicts itself.
+
+        A subclass is refused where it has fields that its items would lose when they are read.
+        """
+        if type(item) is not self.table.model:
+            self._check_subclass(item)
         if isinstance(item, Document):
             try:
                 item.check_rules()
                 item.check_secrets()
             except ValueError as error:
                 raise ValidationError(f"{type(item).__name__}: {error}.") from error
+
+    def _check_subclass(self, item: Any) -> None:
+        model, found = self.table.model, type(item)
+        where = f"Table {self.table.name!r} holds {model.__name__}"
+        if not isinstance(item, model):
+            raise ValidationError(f"{where}, not {found.__name__}.")
+        known = {shape.attribute for shape in fields_of(model)}
+        lost = [shape.name for shape in fields_of(found) if shape.attribute not in known]
+        if lost and model.model_config.get("extra") != "allow":
+            raise ValidationError(
+                f"{where}: {', '.join(lost)} of its subclass {found.__name__} would be stored and "
+                f"lost on reading. Declare a Table of the name {self.table.name!r} for "
+                f"{found.__name__}, with a kind that tells the two apart."
+            )
+
+    def _explain_of(
+        self, verb: str, key: Item
+    ) -> Callable[[Item], DynamoDBWrapperError | None] | None:
+        """Return the function that explains a refusal by an item of another kind."""
+        kind = self.kind
+        if kind is None or kind.is_in_key:
+            return None
+
+        def explain(found: Item) -> DynamoDBWrapperError | None:
+            if kind.holds(found):
+                return None
+            model = self.table.model.__name__
+            return ConditionFailedError(
+                f"The key {plain(key)} in table {self.table_name!r} holds an item of another kind "
+                f"({kind.found_in(found)}; {model} has {kind.text!r}); the {verb} wrote nothing.",
+                current=plain(found),
+                table_name=self.table_name,
+                key=plain(key),
+                error_code="ConditionalCheckFailedException",
+            )
+
+        return explain
 
     def _conditional(
         self, request: dict[str, Any], expressions: Expressions, condition: str | None

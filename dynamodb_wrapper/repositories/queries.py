@@ -33,7 +33,8 @@ from dynamodb_wrapper.serialization.decoder import (
     stored_items,
 )
 from dynamodb_wrapper.serialization.expressions import Expressions
-from dynamodb_wrapper.serialization.field_values import encode_key
+from dynamodb_wrapper.serialization.field_values import encode_key, encode_operand
+from dynamodb_wrapper.serialization.kinds import listed_kind
 from dynamodb_wrapper.serialization.paths import resolve
 from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
 from dynamodb_wrapper.serialization.values import key_in
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.repositories.item_requests import ItemRequests
     from dynamodb_wrapper.serialization.json_body import Reply
+    from dynamodb_wrapper.serialization.kinds import ItemKind
     from dynamodb_wrapper.serialization.values import Item
 
 T = TypeVar("T")
@@ -292,7 +294,9 @@ class Results(Generic[ModelT]):
     def _stored(self, entries: list[Item], used: Consumed) -> list[Item]:
         """Return the items behind index entries as they are stored."""
         read = partial(stored_batch, self._key_names())
-        return self._read_whole(entries, used, read)[0]
+        found = self._read_whole(entries, used, read)[0]
+        kind = self._plan.reader.codec.kind
+        return found if kind is None else [item for item in found if kind.holds(item)]
 
     def _key_names(self) -> list[str]:
         return [self._table.attribute_of(name) for name in self._table.key_fields]
@@ -345,6 +349,7 @@ class Queries(Generic[ModelT]):
     def __init__(self, requests: ItemRequests[ModelT]) -> None:
         self._requests = requests
         self._table = requests.table
+        self._kind = listed_kind(requests.table)
 
     def query(self, partition: Any, sort: ConditionBase | None, reading: Reading) -> Plan[Any]:
         """Return the plan of a Query."""
@@ -354,10 +359,27 @@ class Queries(Generic[ModelT]):
         conditions = [self._partition(expressions, key.partition_key, partition)]
         if sort is not None:
             conditions.append(self._sort(expressions, key.sort_key, sort))
+        elif (kind := self._marks(key.sort_key)) is not None:
+            conditions.append(kind.key_condition(expressions))
         request = {"KeyConditionExpression": " AND ".join(conditions)}
         if reading.descending:
             request["ScanIndexForward"] = False  # type: ignore[assignment]
-        return self._plan("Query", request, expressions, index, reading)
+        in_key = any(map(self._marks, self._table.key_fields if index is None else index.keys))
+        return self._plan("Query", request, expressions, index, reading, in_key=in_key)
+
+    def count(self, partition: Any, sort: ConditionBase | None, reading: Reading) -> dict[str, Any]:
+        """Return the request of a Query that counts instead of returning items."""
+        request = dict(self.query(partition, sort, reading).request)
+        request.pop("ProjectionExpression", None)
+        if reading.index is not None and self._requests.kind is not None:
+            index = self._table.index(reading.index)
+            if not self._holds_kind(index):
+                raise ValidationError(
+                    f"Index {index.name!r} does not hold {self._requests.kind.attribute!r}, so "
+                    "items of other models would be counted. Project all attributes, or count "
+                    "the items that query(index=...) returns."
+                )
+        return {**request, "Select": "COUNT"}
 
     def scan(self, reading: Reading) -> Plan[Any]:
         """Return the plan of a Scan."""
@@ -375,6 +397,8 @@ class Queries(Generic[ModelT]):
         expressions: Expressions,
         index: GlobalIndex | None,
         reading: Reading,
+        *,
+        in_key: bool = False,
     ) -> Plan[Any]:
         request["TableName"] = self._requests.table_name
         if index is not None:
@@ -389,8 +413,8 @@ class Queries(Generic[ModelT]):
                 "than the table. Query the table, or read the keys with get_many(consistent=True)."
             )
         filters = [self._filter(expressions, index, reading)]
-        if index is None:
-            filters.append(self._requests.guards.own_kind(expressions))
+        if not in_key and self._holds_kind(index):
+            filters.append(self._requests.guards.listed_kind(expressions))
         filters.append(self._unexpired(expressions, index))
         text = expressions.all_of(filters)
         if text:
@@ -427,6 +451,9 @@ class Queries(Generic[ModelT]):
                 raise ValidationError(
                     f"The partition key {attribute!r} is of type {tag}, not {next(iter(encoded))}."
                 )
+            kind = self._marks(key)
+            if kind is not None and not kind.holds({attribute: encoded}):
+                kind.refuse({attribute: encoded}, self._table.model.__name__)
         return f"{expressions.path((attribute,))} = {expressions.value(encoded)}"
 
     def _sort(
@@ -444,7 +471,43 @@ class Queries(Generic[ModelT]):
                 f"sort= is a condition on the sort key {attribute!r}, not on "
                 f"{', '.join(sorted(probe.top_names()))}; use filter=Attr(...)."
             )
+        kind = self._marks(key)
+        if kind is not None:
+            return self._sort_within(kind, expressions, str(key), condition)
         return expressions.condition(condition)
+
+    def _sort_within(
+        self, kind: ItemKind, expressions: Expressions, key: str, condition: ConditionBase
+    ) -> str:
+        """Return a condition on a sort key that tells kinds apart, without other kinds."""
+        from boto3.dynamodb.conditions import AttributeBase, ConditionBase
+
+        parts = condition.get_expression()
+        if any(isinstance(part, (AttributeBase, ConditionBase)) for part in parts["values"][1:]):
+            raise ValidationError(
+                f"sort= is one comparison of {key!r} with texts: use between for two bounds."
+            )
+        target = resolve(self._table.model, key)
+        encoded = [encode_operand(target, operand) for operand in parts["values"][1:]]
+        operands = [value["S"] for value in encoded if isinstance(value.get("S"), str)]
+        if len(operands) < len(encoded):
+            raise ValidationError(f"sort= compares {key!r} with something that is no text.")
+        bounds = kind.narrowed(parts["operator"], operands)
+        if bounds is None:
+            return expressions.condition(condition)
+        first, last = (expressions.value({"S": bound}) for bound in bounds)
+        return f"{expressions.path((kind.attribute,))} BETWEEN {first} AND {last}"
+
+    def _marks(self, key: str | Derived | None) -> ItemKind | None:
+        """Return the kind of the items where a key of what is queried tells it; else None."""
+        declared = self._table.kind
+        is_mark = declared is not None and not isinstance(key, Derived) and key == declared.name
+        return self._kind if is_mark else None
+
+    def _holds_kind(self, index: GlobalIndex | None) -> bool:
+        """Return whether what is read has the attribute that tells the kinds apart."""
+        kind = self._kind
+        return kind is not None and (index is None or kind.attribute in self._held_by(index))
 
     def _filter(
         self,
@@ -473,10 +536,12 @@ class Queries(Generic[ModelT]):
         return self._requests.guards.unexpired(expressions) if held else None
 
     def _needs_whole(self, index: GlobalIndex | None, model: type[BaseModel]) -> bool:
-        """Return whether an index lacks fields of the model."""
+        """Return whether an index lacks fields of the model, or what marks its items."""
         if index is None or index.project == "all":
             return False
         wanted = {shape.attribute for shape in fields_of(model)}
+        if self._requests.kind is not None:
+            wanted.add(self._requests.kind.attribute)
         return not wanted <= set(self._held_by(index))
 
     def _held_by(self, index: GlobalIndex) -> list[str]:
@@ -484,6 +549,8 @@ class Queries(Generic[ModelT]):
         names = [self._table.attribute_of(key) for key in keys]
         if index.project == "all":
             names += [shape.attribute for shape in fields_of(self._table.model)]
+            if self._requests.kind is not None:
+                names.append(self._requests.kind.attribute)
         elif index.project != "keys":
             names += projected_attributes(self._requests, index)
         return names
@@ -499,10 +566,3 @@ def projected_attributes(requests: ItemRequests[Any], index: GlobalIndex) -> lis
     assert isinstance(index.project, type)  # noqa: S101 - callers ask for models only
     keys = {requests.table.attribute_of(key) for key in [*requests.table.key_fields, *index.keys]}
     return [name for name in requests.projected(index.project) if name not in keys]
-
-
-def counting(plan: Plan[Any]) -> dict[str, Any]:
-    """Return the request that counts instead of returning items."""
-    request = dict(plan.request)
-    request.pop("ProjectionExpression", None)
-    return {**request, "Select": "COUNT"}

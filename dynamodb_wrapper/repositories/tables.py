@@ -17,6 +17,8 @@ from dynamodb_wrapper.exceptions.errors import (
 from dynamodb_wrapper.repositories.queries import projected_attributes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dynamodb_wrapper.aws.calls import Caller
     from dynamodb_wrapper.models.table import Derived, GlobalIndex
     from dynamodb_wrapper.repositories.item_requests import ItemRequests
@@ -44,45 +46,119 @@ class Difference:
         return f"{self.what}: declared {self.declared}, actual {self.actual}"
 
 
-def add_missing_parts(caller: Caller, requests: ItemRequests[Any], *, protect: bool) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """Keys, indexes and TTL of a table in DynamoDB, as one or several declarations want them.
+
+    Attributes:
+        key: Key schema of the table.
+        indexes: Requests for the indexes, by name.
+        types: Type descriptors of all key attributes, by name.
+        ttl: Attribute that holds the TTL; None where it is off or not declared.
+        is_shared: Whether the table holds other models too, which may declare more.
+    """
+
+    key: list[dict[str, str]]
+    indexes: dict[str, dict[str, Any]]
+    types: dict[str, str]
+    ttl: str | None
+    is_shared: bool
+
+    @property
+    def key_text(self) -> str:
+        """The key for messages."""
+        return _key_text(self.key)
+
+    @property
+    def definitions(self) -> list[dict[str, str]]:
+        """The types of all key attributes as CreateTable takes them."""
+        return [{"AttributeName": name, "AttributeType": tag} for name, tag in self.types.items()]
+
+
+def layout_of(requests: ItemRequests[Any]) -> Layout:
+    """Return what one declaration wants."""
+    table = requests.table
+    keys: list[str | Derived] = [*table.key_fields]
+    for index in table.indexes:
+        keys += index.keys
+    return Layout(
+        _key_schema(requests, table.key_fields),
+        {index.name: _index(requests, index) for index in table.indexes},
+        {table.attribute_of(key): table.key_tag(key) for key in keys},
+        None if table.ttl is None else table.attribute_of(table.ttl),
+        table.kind is not None,
+    )
+
+
+def common_layout(name: str, layouts: Sequence[Layout]) -> Layout:
+    """Return what several declarations of one table want together.
+
+    Raises:
+        ValidationError: They contradict each other; both values are named.
+    """
+    first = layouts[0]
+    indexes, types, ttl = dict(first.indexes), dict(first.types), first.ttl
+    for layout in layouts[1:]:
+        _refuse_contradiction(name, "the key", first.key_text, layout.key_text)
+        for index, wanted in layout.indexes.items():
+            known = indexes.setdefault(index, wanted)
+            _refuse_contradiction(name, f"index {index!r}", _index_text(known), _index_text(wanted))
+        for attribute, tag in layout.types.items():
+            known_tag = types.setdefault(attribute, tag)
+            _refuse_contradiction(name, f"the type of key {attribute!r}", known_tag, tag)
+        if layout.ttl is not None:
+            _refuse_contradiction(name, "the TTL", ttl or layout.ttl, layout.ttl)
+            ttl = layout.ttl
+    is_shared = any(layout.is_shared for layout in layouts)
+    return Layout(first.key, indexes, types, ttl, is_shared)
+
+
+def _refuse_contradiction(name: str, what: str, one: str, other: str) -> None:
+    if one != other:
+        raise ValidationError(
+            f"The declarations of table {name!r} contradict each other: {what} is {one} in one, "
+            f"{other} in another. Models that share a table name its keys, indexes and TTL alike; "
+            "serialization_alias gives a field the attribute of another model's."
+        )
+
+
+def add_missing_parts(caller: Caller, layout: Layout, *, protect: bool) -> None:
     """Create the table or add what it lacks; see `BaseDynamoRepository.create_table`."""
     description = _describe(caller)
     if description is None:
-        _create(caller, requests, protect)
+        _create(caller, layout, protect)
         description = _wait_until_active(caller)
     actual_key = _key_text(description["KeySchema"])
-    if actual_key != (declared_key := _declared_key(requests)):
+    if actual_key != (declared_key := layout.key_text):
         raise ValidationError(
             f"Table {caller.table_name!r} exists with the key {actual_key}, declared is "
             f"{declared_key}. A key cannot change: choose another name or prefix.",
             table_name=caller.table_name,
         )
-    _add_indexes(caller, requests, description)
-    _switch_on_ttl(caller, requests)
+    _add_indexes(caller, layout, description)
+    _switch_on_ttl(caller, layout)
     if protect:
         _protect(caller, description)
 
 
-def find_differences(caller: Caller, requests: ItemRequests[Any]) -> list[Difference]:
+def find_differences(caller: Caller, layout: Layout) -> list[Difference]:
     """Return the differences; see `BaseDynamoRepository.check_table`."""
     description = _describe(caller)
     if description is None:
         return [Difference("table", "exists", "missing")]
     found = []
-    declared_key, actual_key = _declared_key(requests), _key_text(description["KeySchema"])
+    declared_key, actual_key = layout.key_text, _key_text(description["KeySchema"])
     if declared_key != actual_key:
         found.append(Difference("key", declared_key, actual_key))
     actual_indexes = {i["IndexName"]: i for i in description.get("GlobalSecondaryIndexes", [])}
-    for index in requests.table.indexes:
-        wanted = _index(requests, index)
-        actual = actual_indexes.get(index.name)
+    for name, wanted in layout.indexes.items():
+        actual = actual_indexes.get(name)
         declared_text = _index_text(wanted)
         actual_text = "missing" if actual is None else _index_text(actual)
         if declared_text != actual_text:
-            found.append(Difference(f"index {index.name}", declared_text, actual_text))
-    ttl = _declared_ttl(requests)
-    actual_ttl = _actual_ttl(caller)
-    if ttl != actual_ttl:
+            found.append(Difference(f"index {name}", declared_text, actual_text))
+    ttl, actual_ttl = layout.ttl, _actual_ttl(caller)
+    if ttl != actual_ttl and not (ttl is None and layout.is_shared):
         found.append(Difference("ttl", ttl or "off", actual_ttl or "off"))
     return found
 
@@ -95,18 +171,17 @@ def _describe(caller: Caller) -> dict[str, Any] | None:
     return dict(response["Table"])
 
 
-def _create(caller: Caller, requests: ItemRequests[Any], protect: bool) -> None:
-    table = requests.table
+def _create(caller: Caller, layout: Layout, protect: bool) -> None:
     request: dict[str, Any] = {
         "TableName": caller.table_name,
-        "KeySchema": _key_schema(requests, table.key_fields),
-        "AttributeDefinitions": _definitions(requests),
+        "KeySchema": layout.key,
+        "AttributeDefinitions": layout.definitions,
         "BillingMode": "PAY_PER_REQUEST",
     }
     if protect:
         request["DeletionProtectionEnabled"] = True
-    if table.indexes:
-        request["GlobalSecondaryIndexes"] = [_index(requests, index) for index in table.indexes]
+    if layout.indexes:
+        request["GlobalSecondaryIndexes"] = list(layout.indexes.values())
     try:
         caller.call("CreateTable", request)
     except TableBusyError:
@@ -128,25 +203,25 @@ def _wait_until_active(caller: Caller) -> dict[str, Any]:
     )
 
 
-def _add_indexes(caller: Caller, requests: ItemRequests[Any], description: dict[str, Any]) -> None:
+def _add_indexes(caller: Caller, layout: Layout, description: dict[str, Any]) -> None:
     """Add missing indexes one by one: DynamoDB takes one change at a time."""
     actual = {i["IndexName"] for i in description.get("GlobalSecondaryIndexes", [])}
-    for index in requests.table.indexes:
-        if index.name in actual:
+    for name, index in layout.indexes.items():
+        if name in actual:
             continue
         caller.call(
             "UpdateTable",
             {
                 "TableName": caller.table_name,
-                "AttributeDefinitions": _definitions(requests),
-                "GlobalSecondaryIndexUpdates": [{"Create": _index(requests, index)}],
+                "AttributeDefinitions": layout.definitions,
+                "GlobalSecondaryIndexUpdates": [{"Create": index}],
             },
         )
         _wait_until_active(caller)
 
 
-def _switch_on_ttl(caller: Caller, requests: ItemRequests[Any]) -> None:
-    ttl = _declared_ttl(requests)
+def _switch_on_ttl(caller: Caller, layout: Layout) -> None:
+    ttl = layout.ttl
     if ttl is None or _actual_ttl(caller) == ttl:
         return
     _attempt(
@@ -178,11 +253,6 @@ def _attempt(caller: Caller, operation: str, request: dict[str, Any], what: str)
         logger.warning("Table %s: %s could not be switched on: %s", caller.table_name, what, error)
 
 
-def _declared_ttl(requests: ItemRequests[Any]) -> str | None:
-    ttl = requests.table.ttl
-    return None if ttl is None else requests.table.attribute_of(ttl)
-
-
 def _actual_ttl(caller: Caller) -> str | None:
     try:
         response = caller.call("DescribeTimeToLive", {"TableName": caller.table_name})
@@ -193,15 +263,6 @@ def _actual_ttl(caller: Caller) -> str | None:
         return None
     ttl = response.get("TimeToLiveDescription", {})
     return ttl.get("AttributeName") if ttl.get("TimeToLiveStatus", "").startswith("ENABL") else None
-
-
-def _definitions(requests: ItemRequests[Any]) -> list[dict[str, str]]:
-    table = requests.table
-    keys: list[str | Derived] = [*table.key_fields]
-    for index in table.indexes:
-        keys += index.keys
-    tags = {table.attribute_of(key): table.key_tag(key) for key in keys}
-    return [{"AttributeName": name, "AttributeType": tag} for name, tag in tags.items()]
 
 
 def _key_schema(
@@ -228,10 +289,6 @@ def _index(requests: ItemRequests[Any], index: GlobalIndex) -> dict[str, Any]:
         "KeySchema": _key_schema(requests, index.keys),
         "Projection": projection,
     }
-
-
-def _declared_key(requests: ItemRequests[Any]) -> str:
-    return _key_text(_key_schema(requests, requests.table.key_fields))
 
 
 def _key_text(schema: list[dict[str, str]]) -> str:

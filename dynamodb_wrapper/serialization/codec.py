@@ -11,9 +11,10 @@ from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
 from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import STORED
 from dynamodb_wrapper.models.table import ModelT
-from dynamodb_wrapper.serialization.annotations import read_fields, readable_names
+from dynamodb_wrapper.serialization.annotations import fields_of, read_fields, readable_names
 from dynamodb_wrapper.serialization.encoder import compile_encoder, prune
 from dynamodb_wrapper.serialization.keys import Keys
+from dynamodb_wrapper.serialization.kinds import declared_kind
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 from dynamodb_wrapper.serialization.values import decode_item, decode_value, encode_value
 
@@ -38,6 +39,7 @@ class Codec(Generic[ModelT]):
         keys: The keys of the table.
         ttl: Attribute that holds the TTL; None where the table has none.
         own_names: Attributes the library writes and models do not see.
+        kind: How items are told from those of other models; None where the table holds one.
         keeps_unknown: Whether attributes the model does not know are kept with it.
     """
 
@@ -50,6 +52,9 @@ class Codec(Generic[ModelT]):
         own = {d.attribute for d in self._derived}
         if issubclass(table.model, Document):
             own |= set(_CONSTANTS)
+        self.kind = declared_kind(table)
+        if self.kind is not None:
+            own |= {self.kind.attribute} - {shape.attribute for shape in fields_of(model)}
         self.own_names = frozenset(own)
         self.keeps_unknown = issubclass(model, Document)
 
@@ -64,6 +69,8 @@ class Codec(Generic[ModelT]):
             stored = {**item.unknown_attributes, **_constants(item), **stored}
         for derived in self._derived:
             put_derived(stored, derived, derived.value_of(item))
+        if self.kind is not None:
+            self.kind.mark(stored, type(item).__name__)
         self.keys.check_stored(stored, type(item).__name__)
         return self.keys.under_key_read(item, stored)
 

@@ -64,6 +64,20 @@ _INDENT = "    "
 _NOTHING = msgspec.Raw()
 
 
+class Mark(NamedTuple):
+    """The attribute that tells the items of a model from others in the same table.
+
+    Attributes:
+        attribute: Its name.
+        text: Its value.
+        may_be_absent: Whether items without it are of the model too.
+    """
+
+    attribute: str
+    text: str
+    may_be_absent: bool
+
+
 class CompiledDecoder(NamedTuple):
     """Code that decodes the items of one model.
 
@@ -87,6 +101,7 @@ def compile_decoder(
     ignored: frozenset[str],
     keys: tuple[str, ...],
     ttl: str | None,
+    mark: Mark | None = None,
 ) -> CompiledDecoder | None:
     """Return the code for a model; None where only the generic decoder can read its items.
 
@@ -97,8 +112,9 @@ def compile_decoder(
         ignored: Attributes that are known to be none of the model's.
         keys: The attributes of the table's key.
         ttl: The attribute that holds the TTL.
+        mark: What an item must have; others are left to the generic decoder.
     """
-    beside = {name for name in (*keys, ttl) if name is not None}
+    beside = {name for name in (*keys, ttl, mark and mark.attribute) if name is not None}
     attributes = {shape.attribute for shape in fields_of(model)}
     if (
         issubclass(model, RootModel)
@@ -108,7 +124,7 @@ def compile_decoder(
         or not all(map(_is_plain, beside | ignored))
     ):
         return None
-    return _DecoderBuilder(model).build(refuses_unknown, ignored, keys, ttl)
+    return _DecoderBuilder(model).build(refuses_unknown, ignored, keys, ttl, mark)
 
 
 @cached_per_build
@@ -228,8 +244,11 @@ class _DecoderBuilder:
         ignored: frozenset[str],
         keys: tuple[str, ...],
         ttl: str | None,
+        mark: Mark | None,
     ) -> CompiledDecoder:
         struct = self._struct(self._model, is_bare=True)
+        if mark is not None:
+            struct.require(mark)
         for attribute in (*keys, ttl):
             if attribute is not None and attribute not in struct.places:
                 struct.place(attribute, dict[str, Any], is_required=False)
@@ -375,6 +394,24 @@ class _Struct:
         """Refuse items that have one of these attributes, unless it is a field already."""
         for attribute in sorted(attributes - self.places.keys()):
             self.place(attribute, int, is_required=False)  # no attribute value is an int
+
+    def require(self, mark: Mark) -> None:
+        """Refuse items with another text in an attribute; it may be a field already."""
+        text: Any = typing.Literal[mark.text]
+        place = self.places.get(mark.attribute)
+        known = {entry[0]: entry[1] for entry in (*self.required, *self.optional)}.get(place)
+        parts = (known, *typing.get_args(known))
+        is_map = any(typing.get_origin(part) is dict for part in parts)
+        type_: Any = dict[str, text] if is_map else _struct_of_value("S", text, False)
+        was_optional = place is None or place in {entry[0] for entry in self.optional}
+        self.required = [entry for entry in self.required if entry[0] != place]
+        self.optional = [entry for entry in self.optional if entry[0] != place]
+        if place is None:
+            place = self.places[mark.attribute] = f"f{len(self.places)}"
+        if mark.may_be_absent and was_optional:
+            self.optional.append((place, Union[type_, UnsetType], UNSET))
+        else:
+            self.required.append((place, type_))
 
     def add(self, key: str, code: str) -> None:
         """Add an entry every dict has."""

@@ -17,6 +17,7 @@ from dynamodb_wrapper.serialization.compiled_decoder import (
     RAW_PAGE,
     CompiledDecoder,
     Envelopes,
+    Mark,
     compile_decoder,
     decode,
     envelopes,
@@ -64,7 +65,7 @@ class DecodedPage(Generic[T]):
     """Items of a Query or Scan reply.
 
     Attributes:
-        models: The models of items that have not expired.
+        models: The models of items that have not expired and are of the reader's kind.
         places: Where each was among the items of the reply; None where all are there.
         last_key: Exclusive start key of the next page; None at the end.
         capacity: The reply's ``ConsumedCapacity``.
@@ -131,6 +132,10 @@ class ItemReader(Generic[ModelT]):
         self.column_readers: dict[Any, Any] = {}
         self._ttl = codec.ttl
         self._may_respell = codec.model is codec.table.model and codec.keys.may_be_respelt
+        self._kind = None if codec.kind is None or codec.kind.is_in_key else codec.kind
+        self._mark = None
+        if self._kind is not None:
+            self._mark = Mark(self._kind.attribute, self._kind.text, self._kind.is_default)
         self.counts = Counts()
         self._code = self._compile()
         self._build = codec.model.__pydantic_validator__
@@ -140,7 +145,12 @@ class ItemReader(Generic[ModelT]):
         if not _is_complete(codec.model):
             return None
         items = compile_decoder(
-            codec.model, codec.keeps_unknown, codec.own_names, codec.keys.names, self._ttl
+            codec.model,
+            codec.keeps_unknown,
+            codec.own_names,
+            codec.keys.names,
+            self._ttl,
+            self._mark,
         )
         return items and _Compiled(items, envelopes(items.struct), validator(codec.model))
 
@@ -197,7 +207,7 @@ class ItemReader(Generic[ModelT]):
         by_key = {
             self._identity(item): self._generic(item)
             for item in part_of(part_of(parsed, "Responses", dict), table_name, list)
-            if not self._expired(item)
+            if not self._is_left_out(item)
         }
         left = part_of(parsed, "UnprocessedKeys", dict)
         return DecodedBatch(by_key, left, parsed.get("ConsumedCapacity"))
@@ -215,7 +225,7 @@ class ItemReader(Generic[ModelT]):
                 pass
         parsed, model = reply.parsed(), None
         item = part_of(parsed, name, dict)
-        if item and (even_expired or not self._expired(item)):
+        if item and not self._is_left_out(item, even_expired=even_expired):
             model = self._generic(item)
         return DecodedItem(model, parsed.get("ConsumedCapacity"))
 
@@ -274,12 +284,12 @@ class ItemReader(Generic[ModelT]):
             models, _ = self._compiled(code, [struct])
         except Exception:  # noqa: BLE001 - the generic decoder finds the problem again
             item = read_body(raw)
-            return None if self._expired(item) else self._generic(item)
+            return None if self._is_left_out(item) else self._generic(item)
         return models[0] if models else None
 
     def _generic_page(self, parsed: dict[str, Any]) -> DecodedPage[ModelT]:
         items = part_of(parsed, "Items", list)
-        places = [n for n, item in enumerate(items) if not self._expired(item)]
+        places = [n for n, item in enumerate(items) if not self._is_left_out(item)]
         return DecodedPage(
             [self._generic(items[place]) for place in places],
             places,
@@ -288,9 +298,12 @@ class ItemReader(Generic[ModelT]):
             len(items),
         )
 
-    def _expired(self, item: Item) -> bool:
+    def _is_left_out(self, item: Item, *, even_expired: bool = False) -> bool:
+        """Return whether an item is of another kind, or has expired."""
         try:
-            if self._ttl is None:
+            if self._kind is not None and not self._kind.holds(item):
+                return True
+            if self._ttl is None or even_expired:
                 return False
             return has_passed(item.get(self._ttl, {}).get("N"), seconds_now())
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import date
-from typing import Optional
+from typing import Optional, Union
 
 from pydantic import BaseModel
 from typing_extensions import assert_type
@@ -30,6 +30,8 @@ from dynamodb_wrapper import (
     create_tables,
 )
 from dynamodb_wrapper.aws.calls import Consumed
+from dynamodb_wrapper.models import Discriminator
+from dynamodb_wrapper.repositories import Collection, query_collection
 from dynamodb_wrapper.repositories.queries import Page, Results
 
 
@@ -88,6 +90,24 @@ assert_type(orders.scan(segments=2, index="by_status").all(), list[Order])
 assert_type(orders.scan(into=Summary), Results[Summary])
 for found in orders.query("c"):
     assert_type(found, Order)
+
+
+class Customer(BaseModel):
+    customer_id: str
+    order_id: str = "customer"
+
+
+customers_table = Table(
+    "orders",
+    Customer,
+    partition_key="customer_id",
+    sort_key="order_id",
+    kind=Discriminator("type", "customer"),
+)
+customers = BaseDynamoRepository(config, customers_table)
+assert_type(query_collection("c", customers, orders), Collection[Union[Customer, Order]])
+assert_type(query_collection("c", customers, orders, limit=2).all(), list[Union[Customer, Order]])
+assert_type(query_collection("c", orders, orders, customers).first(), Union[Order, Customer, None])
 
 with orders.transaction() as tx:
     tx.create(orders, order)
