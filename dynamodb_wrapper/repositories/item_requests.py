@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.aws.transactions import Action
 from dynamodb_wrapper.exceptions.errors import ConditionFailedError, ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.keys import Keys
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
+_EXPRESSION_BYTES = 4096
+"""The length of an expression that DynamoDB takes."""
 
 
 @dataclass
@@ -412,9 +415,10 @@ class ItemRequests(Generic[ModelT]):
         request: dict[str, Any] = {
             "TableName": self.table_name,
             "Key": stored_key,
-            "ConsistentRead": consistent,
+            "ConsistentRead": arguments.flag("consistent", consistent),
         }
         if projection is not None:
+            arguments.model_class("into", projection)
             expressions = Expressions(self.table)
             request["ProjectionExpression"] = expressions.projection(self.projected(projection))
             expressions.into(request)
@@ -482,8 +486,11 @@ class ItemRequests(Generic[ModelT]):
 
     def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
         """Return an item as it is stored, some of its values replaced, and the same as JSON."""
-        stored = self.codec.encode(item.model_copy(update=values) if values else item)
-        return stored, item_body(stored, self.table_name, self.codec.keys.names)
+        try:
+            stored = self.codec.encode(item.model_copy(update=values) if values else item)
+            return stored, item_body(stored, self.table_name, self.codec.keys.names)
+        except RecursionError as error:
+            raise self._too_deep(item) from error
 
     def whole(self, item: ModelT) -> tuple[Item, bytes, dict[str, Any]]:
         """Return an item as a put stores it, the same as JSON, and the values it is given."""
@@ -501,9 +508,8 @@ class ItemRequests(Generic[ModelT]):
         values = self._stamps.values(item, version=self._next_version(item))
         values.update(_counted(item))
         changed = item.model_copy(update=values)
-        stored = self.codec.encode(changed)
+        stored, _ = self._stored(changed, {})  # refuses an item over 400 KB
         key = self.key(item)
-        item_body(stored, self.table_name, key)  # refuses an item over 400 KB
         expressions = Expressions(self.table)
         update = Update(expressions)
         left_alone = {*key, *self._managed()}
@@ -558,10 +564,21 @@ class ItemRequests(Generic[ModelT]):
         seen: int | None,
         must_exist: bool = True,
     ) -> Write:
+        text = update.text
+        if len(text) > _EXPRESSION_BYTES:
+            number = len(update.sets) + len(update.removes) + len(update.adds)
+            raise ValidationError(
+                f"Table {self.table.name!r}: {number} fields are too many for one update: the "
+                f"expression has {len(text):,} bytes, and DynamoDB takes {_EXPRESSION_BYTES:,}, "
+                "which is about 280 fields, 120 where a missing item is created. Store the whole "
+                "item with put, or change fewer fields at a time.",
+                table_name=self.table_name,
+                key=plain(key),
+            )
         request: dict[str, Any] = {
             "TableName": self.table_name,
             "Key": key,
-            "UpdateExpression": update.text,
+            "UpdateExpression": text,
             "ReturnValues": "ALL_NEW",
         }
         request = self._conditional(request, expressions, expressions.all_of(guards))
@@ -580,7 +597,7 @@ class ItemRequests(Generic[ModelT]):
         stored_key = self.written_key(key)
         seen = self.version_of(key) if isinstance(key, self.table.model) else None
         guards = [self.guards.replaceable(expressions)]
-        if must_exist:
+        if arguments.flag("must_exist", must_exist):
             guards.append(self.guards.present(expressions))
         if seen is not None:
             version = self.guards.version(expressions, seen)
@@ -675,6 +692,15 @@ class ItemRequests(Generic[ModelT]):
             )
 
         return explain
+
+    def _too_deep(self, item: ModelT) -> ValidationError:
+        key = plain(self.key(item))
+        return ValidationError(
+            f"The item {key} for {self.table_name!r} nests too deeply, or holds itself; DynamoDB "
+            "takes 32 levels.",
+            table_name=self.table_name,
+            key=key,
+        )
 
     def _conditional(
         self, request: dict[str, Any], expressions: Expressions, condition: str | None
