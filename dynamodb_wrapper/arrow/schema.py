@@ -277,7 +277,7 @@ def _of_container(member: Any, open_types: _OpenTypes) -> Form:
     kind, args = origin(member), typing.get_args(member)
     if is_record(member):
         return _of_record(member, open_types)
-    if not args or is_free_form(member):
+    if not args or (is_free_form(member) and not any(map(_is_json, peel(args[-1]).markers))):
         return _JSON
     inner = form_of(args[1] if kind in MAPS else args[0], open_types)
     if kind in MAPS:

@@ -142,7 +142,7 @@ def python_value(value: Any, path: str) -> Any:
     """
     kind: Any = type(value)
     library = kind.__module__.partition(".")[0]
-    if library not in ("numpy", "pandas") or getattr(value, "ndim", 0):
+    if library not in ("numpy", "pandas") or getattr(value, "ndim", None):
         return value
     if kind.__name__ in ("NAType", "NaTType"):
         return None
