@@ -273,7 +273,8 @@ def _in_micros(type_: Any) -> Any:
 
 def _of_polars(column: Any) -> list[Any]:
     kind = str(column.dtype)
-    if "'ns'" in kind or "Time" in kind:  # polars drops nanoseconds
+    # polars drops nanoseconds, and gives maps as dicts, which are a user's in pandas
+    if any(mark in kind for mark in ("'ns'", "Time", "Map")):
         return _of_arrow(column.to_arrow())
     return cast("list[Any]", column.to_list())
 
@@ -372,12 +373,7 @@ def _to_input(annotation: Any, form: Form, value: Any) -> Any:
     if is_record(member) and isinstance(value, dict):
         return _record(member, form, value)
     if origin(member) in MAPS and len(args) > 1:
-        pairs = value.items() if isinstance(value, Mapping) else map(_pair, value)
-        inner, keys = form.parts["item"], keys_by_text(args[0])
-        return {
-            keys.get(key, key): None if v is None else _to_input(args[1], inner, v)
-            for key, v in pairs
-        }
+        return _map(args, form, value)
     if origin(member) in (*LISTS, *SETS) and form.parts and isinstance(value, list):
         inner = form.parts["item"]
         return [None if v is None else _to_input(args[0], inner, v) for v in value]
@@ -390,6 +386,17 @@ def _as_stored(annotation: Any, value: Any) -> Any:
         return _reader_for(annotation)(encode_value(value, "it"))
     except ValidationError as error:
         raise _UnfitError(f"it cannot be stored: {error.message}") from error
+
+
+def _map(args: tuple[Any, ...], form: Form, value: Any) -> Any:
+    """Return a map as input; a dict is the user's own, not one that reading made."""
+    keys, inner = keys_by_text(args[0]), form.parts.get("item")
+    if isinstance(value, Mapping) or inner is None:
+        return {keys.get(key, key): v for key, v in dict(value).items()}
+    return {
+        keys.get(key, key): None if v is None else _to_input(args[1], inner, v)
+        for key, v in map(_pair, value)
+    }
 
 
 def _reader_for(annotation: Any) -> Callable[[Any], Any]:

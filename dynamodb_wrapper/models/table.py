@@ -283,7 +283,8 @@ def _peeled(model: type[BaseModel], field: str) -> Peeled:
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """Yield the models an annotation names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    is_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
+    if is_class and issubclass(annotation, BaseModel):
         yield annotation
     for inner in typing.get_args(annotation):
         yield from _models_in(inner)

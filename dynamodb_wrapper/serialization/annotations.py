@@ -434,12 +434,13 @@ class _LazyReader:
 def _reader_without_alias(annotation: Any) -> Reader:
     if annotation in _TIMEDELTAS:
         return _read_timedelta
-    members = alternatives(annotation)
+    return _members_in_union_reader(alternatives(annotation))
+
+
+def _members_in_union_reader(members: tuple[Any, ...]) -> Reader:
     if any(member in (Any, object) for member in members):
         return decode_free
-    if len(members) == 1:
-        return _member_reader(members[0])
-    return _union_reader(members)
+    return _member_reader(members[0]) if len(members) == 1 else _union_reader(members)
 
 
 def _member_reader(member: Any) -> Reader:
@@ -451,7 +452,7 @@ def _member_reader(member: Any) -> Reader:
     if is_record(member):
         return _RecordReader(member).read
     if _is_map(member) and args:
-        return _map_reader(args[0], decode_free if is_free_form(member) else reader_of(args[-1]))
+        return _map_reader(args[0], reader_of(args[1]) if len(args) > 1 else decode_value)
     if is_free_form(member) or (kind is deque and not args):
         return decode_free
     if kind in _READ_AS_LISTS:
@@ -631,6 +632,14 @@ class _ModelsReader:
     models: list[type[BaseModel]]
 
     @cached_property
+    def _with_default(self) -> set[str]:
+        """The names of fields whose NULL every model reads as its default."""
+        shapes = [shape for model in self.models for shape in fields_of(model)]
+        return {shape.input_key for shape in shapes if shape.null_is_absent} - {
+            shape.input_key for shape in shapes if not shape.null_is_absent
+        }
+
+    @cached_property
     def _readers(self) -> dict[str, Reader]:
         found: dict[str, list[FieldShape]] = {}
         for model in self.models:
@@ -643,12 +652,15 @@ class _ModelsReader:
         if all(annotation == annotations[0] for annotation in annotations):
             return shapes[0].read
         parts = [part for annotation in annotations for part in alternatives(annotation)]
-        return _union_reader(tuple(parts))
+        return _members_in_union_reader(tuple(parts))
 
     def read(self, value: Mapping[str, Any]) -> Any:
-        readers = self._readers
-        content = value["M"].items()
-        return {name: readers.get(name, decode_free)(inner) for name, inner in content}
+        readers, with_default = self._readers, self._with_default
+        return {
+            name: readers.get(name, decode_free)(inner)
+            for name, inner in value["M"].items()
+            if not ("NULL" in inner and name in with_default)
+        }
 
 
 def _list_reader(readers: list[Reader]) -> Reader:

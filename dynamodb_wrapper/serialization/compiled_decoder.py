@@ -30,6 +30,7 @@ from dynamodb_wrapper.serialization.annotations import (
     fields_of,
     fields_seeing_raw_values,
     fields_with_serializer,
+    is_class,
     is_free_form,
     is_model,
     needs_members,
@@ -451,7 +452,7 @@ def _scalar(tag: str, member: Any, may_be_null: bool) -> _Value:
 def _has_enum_keys(member: Any) -> bool:
     """Return whether a map has keys whose texts the generic decoder turns into members."""
     key = strip(typing.get_args(member)[0])
-    is_enum = isinstance(key, type) and issubclass(key, Enum)
+    is_enum = is_class(key) and issubclass(key, Enum)
     return origin(member) in MAPS and (is_enum or origin(key) is typing.Literal)
 
 

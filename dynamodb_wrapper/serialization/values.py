@@ -115,14 +115,20 @@ def _encode_foreign(value: Any, path: str) -> AttributeValue:
     if plain is not value:
         return encode_value(plain, path)
     try:
-        if hasattr(value, "__get_pydantic_core_schema__"):
-            kind: Any = type(value)
-            plain = _adapter(kind).dump_python(value, mode="json")
-        else:
-            plain = pydantic_core.to_jsonable_python(value)
+        return encode_value(_serialized(value), path)
     except (pydantic_core.PydanticSerializationError, PydanticUserError) as error:
         raise ValidationError(f"{refusal}; give the field a pydantic serializer.") from error
-    return encode_value(plain, path)
+
+
+def _serialized(value: Any) -> Any:
+    """Return what pydantic makes of a value in JSON."""
+    kind: Any = type(value)
+    try:
+        return pydantic_core.to_jsonable_python(value)
+    except pydantic_core.PydanticSerializationError:
+        if not hasattr(kind, "__get_pydantic_core_schema__"):
+            raise
+    return _adapter(kind).dump_python(value, mode="json")
 
 
 @lru_cache(maxsize=256)
@@ -149,16 +155,28 @@ def python_value(value: Any, path: str) -> Any:
     try:
         refuse_nanoseconds(value)
         if kind.__name__ in ("datetime64", "timedelta64"):
-            rounded = value.astype(f"{kind.__name__}[us]")
-            if rounded != value and value == value:  # NaT is not
-                raise ValueError("has nanoseconds, and microseconds are stored; round it first")
-            return rounded.item()
-    except ValueError as error:
+            return _time_of_numpy(value, kind.__name__)
+    except (ValueError, TypeError) as error:
         raise ValidationError(f"{path}: the {kind.__name__} {error}.") from error
     for method in ("to_pydatetime", "to_pytimedelta", "item"):
         if hasattr(value, method):
-            return getattr(value, method)()
+            found = getattr(value, method)()
+            return value if type(found) is kind else found
     return value
+
+
+def _time_of_numpy(value: Any, kind: str) -> Any:
+    """Return a date, datetime or timedelta of numpy as Python's; None for NaT."""
+    found = value.item()
+    if not isinstance(found, int):
+        return found
+    rounded = value.astype(f"{kind}[us]")  # a unit that Python lacks
+    if rounded != value:
+        raise ValueError("has nanoseconds, and microseconds are stored; round it first")
+    found = rounded.item()
+    if isinstance(found, int):
+        raise ValueError("is beyond what Python's own type holds")
+    return found
 
 
 def _encode_map(value: Mapping[Any, Any], path: str) -> Item:

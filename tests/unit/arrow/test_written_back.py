@@ -159,6 +159,22 @@ def test_a_column_holds_the_value_and_becomes_the_same_item(
     assert codec.decode(written).value == value
 
 
+def test_a_dict_of_the_user_is_taken_as_it_is() -> None:
+    pd = pytest.importorskip("pandas")
+    model = holder(dict[str, Union[int, str]])
+    frame = pd.DataFrame({"id": ["x"], "value": [{"a": "text", "b": 1}]})
+    (written,) = map_items(frame, model, lambda item: item)
+    assert written.value == {"a": "text", "b": 1}
+
+
+def test_null_with_a_default_is_the_default_in_columns_as_well() -> None:
+    model = holder(list[str], ["a"])
+    item = {"id": {"S": "x"}, "value": {"NULL": True}}
+    present = {"id": {"S": "y"}, "value": {"L": [{"S": "b"}]}}
+    table = table_of(codec_of(model), [item, present], [present])
+    assert table.column("value").to_pylist() == [["a"], ["b"], ["b"]]
+
+
 # ---- nanoseconds ---------------------------------------------------------------------------------
 
 BEGIN = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -263,6 +263,22 @@ def test_null_in_the_place_of_a_value_with_a_default_is_the_default() -> None:
     assert reader.page(Reply(body_of({"Items": [item, KEY]}))).models == [expected, expected]
 
 
+def test_null_inside_a_union_of_models_is_the_default() -> None:
+    class Left(BaseModel):
+        kind: Literal["left"]
+        words: list[str] = ["a"]
+
+    class Right(BaseModel):
+        kind: Literal["right"]
+        words: list[str] = ["b"]
+        note: Optional[str] = "n"
+
+    model = holder(Annotated[Union[Left, Right], Field(discriminator="kind")])
+    value = {"kind": {"S": "right"}, "words": {"NULL": True}, "note": {"NULL": True}}
+    found = codec_of(model).decode({**KEY, "value": {"M": value}}).value
+    assert found == Right(kind="right", note=None)
+
+
 def test_null_is_no_value_of_a_required_field() -> None:
     with pytest.raises(IncompatibleItemError, match="value"):
         codec_of(holder(str)).decode({**KEY, "value": {"NULL": True}})
@@ -289,8 +305,10 @@ def test_scalars_of_numpy_are_stored_by_their_python_value() -> None:
     given = {
         "a": [np.float64(1.5), np.float32(0.5), np.int64(3), np.bool_(True), np.str_("x")],
         "b": [np.bytes_(b"x"), np.timedelta64(1500, "ms"), np.datetime64("NaT")],
+        "c": [np.datetime64("2026-01-01"), np.timedelta64(2000, "ns")],
     }
     plain = {"a": [1.5, 0.5, 3, True, "x"], "b": [b"x", timedelta(seconds=1.5), None]}
+    plain["c"] = [date(2026, 1, 1), timedelta(microseconds=2)]
     model = holder(Any)
     codec = codec_of(model)
     assert codec.encode(model(id="x", value=given)) == codec.encode(model(id="x", value=plain))
@@ -318,6 +336,19 @@ def test_nanoseconds_are_refused_and_never_cut_off() -> None:
         model = holder(annotation)
         with pytest.raises(ValidationError, match=r"Holder\.value.* has nanoseconds"):
             codec_of(model).encode(model(id="x", value=value))
+
+
+@pytest.mark.parametrize("unit", ["M", "Y"])
+def test_a_duration_of_no_fixed_length_is_refused(unit: str) -> None:
+    np = pytest.importorskip("numpy")
+    with pytest.raises(ValidationError, match="x: the timedelta64 "):
+        encode_value(np.timedelta64(1, unit), "x")
+
+
+def test_a_number_of_numpy_that_python_lacks_is_refused() -> None:
+    np = pytest.importorskip("numpy")
+    with pytest.raises(ValidationError, match="cannot be stored"):
+        encode_value(np.longdouble(1.5), "x")
 
 
 def test_the_plain_types_are_still_read_by_generated_code() -> None:
