@@ -170,6 +170,8 @@ def _time_of_numpy(value: Any, kind: str) -> Any:
     found = value.item()
     if not isinstance(found, int):
         return found
+    if value.dtype.str.endswith(("m8[M]", "m8[Y]")):
+        raise ValueError("counts months or years, which have no fixed length; give days")
     rounded = value.astype(f"{kind}[us]")  # a unit that Python lacks
     if rounded != value:
         raise ValueError("has nanoseconds, and microseconds are stored; round it first")

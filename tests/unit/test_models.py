@@ -434,7 +434,7 @@ class UlidObject:
         (IPv4Address, "S"),
         (Ulid, "S"),
         (UlidObject, "S"),
-        (Annotated[int, PlainSerializer(str, return_type=str)], "S"),
+        (Annotated[int, PlainSerializer(lambda value: f"U#{value}", return_type=str)], "S"),
         (timedelta, "N"),
     ],
 )

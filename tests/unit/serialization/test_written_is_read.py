@@ -341,7 +341,7 @@ def test_nanoseconds_are_refused_and_never_cut_off() -> None:
 @pytest.mark.parametrize("unit", ["M", "Y"])
 def test_a_duration_of_no_fixed_length_is_refused(unit: str) -> None:
     np = pytest.importorskip("numpy")
-    with pytest.raises(ValidationError, match="x: the timedelta64 "):
+    with pytest.raises(ValidationError, match="x: the timedelta64 counts months or years"):
         encode_value(np.timedelta64(1, unit), "x")
 
 
