@@ -61,6 +61,7 @@ _SCALARS: tuple[tuple[str, tuple[type, ...]], ...] = (
 )
 _READ_BY_VALUE = (str, int, bool, bytes, type(None))
 _TIMEDELTAS = (timedelta, Union[timedelta, None])
+_LIST_TAGS = frozenset({"L", "SS", "NS", "BS"})
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -505,9 +506,8 @@ def _union_reader(members: tuple[Any, ...]) -> Reader:
     def read(value: Mapping[str, Any]) -> Any:
         if "M" in value:
             return read_map(value)
-        if "L" in value or "NS" in value:
-            return read_list(value)
-        return read_other(value)
+        is_list = not _LIST_TAGS.isdisjoint(value)
+        return read_list(value) if is_list else read_other(value)
 
     return read
 

@@ -140,6 +140,9 @@ VALUES: list[tuple[Any, Any]] = [
     *((Optional[kind], next(iter(kind))) for kind in ENUMS),
     *((set[kind], set(kind)) for kind in (Kind, Share, Day, Span, Ident, Price, Raw)),  # type: ignore[valid-type]
     (Union[Day, int], Day.FIRST),
+    (Union[set[Day], str], {Day.FIRST}),
+    (tuple[Day, int], (Day.FIRST, 1)),
+    (Union[list[Day], dict[str, Day]], {"x": Day.FIRST}),
     (Literal[Kind.CAT], Kind.CAT),
     (Literal[Kind.CAT, "x", 3], 3),
     (Literal[Share.TENTH], Share.TENTH),
