@@ -297,6 +297,8 @@ def _set(member: Any, form: Form, may_be_null: bool) -> _Values | None:
 def _scalar(tag: str, member: Any, form: Form) -> Convert | None:
     """Return the kernel for scalars stored with a tag; None where only the model can convert."""
     type_ = form.first
+    if form.is_json:
+        return None
     if member in (int, float, Decimal):
         return kernels.numbers(member, type_)
     if type_ != form_of(member).type:

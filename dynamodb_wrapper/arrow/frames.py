@@ -10,6 +10,8 @@ import math
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -26,10 +28,17 @@ from dynamodb_wrapper.serialization.annotations import (
     admits_none,
     fields_of,
     is_model,
+    is_record,
+    keys_by_text,
+    needs_members,
     origin,
+    reader_of,
+    record_hints,
+    strip,
 )
 from dynamodb_wrapper.serialization.decoder import stored_items
 from dynamodb_wrapper.serialization.problems import Mismatch, clean_errors
+from dynamodb_wrapper.serialization.values import encode_value, python_value
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.json_body import Reply
 
 T = TypeVar("T")
+_NANOSECONDS = "it has nanoseconds, and microseconds are stored; round it first"
 
 
 class ColumnReader(Generic[ModelT]):
@@ -101,9 +111,13 @@ class ColumnReader(Generic[ModelT]):
         return page
 
     def table(self, batches: Iterator[Any]) -> Any:
-        """Return batches as one table."""
+        """Return batches as one table; extra attributes are columns where any batch has them."""
         import pyarrow
 
+        if self._reader.adds_extra:
+            from dynamodb_wrapper.arrow.rows import widened
+
+            return widened(batches, self._reader.schema)
         return pyarrow.Table.from_batches(batches, self._reader.schema)
 
 
@@ -173,12 +187,14 @@ def map_items(
 
 def _map_rows(frame: Any, model: type[ModelT], convert: Callable[[ModelT], T]) -> Iterator[T]:
     require_pyarrow()
-    from dynamodb_wrapper.arrow.schema import forms_of
+    from dynamodb_wrapper.arrow.schema import extra_form, forms_of, keeps_extra
 
     forms = {given.name: given.form for given in forms_of(model)}
     columns = _columns(frame)
     unknown = [name for name in columns if name not in forms]
-    if unknown:
+    if keeps_extra(model):
+        forms.update((name, extra_form(name).form) for name in unknown)
+    elif unknown:
         raise ValidationError(
             f"{model.__name__} has no field {', '.join(map(repr, unknown))}; it has "
             f"{', '.join(forms)}. Drop or rename the columns. Nothing was written."
@@ -196,16 +212,18 @@ def _map_rows(frame: Any, model: type[ModelT], convert: Callable[[ModelT], T]) -
 def _columns(frame: Any) -> dict[str, list[Any]]:
     """Return the values of each column as Python's own, None for null.
 
+    In the place of a value that would lose nanoseconds there is the error to raise.
+
     Raises:
         ValidationError: It has no columns, or two of one name.
     """
     if hasattr(frame, "isna") and hasattr(frame, "columns"):  # pandas
         columns = [(str(name), _of_pandas(column)) for name, column in frame.items()]
     elif hasattr(frame, "schema") and hasattr(frame, "get_column"):  # polars
-        columns = [(name, frame.get_column(name).to_list()) for name in frame.columns]
+        columns = [(name, _of_polars(frame.get_column(name))) for name in frame.columns]
     elif hasattr(frame, "schema") and hasattr(frame, "column"):
         names = frame.schema.names
-        columns = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
+        columns = [(name, _of_arrow(frame.column(place))) for place, name in enumerate(names)]
     else:
         raise ValidationError(
             f"A {type(frame).__name__} has no columns; give a pyarrow Table or RecordBatch, or a "
@@ -220,15 +238,74 @@ def _columns(frame: Any) -> dict[str, list[Any]]:
     return dict(columns)
 
 
+def _of_arrow(column: Any) -> list[Any]:
+    import pyarrow
+
+    micros = _in_micros(column.type)
+    if micros == column.type:
+        return cast("list[Any]", column.to_pylist())
+    try:
+        return cast("list[Any]", column.cast(micros).to_pylist())
+    except pyarrow.ArrowInvalid:
+        pass  # in which rows?
+    values: list[Any] = []
+    for place in range(len(column)):
+        try:
+            values += column.take(pyarrow.array([place])).cast(micros).to_pylist()
+        except pyarrow.ArrowInvalid:
+            values.append(_UnfitError(_NANOSECONDS))
+    return values
+
+
+def _in_micros(type_: Any) -> Any:
+    """Return an Arrow type with microseconds in the place of nanoseconds."""
+    import pyarrow as pa
+
+    if getattr(type_, "unit", None) == "ns":
+        if pa.types.is_timestamp(type_):
+            return pa.timestamp("us", type_.tz)
+        return pa.duration("us") if pa.types.is_duration(type_) else pa.time64("us")
+    if pa.types.is_struct(type_):
+        fields = [type_.field(place) for place in range(type_.num_fields)]
+        return pa.struct([field.with_type(_in_micros(field.type)) for field in fields])
+    if pa.types.is_map(type_):
+        return pa.map_(_in_micros(type_.key_type), _in_micros(type_.item_type))
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        made = pa.list_ if pa.types.is_list(type_) else pa.large_list
+        return made(type_.value_field.with_type(_in_micros(type_.value_type)))
+    if pa.types.is_dictionary(type_) and _in_micros(type_.value_type) != type_.value_type:
+        return _in_micros(type_.value_type)
+    return type_
+
+
+def _of_polars(column: Any) -> list[Any]:
+    kind = str(column.dtype)
+    # polars drops nanoseconds, and gives maps as dicts, which are a user's in pandas
+    if any(mark in kind for mark in ("'ns'", "Time", "Map")):
+        return _of_arrow(column.to_arrow())
+    return cast("list[Any]", column.to_list())
+
+
 def _of_pandas(column: Any) -> list[Any]:
+    if hasattr(column.dtype, "pyarrow_dtype") and "[ns" in str(column.dtype):
+        return _of_arrow(column.array.__arrow_array__())
     missing = column.isna().tolist()
-    return [None if gone else _native(v) for gone, v in zip(missing, column.tolist())]
+    return [None if gone else _of_cell(v) for gone, v in zip(missing, column.tolist())]
+
+
+def _of_cell(value: Any) -> Any:
+    try:
+        return _native(value)
+    except ValidationError:
+        return _UnfitError(_NANOSECONDS)
 
 
 def _native(value: Any) -> Any:
     """Return a value without numpy arrays, in which pandas holds lists, and with None for NaN."""
-    if hasattr(value, "tolist"):
-        return _native(value.tolist())
+    value = python_value(value, "")
+    if hasattr(value, "tolist"):  # an array
+        has_times = value.dtype.kind in "mM"  # of which tolist makes numbers
+        return [_native(inner) for inner in (value if has_times else value.tolist())]
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, dict):
@@ -248,8 +325,13 @@ def _item(
     given: dict[str, Any] = {}
     shapes = {shape.name: shape for shape in fields_of(model)}
     for name, value in values.items():
-        checked = _checked(model, name, forms[name], value, number)
-        if checked is not None or admits_none(model.model_fields[name].annotation):
+        if name not in shapes:
+            extra = _checked(Any, name, forms[name], value, number)
+            given.update({} if extra is None else {name: extra})
+            continue
+        annotation = model.model_fields[name].annotation
+        checked = _checked(annotation, name, forms[name], value, number)
+        if checked is not None or admits_none(annotation):
             given[shapes[name].input_key] = checked
     try:
         return model.model_validate(given, strict=False)
@@ -262,11 +344,11 @@ def _item(
         raise _refusal(number, problems) from error
 
 
-def _checked(model: type[BaseModel], name: str, form: Form, value: Any, number: int) -> Any:
+def _checked(annotation: Any, name: str, form: Form, value: Any, number: int) -> Any:
     try:
-        return (
-            None if value is None else _to_input(model.model_fields[name].annotation, form, value)
-        )
+        if isinstance(value, _UnfitError):
+            raise value
+        return None if value is None else _to_input(annotation, form, value)
     except _UnfitError as error:
         raise _refusal(number, [((name,), str(error))]) from error
 
@@ -283,27 +365,69 @@ def _refusal(number: int, problems: list[tuple[tuple[Any, ...], str]]) -> Valida
 
 def _to_input(annotation: Any, form: Form, value: Any) -> Any:
     """Return a value of a column as input for the model."""
+    if form.is_read_from_json:
+        from dynamodb_wrapper.arrow.schema import json_text
+
+        return value if form.is_json and isinstance(value, str) else json_text(value)
     if form.is_json:
-        return _from_json(value) if isinstance(value, str) else value
-    if hasattr(value, "to_pydatetime"):
-        if value.nanosecond:
-            raise _UnfitError("it has nanoseconds, and microseconds are stored")
-        return value.to_pydatetime()
-    member = peel(annotation).member
+        return _as_stored(annotation, _from_json(value)) if isinstance(value, str) else value
+    member = strip(peel(annotation).member)
     args = typing.get_args(member)
+    if needs_members(member):
+        return _as_stored(annotation, value)
     if is_model(member) and isinstance(value, dict):
         return _struct(member, form, value)
-    if origin(member) in MAPS and len(args) > 1 and not isinstance(value, Mapping):
-        return dict(map(_pair, value))
+    if is_record(member) and isinstance(value, dict):
+        return _record(member, form, value)
+    if origin(member) in MAPS and len(args) > 1:
+        return _map(args, form, value)
     if origin(member) in (*LISTS, *SETS) and form.parts and isinstance(value, list):
         inner = form.parts["item"]
         return [None if v is None else _to_input(args[0], inner, v) for v in value]
     return value
 
 
+def _as_stored(annotation: Any, value: Any) -> Any:
+    """Return a value as reading gives it to the model, such as the member of an enum."""
+    try:
+        return _reader_for(annotation)(encode_value(value, "it"))
+    except ValidationError as error:
+        raise _UnfitError(f"it cannot be stored: {error.message}") from error
+
+
+def _map(args: tuple[Any, ...], form: Form, value: Any) -> Any:
+    """Return a map as input; a dict is the user's own, not one that reading made."""
+    keys, inner = keys_by_text(args[0]), form.parts.get("item")
+    if isinstance(value, Mapping) or inner is None:
+        return {keys.get(key, key): v for key, v in dict(value).items()}
+    return {
+        keys.get(key, key): None if v is None else _to_input(args[1], inner, v)
+        for key, v in map(_pair, value)
+    }
+
+
+def _reader_for(annotation: Any) -> Callable[[Any], Any]:
+    try:
+        return _cached_reader(annotation)
+    except TypeError:  # unhashable metadata
+        return reader_of(annotation)
+
+
+@lru_cache(maxsize=1024)
+def _cached_reader(annotation: Any) -> Callable[[Any], Any]:
+    return reader_of(annotation)
+
+
+def _exact(text: str) -> float | Decimal:
+    """Return a number with a fraction or exponent; a Decimal where a float would change it."""
+    number, nearest = Decimal(text), float(text)
+    is_same = math.isfinite(nearest) and Decimal(repr(nearest)) == number
+    return nearest if is_same else number
+
+
 def _from_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_exact)
     except ValueError as error:
         raise _UnfitError("it is no JSON text, which this column holds") from error
 
@@ -319,6 +443,19 @@ def _struct(model: type[BaseModel], form: Form, value: dict[str, Any]) -> dict[s
         if inner is not None or name not in keys or admits_none(fields[name].annotation):
             given[keys.get(name, name)] = inner
     return given
+
+
+def _record(member: Any, form: Form, value: dict[str, Any]) -> Any:
+    """Return a struct as input for a dataclass, TypedDict or NamedTuple."""
+    hints, is_tuple = record_hints(member), hasattr(origin(member), "_fields")
+    given = {}
+    for name, content in value.items():
+        inner = content
+        if inner is not None and name in form.parts:
+            inner = _to_input(hints[name], form.parts[name], inner)
+        if inner is not None or is_tuple or admits_none(hints.get(name, Any)):
+            given[name] = inner
+    return list(given.values()) if is_tuple else given
 
 
 def _pair(entry: Any) -> tuple[Any, Any]:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from pydantic import create_model
 
-from dynamodb_wrapper.arrow.columns import PRESENCE, columns_of, refuse_present
+from dynamodb_wrapper.arrow.columns import PRESENCE, Column, columns_of, refuse_present
 from dynamodb_wrapper.arrow.kernels import check
 from dynamodb_wrapper.arrow.rows import UNFIT, Rows
-from dynamodb_wrapper.arrow.schema import FieldForm, forms_of
+from dynamodb_wrapper.arrow.schema import FieldForm, forms_of, keeps_extra
 from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import unstored_input_names
@@ -127,6 +127,7 @@ class ArrowReader(Generic[ModelT]):
 
     Attributes:
         schema: The columns.
+        adds_extra: Whether batches have the extra attributes of their items as columns as well.
         counts: Number of rows read by Arrow itself, and through the models.
     """
 
@@ -139,10 +140,15 @@ class ArrowReader(Generic[ModelT]):
         if schema is None:
             self.schema = pa.schema([(column.name, column.form.type) for column in forms])
         self._reader = reader
-        self._rows = Rows(codec, table_name, forms, self.schema, mismatch)
+        self.adds_extra = schema is None and keeps_extra(codec.model)
+        self._rows = Rows(
+            codec, table_name, forms, self.schema, mismatch, adds_extra=self.adds_extra
+        )
         self._ttl = codec.ttl
         sees_unknown = codec.model is codec.table.model and not codec.keeps_unknown
-        self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
+        self._columns: list[Column] = []
+        if not self.adds_extra and all(c.name in codec.model.model_fields for c in forms):
+            self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
         self._refused = unstored_input_names(codec.model) - codec.own_names
         self._rest = self._reader_of_rest(forms)
         self._pages = self._page_reader()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Callable, Generic
 import pyarrow as pa
 from pydantic import BaseModel, create_model
 
-from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
+from dynamodb_wrapper.arrow.schema import extra_form
+from dynamodb_wrapper.exceptions.errors import IncompatibleItemError, ValidationError
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import FieldShape, fields_of
 from dynamodb_wrapper.serialization.codec import Codec
@@ -20,7 +21,7 @@ from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
 from dynamodb_wrapper.serialization.values import has_passed, is_item, seconds_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dynamodb_wrapper.arrow.schema import FieldForm
     from dynamodb_wrapper.serialization.values import Item
@@ -53,6 +54,7 @@ class Rows(Generic[ModelT]):
         forms: The columns.
         schema: The same for Arrow.
         mismatch: What becomes of an item that does not fit.
+        adds_extra: Whether the extra attributes of the models become columns as well.
     """
 
     def __init__(
@@ -62,12 +64,15 @@ class Rows(Generic[ModelT]):
         forms: Sequence[FieldForm],
         schema: Any,
         mismatch: Mismatch,
+        *,
+        adds_extra: bool = False,
     ) -> None:
         self._codec = codec
         self._table_name = table_name
         self._forms = forms
         self._schema = schema
         self._mismatch = mismatch
+        self._adds_extra = adds_extra
         self._wanted = {column.name for column in forms}
         self._shapes = {shape.name: shape for shape in fields_of(codec.model)}
         self._ttl = codec.ttl
@@ -75,14 +80,15 @@ class Rows(Generic[ModelT]):
     def of_models(self, models: Sequence[ModelT]) -> Any:
         """Return a batch of models; raises one of `UNFIT` where a value does not fit."""
         arrays = self.arrays(models, self._wanted)
-        return pa.RecordBatch.from_arrays(
+        batch = pa.RecordBatch.from_arrays(
             [arrays[name] for name in self._schema.names], schema=self._schema
         )
+        return self._with_extra(batch, [_extra_of(model) for model in models])
 
     def arrays(self, models: Sequence[BaseModel], names: AbstractSet[str]) -> dict[str, Any]:
         """Return some of the columns; as `of_models`."""
         return {
-            column.name: column.form.array([getattr(model, column.name) for model in models])
+            column.name: column.form.array([_value_of(model, column.name) for model in models])
             for column in self._forms
             if column.name in names
         }
@@ -96,6 +102,7 @@ class Rows(Generic[ModelT]):
             IncompatibleItemError: An item does not fit, with ``raise``.
         """
         rows: list[list[Any]] = []
+        extras: list[dict[str, Any]] = []
         quarantined: list[Quarantined] = []
         now = seconds_now()
         for item in items:
@@ -106,12 +113,29 @@ class Rows(Generic[ModelT]):
             problems: list[_Problem] = []
             row = self._row(item, keep, problems)
             if row is not None:
-                rows.append(row)
+                rows.append(row[:-1])
+                extras.append(row[-1])
             elif problems:
                 key = self._codec.key_of(item)
                 quarantined += [Quarantined(key, p.place, p.text) for p in problems]
         columns = list(zip(*rows)) if rows else [()] * len(self._forms)
-        return self._batch(columns), quarantined
+        return self._with_extra(self._batch(columns), extras), quarantined
+
+    def _with_extra(self, batch: Any, extras: Sequence[dict[str, Any]]) -> Any:
+        """Return a batch with a column for each extra attribute of its rows."""
+        names = sorted({name for extra in extras for name in extra}) if self._adds_extra else []
+        if not names:
+            return batch
+        twice = [name for name in names if name in self._schema.names]
+        if twice:
+            raise ValidationError(
+                f"Items of table {self._table_name!r} have the extra attributes "
+                f"{', '.join(map(repr, twice))}, which are also names of fields that are stored "
+                "under an alias. Choose the columns with schema=."
+            )
+        arrays = [extra_form(n).form.array([extra.get(n) for extra in extras]) for n in names]
+        schema = pa.schema([*self._schema, *[(name, pa.string()) for name in names]])
+        return pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=schema)
 
     def _batch(self, columns: Sequence[Sequence[Any]]) -> Any:
         arrays = [column.form.array(values) for column, values in zip(self._forms, columns)]
@@ -120,7 +144,10 @@ class Rows(Generic[ModelT]):
     def _row(
         self, item: Item, keep: Callable[[Any], bool] | None, problems: list[_Problem]
     ) -> list[Any] | None:
-        """Return the values of a row; None for an item left out, with or without new problems."""
+        """Return the values of a row and, last, its extra attributes.
+
+        None for an item left out, with or without new problems.
+        """
         blamed: set[str] = set()
         while True:
             model, found = self._model(item, frozenset(blamed))
@@ -129,7 +156,7 @@ class Rows(Generic[ModelT]):
                     return None
                 row = [self._value(model, c, item, blamed, found) for c in self._forms]
                 if not found:
-                    return row
+                    return [*row, _extra_of(model)]
             new = {problem.field for problem in found if problem.field is not None}
             relevant = [p for p in found if p.field is None or p.field in self._wanted]
             if relevant and self._mismatch == "quarantine":
@@ -144,7 +171,7 @@ class Rows(Generic[ModelT]):
         codec: Codec[Any] = self._codec
         if blamed:
             codec = Codec(codec.table, _without(self._codec.model, blamed))
-            attributes = {self._shapes[name].attribute for name in blamed}
+            attributes = {self._attribute(name) for name in blamed}
             item = {name: value for name, value in item.items() if name not in attributes}
         try:
             return codec.decode(item), []
@@ -157,8 +184,12 @@ class Rows(Generic[ModelT]):
         if shape is None:
             return _Problem(None, ".".join(map(str, place)), str(problem["msg"]))
         steps = (shape.name, *place[1:])
-        text = f"{_stored(item, shape)}; {problem['msg']}"
+        text = f"{_stored(item, shape.attribute)}; {problem['msg']}"
         return _Problem(shape.name, ".".join(map(str, steps)), text)
+
+    def _attribute(self, name: str) -> str:
+        shape = self._shapes.get(name)
+        return name if shape is None else shape.attribute
 
     def _shape_of(self, name: Any) -> FieldShape | None:
         for shape in self._shapes.values():
@@ -175,11 +206,12 @@ class Rows(Generic[ModelT]):
         problems: list[_Problem],
     ) -> Any:
         """Return a value of a row; one that does not fit its column is a problem."""
-        value = None if column.name in blamed else getattr(model, column.name)
+        value = None if column.name in blamed else _value_of(model, column.name)
         try:
             column.form.array([value])
         except UNFIT:
-            text = f"{_stored(item, self._shapes[column.name])}; it cannot be a {column.form.type}"
+            stored = _stored(item, self._attribute(column.name))
+            text = f"{stored}; it cannot be a {column.form.type}"
             problems.append(_Problem(column.name, column.name, text))
         return value
 
@@ -204,8 +236,37 @@ class Rows(Generic[ModelT]):
         )
 
 
-def _stored(item: Item, shape: FieldShape) -> str:
-    value = item.get(shape.attribute)
+def widened(batches: Iterable[Any], schema: Any) -> Any:
+    """Return batches as one table with the columns of all of them, null where a batch lacks one."""
+    found = list(batches)
+    more = {name for batch in found for name in batch.schema.names} - set(schema.names)
+    whole = pa.schema([*schema, *[(name, pa.string()) for name in sorted(more)]])
+    same = [
+        pa.RecordBatch.from_arrays(
+            [
+                batch.column(batch.schema.get_field_index(column.name))
+                if column.name in batch.schema.names
+                else pa.nulls(batch.num_rows, column.type)
+                for column in whole
+            ],
+            schema=whole,
+        )
+        for batch in found
+    ]
+    return pa.Table.from_batches(same, whole)
+
+
+def _extra_of(model: BaseModel) -> dict[str, Any]:
+    return getattr(model, "__pydantic_extra__", None) or {}
+
+
+def _value_of(model: BaseModel, name: str) -> Any:
+    """Return the value of a field, or of an extra attribute; None where it is absent."""
+    return getattr(model, name) if name in type(model).model_fields else _extra_of(model).get(name)
+
+
+def _stored(item: Item, attribute: str) -> str:
+    value = item.get(attribute)
     return "it is not stored" if value is None else f"it is stored as {next(iter(value))}"
 
 

@@ -12,9 +12,10 @@ import inspect
 import json
 import math
 import typing
+from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -24,7 +25,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic_core
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, Json, RootModel
 from pydantic.fields import FieldInfo
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
@@ -46,9 +47,13 @@ from dynamodb_wrapper.serialization.annotations import (
     is_class,
     is_free_form,
     is_model,
+    is_record,
     origin,
     readable_names,
+    record_hints,
 )
+from dynamodb_wrapper.serialization.encoder import prune
+from dynamodb_wrapper.serialization.values import decode_free, encode_value, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,6 +90,7 @@ LARGEST = {16: 65504.0, 32: 3.4028234663852886e38, 64: math.inf}
 _OpenTypes = tuple[Any, ...]
 Convert = Callable[[Any], Any]
 _UTC_TIME = pa.timestamp("us", "UTC")
+_TYPES_OF_VALUES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), bytes: pa.binary()}
 _MAX_DIGITS = 38
 
 
@@ -98,6 +104,7 @@ class Form:
         base: The type values get first, where the caller has chosen another `type`.
         is_json: Whether the column is JSON text.
         is_number: Whether the values of the model are numbers.
+        is_read_from_json: Whether the model takes JSON text and holds what it says, as `Json` does.
         parts: The forms inside: of a struct's fields by name, of the values of a list or map as
             ``item``.
         rebuild: Makes the form of the same container with other parts.
@@ -108,6 +115,7 @@ class Form:
     base: Any = None
     is_json: bool = False
     is_number: bool = False
+    is_read_from_json: bool = False
     parts: Mapping[str, Form] = field(default_factory=dict)
     rebuild: Callable[[Mapping[str, Form]], Form] | None = None
 
@@ -137,6 +145,8 @@ class FieldForm:
 def forms_of(model: type[BaseModel], schema: Any = None) -> tuple[FieldForm, ...]:
     """Return the columns of a model, or those of them a schema names.
 
+    A model that keeps extra attributes may have a column for any name.
+
     Raises:
         ValidationError: The schema names what is no field of the model.
     """
@@ -147,7 +157,9 @@ def forms_of(model: type[BaseModel], schema: Any = None) -> tuple[FieldForm, ...
     if schema is None:
         return tuple(FieldForm(name, form) for name, form in forms.items())
     missing = [name for name in schema.names if name not in forms]
-    if missing:
+    if keeps_extra(model):
+        forms.update((name, _of_extra(schema.field(name).type)) for name in missing)
+    elif missing:
         raise ValidationError(
             f"The schema names {', '.join(missing)}; {model.__name__} has the fields "
             f"{', '.join(forms)}."
@@ -157,6 +169,25 @@ def forms_of(model: type[BaseModel], schema: Any = None) -> tuple[FieldForm, ...
     )
 
 
+def keeps_extra(model: type[BaseModel]) -> bool:
+    """Return whether a model keeps attributes that are no fields."""
+    return model.model_config.get("extra") == "allow"
+
+
+def extra_form(name: str) -> FieldForm:
+    """Return the column of an extra attribute: JSON text."""
+    return FieldForm(name, _JSON)
+
+
+def _of_extra(wanted: Any) -> Form:
+    """Return the form of an extra attribute for a type the caller has chosen."""
+    if pa.types.is_temporal(wanted):
+        return Form(wanted, _any_text, base=pa.string())
+    if pa.types.is_nested(wanted) or pa.types.is_binary(wanted):
+        return Form(wanted, unchanged)
+    return _JSON
+
+
 def form_of(annotation: Any, open_types: _OpenTypes = (), markers: tuple[Any, ...] = ()) -> Form:
     """Return the form of an annotation; what has no Arrow type is JSON text."""
     if hasattr(annotation, "__value__"):  # an alias may name itself
@@ -164,6 +195,9 @@ def form_of(annotation: Any, open_types: _OpenTypes = (), markers: tuple[Any, ..
             return _JSON
         return form_of(annotation.__value__, (*open_types, annotation), markers)
     peeled = peel(annotation, markers)
+    if any(_is_json(marker) for marker in peeled.markers):
+        others = tuple(m for m in peeled.markers if not _is_json(m))
+        return replace(form_of(peeled.member, open_types, others), is_read_from_json=True)
     if peeled.is_union:
         return _JSON
     member = peeled.member
@@ -176,6 +210,12 @@ def form_of(annotation: Any, open_types: _OpenTypes = (), markers: tuple[Any, ..
     return _of_class(member, open_types, peeled.markers)
 
 
+def _is_json(marker: Any) -> bool:
+    """Return whether a marker or class is pydantic's `Json`."""
+    kind: Any = Json
+    return marker is kind or isinstance(marker, kind)
+
+
 def _of_field(info: FieldInfo, open_types: _OpenTypes = ()) -> Form:
     return form_of(info.annotation, open_types, tuple(info.metadata))
 
@@ -185,12 +225,17 @@ def _of_class(member: Any, open_types: _OpenTypes, markers: tuple[Any, ...]) -> 
         return _of_values(tuple(member))
     if is_model(member):
         return _of_model(member, open_types)
+    if is_record(member):
+        return _of_record(member, open_types)
+    if _is_json(member):
+        return replace(_JSON, is_read_from_json=True)
     places = decimal_places(markers) if member is Decimal else None
     if places is not None:
         return Form(pa.decimal128(*places), unchanged, is_number=True)
     if member in _SCALARS:
         return _SCALARS[member]
-    return _JSON if member in (*LISTS, *SETS, *MAPS, Any, object) else _TEXT
+    is_container = issubclass(member, (Mapping, AbstractSet, list, tuple, deque))
+    return _JSON if is_container or member in (*LISTS, *SETS, Any, object) else _TEXT
 
 
 def decimal_places(markers: Sequence[Any]) -> tuple[int, int] | None:
@@ -205,7 +250,7 @@ def decimal_places(markers: Sequence[Any]) -> tuple[int, int] | None:
 
 def _of_values(values: tuple[Any, ...]) -> Form:
     kinds = {type(_member_value(value)) for value in values}
-    for kind, type_ in ((str, pa.string()), (bool, pa.bool_()), (int, pa.int64())):
+    for kind, type_ in _TYPES_OF_VALUES.items():
         if kinds == {kind}:
             return Form(type_, _member_value)
     return _JSON
@@ -220,9 +265,19 @@ def _of_model(model: type[BaseModel], open_types: _OpenTypes) -> Form:
     return _struct(forms)
 
 
+def _of_record(member: Any, open_types: _OpenTypes) -> Form:
+    """Return the form of a dataclass, TypedDict or NamedTuple."""
+    hints = record_hints(member)
+    if member in open_types or not hints:
+        return _JSON
+    return _struct({name: form_of(hint, (*open_types, member)) for name, hint in hints.items()})
+
+
 def _of_container(member: Any, open_types: _OpenTypes) -> Form:
     kind, args = origin(member), typing.get_args(member)
-    if not args or is_free_form(member):
+    if is_record(member):
+        return _of_record(member, open_types)
+    if not args or (is_free_form(member) and not any(map(_is_json, peel(args[-1]).markers))):
         return _JSON
     inner = form_of(args[1] if kind in MAPS else args[0], open_types)
     if kind in MAPS:
@@ -379,40 +434,64 @@ def _member_value(value: Any) -> Any:
 
 
 def _key_text(key: Any) -> str:
-    """Return the key of a map as text."""
-    return str(_member_value(key))
+    """Return the key of a map as the text it is stored as."""
+    return key if type(key) is str else map_key(key, "the key")
 
 
-def _json_text(value: Any) -> str:
-    """Return a value as JSON; sets are sorted, binary is base64."""
-    return json.dumps(_for_json(value), ensure_ascii=False, separators=(",", ":"))
+def json_text(value: Any) -> str:
+    """Return a value as JSON; numbers keep their digits, sets are sorted, binary is base64."""
+    return _written(_for_json(value))
+
+
+def _written(value: Any) -> str:
+    """Return JSON; Decimals, which the standard library does not write, as numbers."""
+    if isinstance(value, Decimal):
+        return _plain_number(value)
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except TypeError:  # there are Decimals inside
+        if isinstance(value, dict):
+            entries = (f"{_written(key)}:{_written(inner)}" for key, inner in value.items())
+            return f"{{{','.join(entries)}}}"
+        return f"[{','.join(map(_written, value))}]"
 
 
 def _for_json(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return _member_value(value)
     if isinstance(value, BaseModel):
-        return _for_json(value.model_dump())
+        dumped = value.model_dump(round_trip=True, by_alias=False, warnings=False)
+        return _for_json(prune(dumped, value, exact=False) if isinstance(dumped, dict) else dumped)
+    if is_dataclass(value):
+        return {part.name: _for_json(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Mapping):
         return {_key_text(key): _for_json(content) for key, content in value.items()}
     if isinstance(value, AbstractSet):
         return sorted(map(_for_json, value), key=repr)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, deque)):
         return [_for_json(content) for content in value]
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode()
     if isinstance(value, Decimal):
-        return _plain_number(value)
-    return pydantic_core.to_jsonable_python(value)
+        return value
+    if isinstance(value, enum.Enum):
+        return _for_json(decode_free(encode_value(value, "the value")))
+    try:
+        return pydantic_core.to_jsonable_python(value)
+    except pydantic_core.PydanticSerializationError:
+        return decode_free(encode_value(value, "the value"))
 
 
 def _any_text(value: Any) -> str:
     """Return a value of a class that is stored as text."""
     found = _for_json(value)
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return found if isinstance(found, str) else _written(found)
 
 
-def _as_struct(forms: Mapping[str, Form], value: BaseModel) -> dict[str, Any]:
+def _as_struct(forms: Mapping[str, Form], value: Any) -> dict[str, Any]:
+    """Return the fields of a model, dataclass or NamedTuple, or the entries of a TypedDict."""
+    if isinstance(value, dict):
+        return {name: _optional(form, value.get(name)) for name, form in forms.items()}
     return {name: _optional(form, getattr(value, name)) for name, form in forms.items()}
 
 
@@ -432,7 +511,7 @@ def _optional(form: Form, value: Any) -> Any:
     return None if value is None else form.convert(value)
 
 
-_JSON = Form(pa.string(), _json_text, is_json=True)
+_JSON = Form(pa.string(), json_text, is_json=True)
 
 
 _TEXT = Form(pa.string(), _any_text)

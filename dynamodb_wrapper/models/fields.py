@@ -76,7 +76,7 @@ class Peeled(NamedTuple):
 
 
 def peel(annotation: Any, markers: Iterable[Any] = ()) -> Peeled:
-    """Remove ``Annotated`` and ``Optional`` from an annotation.
+    """Remove ``Annotated``, ``Optional`` and ``NewType`` from an annotation.
 
     Args:
         annotation: Of a field, or of a part of one.
@@ -87,6 +87,8 @@ def peel(annotation: Any, markers: Iterable[Any] = ()) -> Peeled:
         if hasattr(annotation, "__metadata__"):
             found += annotation.__metadata__
             annotation = annotation.__origin__
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
         elif typing.get_origin(annotation) in UNIONS:
             members = typing.get_args(annotation)
             others = [member for member in members if member is not type(None)]
@@ -112,7 +114,7 @@ def utc_text(moment: datetime) -> str:
     """Return ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, always 27 characters, so that texts sort by time.
 
     Raises:
-        ValueError: The moment has no time zone.
+        ValueError: The moment has no time zone, or nanoseconds.
     """
     in_utc = moment if moment.tzinfo is UTC else to_utc(moment)
     if in_utc.microsecond and type(in_utc) is datetime:  # several times as fast, without zeros
@@ -120,7 +122,19 @@ def utc_text(moment: datetime) -> str:
             return orjson.dumps(in_utc, option=orjson.OPT_UTC_Z)[1:-1].decode()
         except TypeError:
             pass  # the class is freezegun's, which has replaced `datetime` in this module as well
+    refuse_nanoseconds(in_utc)
     return in_utc.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def refuse_nanoseconds(value: Any) -> Any:
+    """Return a value; refuse a moment or duration of pandas that has nanoseconds.
+
+    Raises:
+        ValueError: It has some; they would be lost.
+    """
+    if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
+        raise ValueError("has nanoseconds, and microseconds are stored; round it first")
+    return value
 
 
 def to_utc(moment: datetime) -> datetime:
@@ -138,7 +152,7 @@ def to_utc(moment: datetime) -> datetime:
 
 
 def _aware(moment: datetime) -> datetime:
-    to_utc(moment)
+    refuse_nanoseconds(to_utc(moment))
     return moment
 
 
@@ -153,7 +167,7 @@ def _from_number(step: timedelta) -> Callable[[Any], Any]:
                 return _EPOCH + int(value) * step
             except OverflowError:
                 raise ValueError("is beyond the years 1 to 9999; mind the unit") from None
-        return value
+        return refuse_nanoseconds(value)
 
     return convert
 
@@ -214,11 +228,23 @@ Id = Annotated[str, AfterValidator(_valid_id)]
 """Key of one of the three tables."""
 
 
+def free_number(number: int | Decimal) -> int | float | Decimal:
+    """Return int for a whole number, float where it has exactly these digits, else Decimal."""
+    if isinstance(number, int):
+        return number
+    if number == number.to_integral_value():
+        return int(number)
+    nearest = float(number)
+    return nearest if Decimal(repr(nearest)) == number else number
+
+
 def _json_able(value: Any, path: str = "") -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        if not value.is_finite():
+            raise ValueError(f"{path or 'value'} is not a finite number")
+        return free_number(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{path or 'value'} is not a finite number")
@@ -236,7 +262,8 @@ def _json_able(value: Any, path: str = "") -> Any:
 
 
 JsonDict = Annotated[dict[str, Any], AfterValidator(_json_able)]
-"""Free-form settings of JSON values. Whole numbers are read back as int, others as float."""
+"""Free-form settings of JSON values. Whole numbers are read back as int, others as float, or as
+Decimal where a float would change them."""
 
 
 def time_zone(name: str) -> ZoneInfo:

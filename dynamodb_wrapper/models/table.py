@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -10,7 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar, Union
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainSerializer, TypeAdapter, WrapSerializer
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticUndefined
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models import arguments
@@ -19,7 +22,7 @@ from dynamodb_wrapper.models.fields import StoredAs, peel
 from dynamodb_wrapper.models.kinds import Discriminator, KeyPrefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dynamodb_wrapper.models.fields import Peeled
 
@@ -229,9 +232,11 @@ class Table(Generic[ModelT]):
         """Return the type descriptor of a key: ``S``, ``N`` or ``B``."""
         if isinstance(key, Derived):
             return "S"
-        return _key_tag(_peeled(self.model, key))
+        returned = _returned_by_serializer(self.model, key)
+        return _key_tag(_peeled(self.model, key) if returned is None else peel(returned))
 
     def _check(self) -> None:
+        self._check_excluded(self.model, set())
         keys: list[tuple[str, str | Derived]] = [("key", field) for field in self.key_fields]
         keys += [(f"index {index.name!r}", key) for index in self.indexes for key in index.keys]
         for where, key in keys:
@@ -324,6 +329,20 @@ class Table(Generic[ModelT]):
                 "attribute, but its default is another value; make the default None."
             )
 
+    def _check_excluded(self, model: type[BaseModel], checked: set[type[BaseModel]]) -> None:
+        """Refuse a required field that is never stored, also in models inside the model."""
+        checked.add(model)
+        for field, info in model.model_fields.items():
+            if info.exclude and info.is_required() and not peel(info.annotation).may_be_null:
+                raise ValidationError(
+                    f"Table {self.name!r}: {model.__name__}.{field} is required and has "
+                    "exclude=True: it is never stored, so no item could be read again. Give it "
+                    "a default, or store it."
+                )
+            for inner in _models_in(info.annotation):
+                if inner not in checked:
+                    self._check_excluded(inner, checked)
+
     def _check_field(self, field: str, where: str) -> None:
         if field not in self.model.model_fields:
             raise ValidationError(
@@ -359,10 +378,44 @@ def _choices(member: typing.Any) -> list[typing.Any]:
     return [value.value if isinstance(value, Enum) else value for value in values]
 
 
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models an annotation names."""
+    is_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
+    if is_class and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _returned_by_serializer(model: type[BaseModel], field: str) -> Any:
+    """Return the type that a serializer of the model makes of a field; None where none says it."""
+    for decorator in model.__pydantic_decorators__.field_serializers.values():
+        if field in decorator.info.fields or "*" in decorator.info.fields:
+            return _return_type(decorator.info.return_type, decorator.func)
+    return None
+
+
+def _return_type(declared: Any, function: Any) -> Any:
+    """Return the return type of a serializer; None where it is not known."""
+    if declared is not PydanticUndefined:
+        return declared
+    try:
+        return typing.get_type_hints(inspect.unwrap(function)).get("return")
+    except (TypeError, NameError, AttributeError):
+        return None
+
+
 def _key_tag(peeled: Peeled) -> str:
     """Return the type descriptor of a key; an empty text where it cannot be one, or varies."""
     if peeled.stored_tag is not None:
         return peeled.stored_tag
+    for marker in peeled.markers:
+        if isinstance(marker, (PlainSerializer, WrapSerializer)):
+            returned = _return_type(marker.return_type, marker.func)
+            if returned is not None:
+                return _key_tag(peel(returned))
+    if hasattr(peeled.member, "__value__"):
+        return _key_tag(peel(peeled.member.__value__, peeled.markers))
     if peeled.is_union:
         members = typing.get_args(peeled.member)
         return _common_tag(peel(member) for member in members if member is not type(None))
@@ -373,7 +426,19 @@ def _key_tag(peeled: Peeled) -> str:
         return ""
     if issubclass(member, Enum):
         return _common_tag(peel(type(value.value)) for value in member)
-    return next((tag for kind, tag in _TAGS if issubclass(member, kind)), "")
+    known = next((tag for kind, tag in _TAGS if issubclass(member, kind)), None)
+    return _tag_by_schema(member) if known is None else known
+
+
+def _tag_by_schema(member: type) -> str:
+    """Return the type descriptor of a class that pydantic stores as text, number or bytes."""
+    try:
+        schema = TypeAdapter(member).json_schema(mode="serialization")
+    except (PydanticUserError, TypeError):
+        return ""
+    if schema.get("format") == "password":  # secrets are not stored
+        return ""
+    return {"string": "S", "integer": "N", "number": "N"}.get(str(schema.get("type")), "")
 
 
 def _common_tag(members: Iterable[Peeled]) -> str:

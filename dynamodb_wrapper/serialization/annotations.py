@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import enum
 import typing
+from collections import deque
 from collections.abc import Iterable, Mapping, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -34,12 +35,12 @@ from pydantic import (
     WrapSerializer,
 )
 from pydantic.fields import FieldInfo
-from typing_extensions import ParamSpec
+from typing_extensions import ParamSpec, get_type_hints, is_typeddict
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.fields import UNIONS
 from dynamodb_wrapper.models.table import attribute_name
-from dynamodb_wrapper.serialization.values import decode_free, decode_value
+from dynamodb_wrapper.serialization.values import decode_free, decode_value, encode_value, map_key
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +48,7 @@ Reader = Callable[[Mapping[str, Any]], Any]
 SETS = (set, frozenset, AbstractSet, MutableSet)
 LISTS = (list, tuple, Sequence)
 MAPS = (dict, Mapping)
+_READ_AS_LISTS = (*LISTS, deque)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
 _CODE_OF_MARKERS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
 _CODE_OF_VALIDATION = ("__get_pydantic_core_schema__", "model_validate")
@@ -57,7 +59,9 @@ _SCALARS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("N", (int, float, Decimal)),
     ("B", (bytes,)),
 )
+_READ_BY_VALUE = (str, int, bool, bytes, type(None))
 _TIMEDELTAS = (timedelta, Union[timedelta, None])
+_LIST_TAGS = frozenset({"L", "SS", "NS", "BS"})
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -65,12 +69,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def strip(annotation: Any) -> Any:
-    """Return the annotation without ``Annotated`` and type aliases."""
+    """Return the annotation without ``Annotated``, ``NewType`` and type aliases."""
     while True:
         if hasattr(annotation, "__metadata__"):
             annotation = annotation.__origin__
         elif hasattr(annotation, "__value__"):  # a PEP 695 alias
             annotation = annotation.__value__
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
         else:
             return annotation
 
@@ -130,6 +136,28 @@ def scalar_tag(annotation: Any) -> str | None:
         if annotation in classes:
             return tag
     return None
+
+
+def needs_members(annotation: Any) -> bool:
+    """Return whether values of an enum or Literal are read by its members.
+
+    Pydantic compares what is stored with the values of an enum: a stored date is a text, and a
+    stored number a Decimal. Members of an enum inside a Literal it takes only as such.
+    """
+    members = _enum_members(annotation)
+    if origin(strip(annotation)) is typing.Literal:
+        return any(isinstance(member, enum.Enum) for member in members)
+    return any(type(member.value) not in _READ_BY_VALUE for member in members)
+
+
+def _enum_members(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of an enum or Literal; nothing for other annotations."""
+    annotation = strip(annotation)
+    if origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)
+    if is_class(annotation) and issubclass(annotation, enum.Enum):
+        return tuple(annotation)
+    return ()
 
 
 def _common_tag(values: Iterable[Any]) -> str | None:
@@ -247,6 +275,8 @@ class FieldShape:
         omits_none: Whether None is left out, because None is what an absent attribute means.
         is_set: Whether an absent attribute means the empty set.
         needs_none: Whether pydantic must be given None where the attribute is absent.
+        null_is_absent: Whether NULL is read as an absent attribute: the field has a default, and
+            None is no value of it.
     """
 
     name: str
@@ -258,6 +288,7 @@ class FieldShape:
     omits_none: bool
     is_set: bool
     needs_none: bool
+    null_is_absent: bool
 
 
 @cached_per_build
@@ -300,6 +331,7 @@ def _starts_of_paths(alias: Any) -> set[str]:
 def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
     info = model.model_fields[name]
     is_set = any(origin(alternative) in SETS for alternative in alternatives(info.annotation))
+    sees_raw = name in fields_seeing_raw_values(model) or see_raw_values(info.metadata)
     absent_means_none = info.default is None
     if info.is_required():
         absent_means_none = admits_none(info.annotation)
@@ -308,11 +340,13 @@ def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
         attribute=attribute_name(model, name),
         input_key=_input_key(model, name),
         annotation=info.annotation,
-        read=_field_reader(info),
+        read=_field_reader(info, sees_raw_values=sees_raw),
         marked=_marked(info),
         omits_none=absent_means_none and not is_set,
         is_set=is_set,
         needs_none=absent_means_none and not is_set and info.is_required(),
+        null_is_absent=(is_set or not info.is_required())
+        and not (sees_raw or admits_none(info.annotation)),
     )
 
 
@@ -347,7 +381,7 @@ def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -
     data: dict[str, Any] = {}
     for field in fields_of(model):
         stored = left.pop(field.attribute, None)
-        if stored is not None:
+        if stored is not None and not (field.null_is_absent and "NULL" in stored):
             data[field.input_key] = field.read(stored)
         elif field.is_set:
             data[field.input_key] = set()
@@ -357,15 +391,17 @@ def read_fields(model: type[BaseModel], item: Mapping[str, Mapping[str, Any]]) -
     return data
 
 
-def _field_reader(info: FieldInfo) -> Reader:
-    """Return the reader of a field; validators in its markers receive the stored value."""
+def _field_reader(info: FieldInfo, *, sees_raw_values: bool) -> Reader:
+    """Return the reader of a field; its own validators receive the stored value."""
     own_validators = any(hasattr(marker, "func") for marker in info.metadata)
     if info.annotation in _TIMEDELTAS and own_validators:
         return decode_value
-    return _reader(info.annotation)
+    if sees_raw_values and any(map(needs_members, alternatives(info.annotation))):
+        return decode_value
+    return reader_of(info.annotation)
 
 
-def _reader(annotation: Any) -> Reader:
+def reader_of(annotation: Any) -> Reader:
     """Return the function that reads an attribute value for an annotation."""
     if _leads_to_alias(annotation):
         return _LazyReader(annotation).read
@@ -393,54 +429,238 @@ class _LazyReader:
     def _read(self) -> Reader:
         if self.annotation is _JSON_VALUE or not hasattr(self.annotation, "__value__"):
             return _reader_without_alias(self.annotation)
-        return _reader(self.annotation.__value__)
+        return reader_of(self.annotation.__value__)
 
 
 def _reader_without_alias(annotation: Any) -> Reader:
     if annotation in _TIMEDELTAS:
         return _read_timedelta
-    members = alternatives(annotation)
+    return _members_in_union_reader(alternatives(annotation))
+
+
+def _members_in_union_reader(members: tuple[Any, ...]) -> Reader:
     if any(member in (Any, object) for member in members):
         return decode_free
-    if len(members) == 1:
-        return _member_reader(members[0])
-    models = [member for member in members if is_model(member)]
-    maps = [member for member in members if origin(member) in MAPS]
-    if len(models) + len(maps) == 1:
-        return _union_reader(_member_reader((models or maps)[0]))
-    return _union_reader(decode_free if any(is_free_form(m) for m in maps) else decode_value)
+    return _member_reader(members[0]) if len(members) == 1 else _union_reader(members)
 
 
 def _member_reader(member: Any) -> Reader:
     if is_model(member):
         return _model_reader(member)
-    args = tuple(arg for arg in typing.get_args(member) if arg is not Ellipsis)
-    if is_free_form(member):
+    kind, args = origin(member), tuple(a for a in typing.get_args(member) if a is not Ellipsis)
+    if needs_members(member):
+        return _members_reader(_enum_members(member))
+    if is_record(member):
+        return _RecordReader(member).read
+    if _is_map(member) and args:
+        return _map_reader(args[0], reader_of(args[1]) if len(args) > 1 else decode_value)
+    if is_free_form(member) or (kind is deque and not args):
         return decode_free
-    if origin(member) in MAPS:
-        return _map_reader(_reader(args[1]))
-    if origin(member) in LISTS:
-        return _list_reader([_reader(arg) for arg in args])
-    if origin(member) in SETS and args == (timedelta,):
+    if kind in _READ_AS_LISTS:
+        return _list_reader([reader_of(arg) for arg in args])
+    if kind in SETS and args == (timedelta,):
         return _read_timedeltas
+    if kind in SETS and needs_members(args[0]):
+        return _set_reader(reader_of(args[0]))
     return decode_value
 
 
-def _union_reader(read_map: Reader) -> Reader:
+def _is_map(member: Any) -> bool:
+    kind = origin(member)
+    return kind in MAPS or (isinstance(kind, type) and issubclass(kind, Mapping))
+
+
+def is_record(member: Any) -> bool:
+    """Return whether the annotation is a dataclass, TypedDict or NamedTuple."""
+    kind = origin(member)
+    if not isinstance(kind, type) or is_model(kind):
+        return False
+    return is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "_fields")
+
+
+def record_hints(member: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, TypedDict or NamedTuple and their annotations."""
+    kind = origin(member)
+    try:
+        hints = get_type_hints(kind)
+    except (NameError, TypeError):  # a name of a function's own
+        hints = {}
+    names = getattr(kind, "_fields", None) or getattr(kind, "__dataclass_fields__", None) or hints
+    return {name: hints.get(name, Any) for name in names}
+
+
+def _union_reader(members: tuple[Any, ...]) -> Reader:
+    """Return the reader of a union, which chooses the member by the type descriptor."""
+    models = [member for member in members if is_model(member)]
+    maps = [member for member in members if _is_map(member)]
+    records = [member for member in members if is_record(member)]
+    lists = [member for member in members if origin(member) in (*_READ_AS_LISTS, *SETS)]
+    read_map, read_list = _chosen([*models, *records, *maps]), _chosen([*records, *lists])
+    if len(models) > 1 and not (maps or records) and not any(map(_is_root_model, models)):
+        read_map = _ModelsReader(models).read
+    enums = [member for member in members if needs_members(member)]
+    read_other: Reader = decode_value
+    if enums:
+        read_other = _members_reader([m for annotation in enums for m in _enum_members(annotation)])
+
     def read(value: Mapping[str, Any]) -> Any:
-        return read_map(value) if "M" in value else decode_value(value)
+        if "M" in value:
+            return read_map(value)
+        is_list = not _LIST_TAGS.isdisjoint(value)
+        return read_list(value) if is_list else read_other(value)
 
     return read
 
 
-def _map_reader(read_inner: Reader) -> Reader:
+def _chosen(members: list[Any]) -> Reader:
+    """Return the reader of the one member that fits, else one for contents of any type."""
+    if len(members) == 1:
+        return _member_reader(members[0])
+    return decode_free if any(map(is_free_form, members)) else decode_value
+
+
+def _is_root_model(model: type[BaseModel]) -> bool:
+    return issubclass(model, RootModel)
+
+
+def keys_by_text(annotation: Any) -> dict[str, Any]:
+    """Return the keys of a map by their stored texts, where the text alone is none of them."""
+    keys: dict[str, Any] = {}
+    for member in _enum_members(annotation):
+        value = member.value if isinstance(member, enum.Enum) else member
+        if needs_members(annotation) or type(value) is not str:
+            keys.setdefault(_text_of_key(member), member)
+            keys.setdefault(_text_of_key(value), member)
+    return keys
+
+
+def _map_reader(key_annotation: Any, read_inner: Reader) -> Reader:
+    keys = keys_by_text(key_annotation)
+
     def read(value: Mapping[str, Any]) -> Any:
         content = value.get("M")
         if content is None:
             return decode_value(value)
-        return {key: read_inner(inner) for key, inner in content.items()}
+        if not keys:
+            return {key: read_inner(inner) for key, inner in content.items()}
+        return {keys.get(key, key): read_inner(inner) for key, inner in content.items()}
 
     return read
+
+
+def _text_of_key(value: Any) -> str:
+    try:
+        return map_key(value, "key")
+    except ValidationError:
+        return ""  # cannot be stored as a key
+
+
+def _members_reader(members: Iterable[Any]) -> Reader:
+    """Return the reader that gives the members of an enum for their stored values."""
+    by_stored: dict[Any, Any] = {}
+    for member in members:
+        value = member.value if isinstance(member, enum.Enum) else member
+        try:
+            by_stored.setdefault(_hashable(encode_value(value, "")), member)
+        except ValidationError:
+            continue  # cannot be stored
+
+    def read(value: Mapping[str, Any]) -> Any:
+        found = by_stored.get(_hashable(value), by_stored)
+        return decode_value(value) if found is by_stored else found
+
+    return read
+
+
+def _hashable(value: Mapping[str, Any]) -> Any:
+    """Return an attribute value in a form that can be compared; numbers by their value."""
+    ((tag, content),) = value.items()
+    if tag == "N":
+        return tag, Decimal(content)
+    if tag == "L":
+        return tag, tuple(map(_hashable, content))
+    if tag == "M":
+        return tag, frozenset((key, _hashable(inner)) for key, inner in content.items())
+    if tag in ("SS", "NS", "BS"):
+        return tag, frozenset(_hashable({tag[0]: inner}) for inner in content)
+    return tag, content
+
+
+def _set_reader(read_inner: Reader) -> Reader:
+    def read(value: Mapping[str, Any]) -> Any:
+        ((tag, content),) = value.items()
+        if tag not in ("SS", "NS", "BS"):
+            return decode_value(value)
+        return {read_inner({tag[0]: inner}) for inner in content}
+
+    return read
+
+
+@dataclass
+class _RecordReader:
+    """Reader of a dataclass, TypedDict or NamedTuple, made at the first value: it may hold itself.
+
+    Attributes:
+        member: The class.
+    """
+
+    member: Any
+
+    @cached_property
+    def _readers(self) -> dict[str, Reader]:
+        return {name: reader_of(hint) for name, hint in record_hints(self.member).items()}
+
+    def read(self, value: Mapping[str, Any]) -> Any:
+        readers = self._readers
+        if "M" in value:
+            content = value["M"].items()
+            return {name: readers.get(name, decode_value)(inner) for name, inner in content}
+        if "L" in value and hasattr(origin(self.member), "_fields"):
+            places = [*readers.values(), *[decode_value] * len(value["L"])]
+            return [read(inner) for read, inner in zip(places, value["L"])]
+        return decode_value(value)
+
+
+@dataclass
+class _ModelsReader:
+    """Reader of a union of models: an attribute is read as the models that have it agree on.
+
+    Attributes:
+        models: The members of the union.
+    """
+
+    models: list[type[BaseModel]]
+
+    @cached_property
+    def _with_default(self) -> set[str]:
+        """The names of fields whose NULL every model reads as its default."""
+        shapes = [shape for model in self.models for shape in fields_of(model)]
+        return {shape.input_key for shape in shapes if shape.null_is_absent} - {
+            shape.input_key for shape in shapes if not shape.null_is_absent
+        }
+
+    @cached_property
+    def _readers(self) -> dict[str, Reader]:
+        found: dict[str, list[FieldShape]] = {}
+        for model in self.models:
+            for shape in fields_of(model):
+                found.setdefault(shape.input_key, []).append(shape)
+        return {name: self._common(shapes) for name, shapes in found.items()}
+
+    def _common(self, shapes: list[FieldShape]) -> Reader:
+        annotations = [shape.annotation for shape in shapes]
+        if all(annotation == annotations[0] for annotation in annotations):
+            return shapes[0].read
+        parts = [part for annotation in annotations for part in alternatives(annotation)]
+        return _members_in_union_reader(tuple(parts))
+
+    def read(self, value: Mapping[str, Any]) -> Any:
+        readers, with_default = self._readers, self._with_default
+        return {
+            name: readers.get(name, decode_free)(inner)
+            for name, inner in value["M"].items()
+            if not ("NULL" in inner and name in with_default)
+        }
 
 
 def _list_reader(readers: list[Reader]) -> Reader:
@@ -460,7 +680,7 @@ def _list_reader(readers: list[Reader]) -> Reader:
 
 def _model_reader(model: type[BaseModel]) -> Reader:
     if issubclass(model, RootModel):
-        return _reader(model.model_fields["root"].annotation)
+        return reader_of(model.model_fields["root"].annotation)
 
     def read(value: Mapping[str, Any]) -> Any:
         content = value.get("M")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
@@ -29,13 +30,16 @@ from dynamodb_wrapper.serialization.annotations import (
     fields_of,
     fields_seeing_raw_values,
     fields_with_serializer,
+    is_class,
     is_free_form,
     is_model,
+    needs_members,
     origin,
     readable_names,
     scalar_tag,
     see_raw_values,
     sees_raw_values,
+    strip,
     unstored_input_names,
     uses_unknown_attributes,
     validates_itself,
@@ -311,6 +315,8 @@ class _DecoderBuilder:
         if is_model(member):
             return self._nested(member, may_be_null, is_bare)
         tag = scalar_tag(member)
+        if needs_members(member):
+            return None
         if tag is not None:
             return _scalar(tag, member if is_bare else None, may_be_null)
         return self._container(member, may_be_null, is_bare)
@@ -339,10 +345,12 @@ class _DecoderBuilder:
         if not args or is_free_form(member):
             return None
         if kind in SETS:
+            if needs_members(args[0]):
+                return None
             return _set(args[0], may_be_null)
         is_long = kind in LISTS and (kind is not tuple or args[1:] == (Ellipsis,))
         inner = self._value(args[1] if kind in MAPS else args[0], is_bare)
-        if inner is None or not (kind in MAPS or is_long):
+        if inner is None or not (kind in MAPS or is_long) or _has_enum_keys(member):
             return None
         read = inner.read("v")
         if kind in MAPS:
@@ -476,6 +484,13 @@ def _scalar(tag: str, member: Any, may_be_null: bool) -> _Value:
         return f"{_NUMBERS.get(member, 'number')}({content})" if tag == "N" else content
 
     return _tagged(tag, _CONTENT[tag], read, may_be_null)
+
+
+def _has_enum_keys(member: Any) -> bool:
+    """Return whether a map has keys whose texts the generic decoder turns into members."""
+    key = strip(typing.get_args(member)[0])
+    is_enum = is_class(key) and issubclass(key, Enum)
+    return origin(member) in MAPS and (is_enum or origin(key) is typing.Literal)
 
 
 def _set(annotation: Any, may_be_null: bool) -> _Value | None:

@@ -41,7 +41,7 @@ from dynamodb_wrapper.serialization.annotations import (
 from dynamodb_wrapper.serialization.encoder import prune_value
 from dynamodb_wrapper.serialization.paths import Target
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
-from dynamodb_wrapper.serialization.values import decode_value, encode_value
+from dynamodb_wrapper.serialization.values import decode_value, encode_value, python_value
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.values import AttributeValue
@@ -96,6 +96,7 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     """
     if target.owner is None or target.field is None:
         return value
+    value = python_value(value, target.label)
     if not managed:
         refuse_frozen(target)
     _refuse_secrets(target, value)
@@ -125,6 +126,7 @@ def validated_elements(target: Target, values: list[Any]) -> list[Any]:
         ValidationError: The list does not accept a value; the value is not shown.
     """
     _refuse_secrets(target, values)
+    values = [python_value(value, target.label) for value in values]
     try:
         if target.owner is not None and target.field is not None and not target.inside:
             return list(_validate_field(target, values))
@@ -254,6 +256,7 @@ def encode_at(target: Target, value: Any) -> AttributeValue:
 def encode_element(target: Target, value: Any) -> AttributeValue:
     """Validate and encode one element of the list or set at a place."""
     element = element_of(target.annotation)
+    value = python_value(value, target.label)
     return encode_value(_dumped(element, _adapted(target, element, value)), target.label)
 
 
@@ -328,6 +331,7 @@ def encode_key(target: Target, value: Any) -> AttributeValue:
     Raises:
         ValidationError: The field does not accept it; the value is not shown.
     """
+    value = python_value(value, target.label)
     try:
         return encode_field(target, _validate_field(target, value))
     except pydantic.ValidationError as error:
@@ -368,6 +372,7 @@ def encode_operand(target: Target, value: Any) -> AttributeValue:
     has_serializer = name in fields_with_serializer(target.owner)
     if annotation is str and type(value) is str and value.isascii() and not has_serializer:
         return {"S": value}  # as the adapter would
+    value = python_value(value, target.label)
     try:
         if target.inside:
             valid = _adapter(annotation).validate_python(value)

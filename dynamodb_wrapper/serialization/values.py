@@ -11,14 +11,16 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import pydantic_core
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from dynamodb_wrapper.exceptions.errors import ItemTooLargeError, ValidationError
-from dynamodb_wrapper.models.fields import utc_now, utc_text
+from dynamodb_wrapper.models.fields import free_number, refuse_nanoseconds, utc_now, utc_text
 from dynamodb_wrapper.serialization.json_body import unreadable, write_body
 
 AttributeValue = dict[str, Any]
@@ -89,12 +91,18 @@ def _encode_scalar(value: Any, path: str) -> AttributeValue | None:
 
 
 def _encode_time(value: datetime | date | time | timedelta, path: str) -> AttributeValue:
+    if value != value:  # only NaT of pandas
+        return {"NULL": True}
     if isinstance(value, datetime):
         try:
             return {"S": utc_text(value)}
         except ValueError as error:
             raise ValidationError(f"{path}: the datetime {error}.") from error
     if isinstance(value, timedelta):
+        try:
+            refuse_nanoseconds(value)
+        except ValueError as error:
+            raise ValidationError(f"{path}: the duration {error}.") from error
         return {"N": number_text(Decimal(f"{value // _MICROSECOND}E-6"), path)}
     return {"S": value.isoformat()}
 
@@ -103,21 +111,89 @@ def _encode_foreign(value: Any, path: str) -> AttributeValue:
     refusal = f"{path}: a {type(value).__name__} cannot be stored"
     if isinstance(value, (SecretStr, SecretBytes)):
         raise ValidationError(f"{refusal}: secrets stay out of tables; store a reference.")
+    plain = python_value(value, path)
+    if plain is not value:
+        return encode_value(plain, path)
     try:
-        plain = pydantic_core.to_jsonable_python(value)
-    except pydantic_core.PydanticSerializationError as error:
+        return encode_value(_serialized(value), path)
+    except (pydantic_core.PydanticSerializationError, PydanticUserError) as error:
         raise ValidationError(f"{refusal}; give the field a pydantic serializer.") from error
-    return encode_value(plain, path)
+
+
+def _serialized(value: Any) -> Any:
+    """Return what pydantic makes of a value in JSON."""
+    kind: Any = type(value)
+    try:
+        return pydantic_core.to_jsonable_python(value)
+    except pydantic_core.PydanticSerializationError:
+        if not hasattr(kind, "__get_pydantic_core_schema__"):
+            raise
+    return _adapter(kind).dump_python(value, mode="json")
+
+
+@lru_cache(maxsize=256)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def python_value(value: Any, path: str) -> Any:
+    """Return the Python value of a scalar of numpy or pandas; anything else as it is.
+
+    Args:
+        value: Of any type.
+        path: Names the place in error texts.
+
+    Raises:
+        ValidationError: It is a moment or duration with nanoseconds, which would be lost.
+    """
+    kind: Any = type(value)
+    library = kind.__module__.partition(".")[0]
+    if library not in ("numpy", "pandas") or getattr(value, "ndim", None):
+        return value
+    if kind.__name__ in ("NAType", "NaTType"):
+        return None
+    try:
+        refuse_nanoseconds(value)
+        if kind.__name__ in ("datetime64", "timedelta64"):
+            return _time_of_numpy(value, kind.__name__)
+    except (ValueError, TypeError) as error:
+        raise ValidationError(f"{path}: the {kind.__name__} {error}.") from error
+    for method in ("to_pydatetime", "to_pytimedelta", "item"):
+        if hasattr(value, method):
+            found = getattr(value, method)()
+            return value if type(found) is kind else found
+    return value
+
+
+def _time_of_numpy(value: Any, kind: str) -> Any:
+    """Return a date, datetime or timedelta of numpy as Python's; None for NaT."""
+    found = value.item()
+    if not isinstance(found, int):
+        return found
+    if value.dtype.str.endswith(("m8[M]", "m8[Y]")):
+        raise ValueError("counts months or years, which have no fixed length; give days")
+    rounded = value.astype(f"{kind}[us]")  # a unit that Python lacks
+    if rounded != value:
+        raise ValueError("has nanoseconds, and microseconds are stored; round it first")
+    found = rounded.item()
+    if isinstance(found, int):
+        raise ValueError("is beyond what Python's own type holds")
+    return found
 
 
 def _encode_map(value: Mapping[Any, Any], path: str) -> Item:
-    entries = {_map_key(k, path): encode_value(v, f"{path}.{k}") for k, v in value.items()}
+    entries = {map_key(k, path): encode_value(v, f"{path}.{k}") for k, v in value.items()}
     if len(entries) < len(value):
         raise ValidationError(f"{path}: two keys of the map are stored as the same text.")
     return entries
 
 
-def _map_key(key: Any, path: str) -> str:
+def map_key(key: Any, path: str) -> str:
+    """Return the text a key of a map is stored as.
+
+    Raises:
+        ValidationError: It is of a type that cannot be a key.
+    """
     if type(key) is str:
         return _checked_text(key, path)
     if isinstance(key, timedelta):  # pydantic reads ISO 8601 from a text, not seconds
@@ -217,7 +293,7 @@ def decode_value(value: Mapping[str, Any]) -> Any:
 
 
 def decode_free(value: Mapping[str, Any]) -> Any:
-    """Return the Python value for a free-form field: numbers as int where whole, else float."""
+    """Return the Python value for a free-form field; numbers as `free_number`."""
     ((tag, content),) = value.items()
     if tag == "N":
         return free_number(decode_number(content))
@@ -244,13 +320,6 @@ def decode_number(text: str) -> int | Decimal:
         if number or "-" not in text:  # else a negative zero
             return number
     return to_decimal(text)
-
-
-def free_number(number: int | Decimal) -> int | float:
-    """Return int for whole numbers, else float."""
-    if isinstance(number, int):
-        return number
-    return int(number) if number == number.to_integral_value() else float(number)
 
 
 def _decode_set(tag: str, content: Sequence[Any]) -> set[Any]:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import pickle
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Literal, Optional
+from ipaddress import IPv4Address
+from typing import Annotated, Any, Literal, NewType, Optional
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import (
+    AnyUrl,
+    AwareDatetime,
+    BaseModel,
+    Field,
+    Json,
+    PlainSerializer,
+    SecretStr,
+    field_serializer,
+)
 from pydantic import ValidationError as PydanticError
+from pydantic_core import core_schema
+from typing_extensions import TypeAliasType
 
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import (
@@ -371,6 +383,31 @@ class Kind(str, Enum):
     A = "a"
 
 
+class Ulid(str):
+    """A text that a class of its own stands for."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+class UlidObject:
+    """An object that pydantic serializes as text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else cls(value),
+            serialization=core_schema.to_string_ser_schema(),
+        )
+
+
 @pytest.mark.parametrize(
     ("annotation", "tag"),
     [
@@ -389,6 +426,16 @@ class Kind(str, Enum):
         (Literal[1], "N"),
         (Optional[int], "N"),
         (Optional[EpochSeconds], "N"),
+        (NewType("UserId", str), "S"),
+        (NewType("Number", NewType("Inner", int)), "N"),
+        (TypeAliasType("Name", Annotated[str, Field(min_length=1)]), "S"),
+        (AwareDatetime, "S"),
+        (AnyUrl, "S"),
+        (IPv4Address, "S"),
+        (Ulid, "S"),
+        (UlidObject, "S"),
+        (Annotated[int, PlainSerializer(lambda value: f"U#{value}", return_type=str)], "S"),
+        (timedelta, "N"),
     ],
 )
 def test_a_key_has_the_type_its_field_is_stored_as(annotation: Any, tag: str) -> None:
@@ -396,6 +443,61 @@ def test_a_key_has_the_type_its_field_is_stored_as(annotation: Any, tag: str) ->
         key: annotation  # type: ignore[valid-type]
 
     assert Table("t", Keyed, partition_key="key").key_tag("key") == tag
+
+
+def test_a_key_has_the_type_a_serializer_of_the_model_returns() -> None:
+    class Keyed(BaseModel):
+        key: int
+
+        @field_serializer("key")
+        def _text(self, value: int) -> str:
+            return f"USER#{value}"
+
+    assert Table("t", Keyed, partition_key="key").key_tag("key") == "S"
+
+
+@pytest.mark.parametrize("annotation", [SecretStr, Json, bool, dict, Any, list[int]])
+def test_a_type_that_is_no_key_is_refused(annotation: Any) -> None:
+    class Keyed(BaseModel):
+        key: annotation  # type: ignore[valid-type]
+
+    with pytest.raises(ValidationError, match="'key' must be text, a number or bytes"):
+        Table("t", Keyed, partition_key="key")
+
+
+@pytest.mark.parametrize("annotation", [Ulid, UlidObject])
+def test_an_object_that_is_stored_as_text_is_found_by_its_key(annotation: Any) -> None:
+    class Keyed(BaseModel):
+        key: annotation  # type: ignore[valid-type]
+
+    codec = Codec(Table("t", Keyed, partition_key="key"), Keyed)
+    stored = codec.encode(Keyed(key=annotation("01J")))
+    assert stored == codec.keys.encode(annotation("01J")) == {"key": {"S": "01J"}}
+    assert str(codec.decode(stored).key) == "01J"
+
+
+class Hidden(BaseModel):
+    secret: str = Field(exclude=True)
+
+
+class Holding(BaseModel):
+    id: str
+    parts: dict[str, list[Hidden]] = {}
+
+
+@pytest.mark.parametrize(("model", "key"), [(Hidden, "secret"), (Holding, "id")])
+def test_a_required_field_that_is_never_stored_is_refused(model: Any, key: str) -> None:
+    with pytest.raises(ValidationError, match=r"Hidden\.secret is required and has exclude=True"):
+        Table("t", model, partition_key=key)
+
+
+def test_an_excluded_field_with_a_default_is_taken() -> None:
+    class Cached(BaseModel):
+        id: str
+        cache: str = Field(default="", exclude=True)
+        maybe: Optional[str] = Field(exclude=True)
+
+    assert Table("t", Cached, partition_key="id").key_tag("id") == "S"
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,18 @@ import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import pytest
 from boto3.dynamodb.conditions import Attr
+from pydantic import BaseModel, ConfigDict
 
 from dynamodb_wrapper.exceptions import (
     IncompatibleItemError,
     MissingDependencyError,
     ValidationError,
 )
-from dynamodb_wrapper.models import PipelineConfig
+from dynamodb_wrapper.models import PipelineConfig, Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository, PipelineConfigRepository
 from tests.support.column_models import WIDE, Wide, a_wide, plain
 from tests.support.engines import recorded_operations, small_pages
@@ -366,6 +367,36 @@ def test_text_that_is_no_json_is_refused_where_json_is_held(orders: Orders) -> N
     table = pa.table({"customer_id": ["c"], "order_id": ["o"], "details": ["{"]})
     with pytest.raises(ValidationError, match="Row 0, column 'details'"):
         orders.put_many(table)
+
+
+class Free(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    id: str
+    v: Union[list[Any], dict[str, Any], None] = None
+
+
+@pytest.mark.parametrize("made", FRAMES)
+def test_free_numbers_and_extra_attributes_are_written_back(
+    local_config: DynamoDBConfig, made: Any
+) -> None:
+    repository = BaseDynamoRepository(
+        own_client(local_config), Table("free", Free, partition_key="id")
+    )
+    repository.create_table()
+    digits = Decimal("0.12345678901234567891")
+    models = [
+        Free.model_validate({"id": "a", "v": [1.5, digits], "color": "red"}),
+        Free.model_validate({"id": "b", "v": {"x": digits}, "size": 2}),
+    ]
+    repository.put_many(models)
+    table = repository.scan().to_arrow()
+    assert sorted(table.schema.names) == ["color", "id", "size", "v"]
+    assert "[1.5,0.12345678901234567891]" in table.column("v").to_pylist()
+    repository.delete_many(["a", "b"])
+    assert repository.put_many(made(table)) == 2
+    assert sorted(repository.scan(), key=lambda item: item.id) == models
+    (batch,) = repository.scan(limit=1).arrow_batches()
+    assert batch.num_columns == 3
 
 
 # ---- the page about it ---------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_one_reader_reads_many_replies_at_once() -> None:
     model = new_model()
     reader = ItemReader(codec_of(model, table_of(model, ttl="expires_at")))
     good = [number for number in range(60) if number % 7]
-    bad = {**item(1), "lines": {"NULL": True}}
+    bad = {**item(1), "lines": {"S": "none"}}
 
     def read(thread: int) -> None:
         for number in good:
