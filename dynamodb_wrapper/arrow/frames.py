@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import pydantic
 
 from dynamodb_wrapper.exceptions.errors import MissingDependencyError, ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.fields import peel
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import (
@@ -71,11 +72,17 @@ class ColumnReader(Generic[ModelT]):
         keep: Callable[[Any], bool] | None = None,
     ) -> None:
         known = typing.get_args(Mismatch)
-        if mismatch not in known:
-            raise ValidationError(f"mismatch is {mismatch!r}; it is one of {', '.join(known)}.")
+        if not isinstance(mismatch, str) or mismatch not in known:
+            raise ValidationError(
+                f"mismatch is {arguments.shown(mismatch)}; it is one of {', '.join(known)}."
+            )
         require_pyarrow()
+        import pyarrow
+
         from dynamodb_wrapper.arrow.reader import ArrowReader
 
+        if schema is not None and not isinstance(schema, pyarrow.Schema):
+            raise ValidationError(f"schema is {arguments.shown(schema)}; it is a pyarrow.Schema.")
         key = (ArrowReader, table_name, schema, mismatch)
         if key not in reader.column_readers:
             reader.column_readers[key] = ArrowReader(reader, table_name, schema, mismatch)

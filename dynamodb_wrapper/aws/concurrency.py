@@ -15,6 +15,7 @@ from typing import Any, Callable, Generic, TypeVar
 from dynamodb_wrapper.aws.calls import Consumed
 from dynamodb_wrapper.aws.retries import THROTTLES, on_throttle
 from dynamodb_wrapper.exceptions.errors import ThrottledError, ValidationError
+from dynamodb_wrapper.models import arguments
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
@@ -127,6 +128,8 @@ class Flow:
     _so_far: Progress = field(default_factory=Progress, repr=False)
 
     def __post_init__(self) -> None:
+        if self.on_progress is not None:
+            arguments.function("on_progress", self.on_progress, "called with a Progress")
         if self.workers is None:
             return
         is_number = isinstance(self.workers, int) and not isinstance(self.workers, bool)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple, TypeVar
 from dynamodb_wrapper.aws.calls import Caller, Consumed
 from dynamodb_wrapper.aws.concurrency import Done, Flow, side_by_side
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.serialization.decoder import DecodedPage
 from dynamodb_wrapper.serialization.json_body import Reply
 
@@ -153,6 +154,10 @@ def read_token(token: str, table_name: str, index: str | None, mark: str) -> Ite
     Raises:
         ValidationError: Damaged, or made for another table, index or query.
     """
+    if not isinstance(token, str):
+        raise ValidationError(
+            f"The page token is {arguments.shown(token)}; it is the next_token of a Page."
+        )
     try:
         given = (token + "=" * (-len(token) % 4)).encode("ascii")
         content = base64.b64decode(given, altchars=b"-_", validate=True)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Callable, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.fields import StoredAs, peel
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class Derived:
     fields: tuple[str, ...]
     function: Callable[..., str | None]
 
+    def __post_init__(self) -> None:
+        arguments.text("attribute of Derived", self.attribute, "the name of an attribute")
+        place, meaning = "fields of Derived", "a tuple of field names"
+        fields = tuple(arguments.several(place, self.fields, meaning))
+        if not arguments.texts(place, fields, meaning):
+            raise ValidationError(f"Derived {self.attribute!r} names no field it is made from.")
+        object.__setattr__(self, "fields", fields)
+        arguments.function("function of Derived", self.function, "called with the fields' values")
+
     def value_of(self, item: BaseModel) -> str | None:
         """Return the attribute's value for an item, None when it is absent."""
         return self.function(*(getattr(item, field) for field in self.fields))
@@ -81,10 +91,12 @@ class GlobalIndex:
         *,
         project: str | type[BaseModel] = "all",
     ) -> None:
-        if isinstance(project, str) and project not in ("all", "keys"):
-            raise ValidationError(
-                f"Index {name!r} cannot project {project!r}: use 'all', 'keys' or a model."
-            )
+        arguments.text("name of GlobalIndex", name, "the name of an index")
+        if not isinstance(project, str) or project not in ("all", "keys"):
+            _check_projection(name, project)
+        for place, key in (("partition_key", partition_key), ("sort_key", sort_key)):
+            if not (isinstance(key, Derived) or (key is None and place == "sort_key")):
+                arguments.text(f"Index {name!r}: {place}", key, "a field name or a Derived")
         for attribute, value in (
             ("name", name),
             ("partition_key", partition_key),
@@ -138,6 +150,25 @@ class Table(Generic[ModelT]):
         version_field: str | None = None,
         indexes: Iterable[GlobalIndex] = (),
     ) -> None:
+        arguments.text("name of Table", name, "the name of a table")
+        arguments.model_class(f"Table {name!r}: model", model)
+        arguments.text(f"Table {name!r}: partition_key", partition_key, "a field name")
+        for place, field in (
+            ("sort_key", sort_key),
+            ("ttl", ttl),
+            ("version_field", version_field),
+        ):
+            if field is not None:
+                arguments.text(f"Table {name!r}: {place}", field, "a field name, or None")
+        given = tuple(
+            arguments.several(f"Table {name!r}: indexes", indexes, "a list of GlobalIndex")
+        )
+        for index in given:
+            if not isinstance(index, GlobalIndex):
+                raise ValidationError(
+                    f"Table {name!r}: indexes holds {arguments.shown(index)}; it is a list of "
+                    "GlobalIndex."
+                )
         for attribute, value in (
             ("name", name),
             ("model", model),
@@ -145,7 +176,7 @@ class Table(Generic[ModelT]):
             ("sort_key", sort_key),
             ("ttl", ttl),
             ("version_field", version_field),
-            ("indexes", tuple(indexes)),
+            ("indexes", given),
         ):
             object.__setattr__(self, attribute, value)
         self._check()
@@ -249,6 +280,14 @@ class Table(Generic[ModelT]):
                 f"Table {self.name!r}: {where} names {field!r}, which is not a field of "
                 f"{self.model.__name__}; fields: {', '.join(self.model.model_fields)}."
             )
+
+
+def _check_projection(name: str, project: Any) -> None:
+    if not isinstance(project, type) or not issubclass(project, BaseModel):
+        wanted = repr(project) if isinstance(project, str) else arguments.shown(project)
+        raise ValidationError(
+            f"Index {name!r} cannot project {wanted}: use 'all', 'keys' or a model."
+        )
 
 
 def attribute_name(model: type[BaseModel], field: str) -> str:

@@ -20,12 +20,14 @@ from dynamodb_wrapper.exceptions.errors import (
     ServiceError,
     ValidationError,
 )
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG, PIPELINE_RUN_LOGS, TABLE_CONFIG
 from dynamodb_wrapper.models.table import ModelT, Table
 from dynamodb_wrapper.repositories.batch import (
     delete_items,
     flow_of,
     get_items,
+    keys_of,
     put_items,
 )
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
@@ -86,9 +88,10 @@ class BaseDynamoRepository(Generic[ModelT]):
         client: Any = None,
         requests: ItemRequests[ModelT] | None = None,
     ) -> None:
-        declared = table or self.TABLE
+        declared = self.TABLE if table is None else table
         if declared is None:
             raise ValidationError(f"{type(self).__name__} needs a table: pass a Table.")
+        check_place(config, declared, client)
         self.config = config
         self.table: Table[ModelT] = declared
         self.table_name = config.table_name(declared.name)
@@ -170,11 +173,12 @@ class BaseDynamoRepository(Generic[ModelT]):
             rate: Read units per second, on average over seconds; none is lost.
             on_progress: Called with a `Progress` after each reply, in this thread.
         """
-        stored_keys = [self._requests.key(key) for key in keys]
+        stored_keys = [self._requests.key(key) for key in keys_of("get_many", keys)]
         are_own = [self._requests.is_own(key) for key in stored_keys]
         own = list(itertools.compress(stored_keys, are_own))
         flow = flow_of(workers, rate, on_progress)
-        found = get_items(self._caller, self._requests, own, flow, consistent=consistent)
+        is_consistent = arguments.flag("consistent", consistent)
+        found = get_items(self._caller, self._requests, own, flow, consistent=is_consistent)
         in_order = iter(found)
         return [next(in_order) if is_own else None for is_own in are_own]
 
@@ -577,6 +581,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         See: CreateTable, UpdateTable, UpdateTimeToLive, UpdateContinuousBackups
         """
         wanted = not self.config.is_local if protect is None else protect
+        arguments.flag("protect", wanted)
         add_missing_parts(self._caller, self._requests, protect=wanted)
 
     def check_table(self) -> list[Difference]:
@@ -657,6 +662,22 @@ class BaseDynamoRepository(Generic[ModelT]):
             raise explain_refusal(write, error, self.table) from error
 
 
+def check_place(config: Any, table: Any, client: Any) -> None:
+    """Refuse what is no config, no table or no client of boto3.
+
+    Raises:
+        ValidationError: It is named.
+    """
+    for name, value, kind in (("config", config, DynamoDBConfig), ("table", table, Table)):
+        if not isinstance(value, kind):
+            raise ValidationError(f"{name} is {arguments.shown(value)}; it is a {kind.__name__}.")
+    if client is not None and (isinstance(client, type) or not hasattr(client, "meta")):
+        raise ValidationError(
+            f"client is {arguments.shown(client)}; it is a DynamoDB client: "
+            'boto3.client("dynamodb").'
+        )
+
+
 def create_tables(
     config: DynamoDBConfig, *tables: Table[Any], protect: bool | None = None, client: Any = None
 ) -> None:
@@ -671,5 +692,7 @@ def create_tables(
             this machine.
         client: A boto3 client to use instead of the shared one.
     """
+    for table in tables:
+        check_place(config, table, client)  # before the first is created
     for table in tables or (PIPELINE_CONFIG, TABLE_CONFIG, PIPELINE_RUN_LOGS):
         BaseDynamoRepository(config, table, client=client).create_table(protect=protect)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.arrow.frames import is_frame, map_items
 from dynamodb_wrapper.aws.batches import Write, batch_get, batch_write, deletion_of, put_of
 from dynamodb_wrapper.aws.concurrency import Flow, limiter_of
+from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.repositories.write_results import refreshed
 
 if TYPE_CHECKING:
@@ -30,6 +32,27 @@ def flow_of(
     return Flow(workers, limiter_of(rate), on_progress)
 
 
+def check_items(items: Any) -> None:
+    """Refuse what is neither a list, generator or other iterable of models nor a table."""
+    if not is_frame(items):
+        arguments.several("items", items, "a list or another iterable of models, or a table")
+
+
+def keys_of(method: str, keys: Iterable[Any]) -> Iterable[Any]:
+    """Return the keys given to a method; refuse a single key, and a table.
+
+    Raises:
+        ValidationError: It is no list, set, generator or other iterable of keys.
+    """
+    if is_frame(keys):
+        raise ValidationError(
+            f"{method} takes keys, not a table. Give the values of its key columns as a list: "
+            "list(zip(frame['a'], frame['b'])) for two, frame['a'].to_list() for one."
+        )
+    meaning = "a list or another iterable of keys, each a value, a tuple, a dict or a model"
+    return arguments.several("keys", keys, meaning)
+
+
 def get_items(
     caller: Caller,
     requests: ItemRequests[ModelT],
@@ -47,6 +70,7 @@ def put_items(
     caller: Caller, requests: ItemRequests[ModelT], items: Iterable[ModelT] | Frame, flow: Flow
 ) -> int:
     """Store models, or the rows of a table; return the number DynamoDB accepted."""
+    check_items(items)
     writes = map_items(items, requests.table.model, partial(_put, requests))
     return batch_write(caller, _all_or_lazily(writes, items), flow, _refresh)
 
@@ -55,6 +79,7 @@ def delete_items(
     caller: Caller, requests: ItemRequests[Any], keys: Iterable[Any], flow: Flow
 ) -> int:
     """Delete the items of keys; return the number of requests DynamoDB accepted."""
+    keys = keys_of("delete_many", keys)
     writes = map(partial(_deletion, requests), keys)
     return batch_write(caller, _all_or_lazily(writes, keys), flow, lambda _: None)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from dynamodb_wrapper.aws.transactions import Action
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.document import Document
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
@@ -381,9 +382,10 @@ class ItemRequests(Generic[ModelT]):
         request: dict[str, Any] = {
             "TableName": self.table_name,
             "Key": stored_key,
-            "ConsistentRead": consistent,
+            "ConsistentRead": arguments.flag("consistent", consistent),
         }
         if projection is not None:
+            arguments.model_class("into", projection)
             expressions = Expressions(self.table)
             request["ProjectionExpression"] = expressions.projection(self.projected(projection))
             expressions.into(request)
@@ -531,7 +533,7 @@ class ItemRequests(Generic[ModelT]):
         stored_key = self.key(key)
         seen = self.version_of(key) if isinstance(key, self.table.model) else None
         guards: list[str | None] = []
-        if must_exist:
+        if arguments.flag("must_exist", must_exist):
             guards.append(self.guards.present(expressions))
         if seen is not None:
             version = self.guards.version(expressions, seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
@@ -87,14 +88,17 @@ class PipelineConfigRepository(BaseDynamoRepository[PipelineConfig]):
     def _switch(self, pipeline_ids: Iterable[str], *, is_active: bool) -> None:
         if isinstance(pipeline_ids, str):
             raise ValidationError(f"Give a list of pipeline ids: [{pipeline_ids!r}].")
+        meaning = "a list or another iterable of pipeline ids"
+        wanted = arguments.texts("pipeline_ids", pipeline_ids, meaning)
         with self.transaction() as transaction:
-            for pipeline_id in dict.fromkeys(pipeline_ids):
+            for pipeline_id in wanted:
                 transaction.update(self, pipeline_id, set={"is_active": is_active})
 
     def _listed(
         self, environment: str | None, limit: int | None, *, active_only: bool
     ) -> list[PipelineConfig]:
-        wanted = environment or self.config.item_environment
+        wanted = arguments.optional_text("environment", environment)
+        wanted = wanted or self.config.item_environment
 
         def is_listed(pipeline: PipelineConfig) -> bool:
             """Decide by the pipeline itself: its index entry may be older."""

@@ -23,6 +23,7 @@ from dynamodb_wrapper.aws.paging import (
     read_token,
 )
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.table import Derived, GlobalIndex, ModelT, Table
 from dynamodb_wrapper.serialization.annotations import fields_of
 from dynamodb_wrapper.serialization.decoder import (
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LARGE_PAGE = 4096
+_LARGEST_PAGE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,6 @@ class Results(Generic[ModelT]):
     """
 
     def __init__(self, caller: Caller, table: Table[Any], plan: Plan[ModelT]) -> None:
-        if plan.limit is not None and plan.limit < 1:
-            raise ValidationError(
-                f"limit is {plan.limit}; it is the number of items wanted, from 1."
-            )
         self._caller = caller
         self._table = table
         self._plan = plan
@@ -232,6 +230,9 @@ class Results(Generic[ModelT]):
         self, size: int | None, start: str | None, read: Any = None
     ) -> Iterator[RawPage[Any]]:
         plan = self._plan
+        if size is not None:
+            meaning = "the number of items evaluated per page, from 1"
+            size = arguments.whole_number("size", size, meaning, most=_LARGEST_PAGE)
         if read is None:
             read = stored_items if plan.whole else plan.reader.page
         if plan.segments > 1:
@@ -355,16 +356,12 @@ class Queries(Generic[ModelT]):
         if sort is not None:
             conditions.append(self._sort(expressions, key.sort_key, sort))
         request = {"KeyConditionExpression": " AND ".join(conditions)}
-        if reading.descending:
+        if arguments.flag("descending", reading.descending):
             request["ScanIndexForward"] = False  # type: ignore[assignment]
         return self._plan("Query", request, expressions, index, reading)
 
     def scan(self, reading: Reading) -> Plan[Any]:
         """Return the plan of a Scan."""
-        if not 1 <= reading.segments <= MAX_WORKERS:
-            raise ValidationError(
-                f"segments is {reading.segments}; each is read in a thread, 1 to {MAX_WORKERS}."
-            )
         index = None if reading.index is None else self._table.index(reading.index)
         return self._plan("Scan", {}, Expressions(self._table), index, reading)
 
@@ -377,13 +374,26 @@ class Queries(Generic[ModelT]):
         reading: Reading,
     ) -> Plan[Any]:
         request["TableName"] = self._requests.table_name
+        limit = reading.limit
+        if limit is not None:
+            limit = arguments.whole_number("limit", limit, "the number of items wanted, from 1")
+        if reading.on_progress is not None:
+            arguments.function("on_progress", reading.on_progress, "called with a Progress")
+        segments = arguments.whole_number(
+            "segments",
+            reading.segments,
+            f"the number of parts read side by side, each in a thread, 1 to {MAX_WORKERS}",
+            most=MAX_WORKERS,
+        )
+        consistent = arguments.flag("consistent", reading.consistent)
         if index is not None:
             request["IndexName"] = index.name
-        if reading.consistent and index is None:
+        if consistent and index is None:
             request["ConsistentRead"] = True
-        model = reading.into or self._table.model
+        model = self._table.model if reading.into is None else reading.into
+        arguments.model_class("into", model)
         whole = self._needs_whole(index, model)
-        if reading.consistent and index is not None and not whole:
+        if consistent and index is not None and not whole:
             raise ValidationError(
                 f"Index {index.name!r} cannot be read consistently: DynamoDB updates it later "
                 "than the table. Query the table, or read the keys with get_many(consistent=True)."
@@ -403,10 +413,10 @@ class Queries(Generic[ModelT]):
             operation,
             expressions.into(request),
             self._requests.reader_of(model),
-            limit=reading.limit,
-            segments=reading.segments,
+            limit=limit,
+            segments=segments,
             whole=whole,
-            consistent=reading.consistent,
+            consistent=consistent,
             keep=reading.keep,
             limiter=limiter_of(reading.rate),
             on_progress=reading.on_progress,
@@ -414,6 +424,11 @@ class Queries(Generic[ModelT]):
 
     def _partition(self, expressions: Expressions, key: str | Derived, value: Any) -> str:
         attribute = self._table.attribute_of(key)
+        if _is_condition(value):
+            raise ValidationError(
+                f"The partition key {attribute!r} is given as a value, not as a condition: "
+                f"query(value), and a condition on the sort key as sort=."
+            )
         if isinstance(key, Derived):
             if not isinstance(value, str) or not value:
                 raise ValidationError(f"{attribute!r} is queried with a non-empty text.")
@@ -492,6 +507,11 @@ class Queries(Generic[ModelT]):
         if index is None:
             return ()
         return tuple(self._table.attribute_of(key) for key in index.keys)
+
+
+def _is_condition(value: Any) -> bool:
+    """Return whether a value is one of boto3's conditions, or the ``Key`` or ``Attr`` of one."""
+    return type(value).__module__ == "boto3.dynamodb.conditions"
 
 
 def projected_attributes(requests: ItemRequests[Any], index: GlobalIndex) -> list[str]:

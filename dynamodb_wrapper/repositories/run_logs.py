@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from dynamodb_wrapper.arrow.frames import map_items
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.enums import RunStatus, enum_of
 from dynamodb_wrapper.models.fields import utc_now, utc_text
@@ -24,8 +25,8 @@ from dynamodb_wrapper.models.run import (
     StageInfo,
 )
 from dynamodb_wrapper.models.run_state import RunOutcome, check_transition, predecessors
-from dynamodb_wrapper.repositories.base import BaseDynamoRepository
-from dynamodb_wrapper.repositories.batch import flow_of
+from dynamodb_wrapper.repositories.base import BaseDynamoRepository, check_place
+from dynamodb_wrapper.repositories.batch import check_items, flow_of, keys_of
 from dynamodb_wrapper.repositories.queries import Reading
 from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
 from dynamodb_wrapper.repositories.run_log.store import RunStore
@@ -58,7 +59,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         *,
         client: Any = None,
     ) -> None:
-        declared = table or PIPELINE_RUN_LOGS
+        declared = PIPELINE_RUN_LOGS if table is None else table
+        check_place(config, declared, client)
         requests = RunLogRequests(declared, config)
         super().__init__(config, declared, client=client, requests=requests)
         self._store = RunStore(self._caller, requests)
@@ -111,6 +113,10 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             InvalidTransitionError: This change is not allowed; both statuses are named.
         """
         wanted = enum_of(RunStatus, status)
+        for name, value in (("reason", reason), ("detail", detail)):
+            arguments.optional_text(name, value)
+        if error is not None and not isinstance(error, RunErrorInfo):
+            raise ValidationError(f"error is {arguments.shown(error)}; it is a RunErrorInfo.")
         run = self.get_or_raise(run_id, consistent=True)
         if run.status is wanted:
             return run
@@ -131,14 +137,16 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             ItemNotFoundError: There is no such run.
             InvalidTransitionError: The run has ended.
         """
-        self._store.put_parts(run_id, {("stages", name): stage})
+        known_as = arguments.text("name", name, "the name of the stage")
+        self._store.put_parts(run_id, {("stages", known_as): stage})
         return stage
 
     def add_data_quality(
         self, run_id: str, name: str, result: DataQualityResult
     ) -> DataQualityResult:
         """Store the result of a data quality check of a running run. As `add_stage_info`."""
-        self._store.put_parts(run_id, {("data_quality", name): result})
+        known_as = arguments.text("name", name, "the name of the check")
+        self._store.put_parts(run_id, {("data_quality", known_as): result})
         return result
 
     def update_run_metrics(
@@ -164,8 +172,10 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             "records_written": records_written,
             "records_failed": records_failed,
         }
+        named = arguments.mapping("metrics", metrics, "a mapping of names to values")
         parts: dict[tuple[str, ...], Any] = {
-            ("metrics", name): value for name, value in (metrics or {}).items()
+            ("metrics", arguments.text("The name of a metric", name)): value
+            for name, value in named.items()
         }
         parts.update({(name,): value for name, value in totals.items() if value is not None})
         if not parts:
@@ -214,6 +224,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             reason: Stored with the run as `status_detail`.
             now: The present moment.
         """
+        if now is not None:
+            arguments.moment("now", now)
         return self._store.release(pipeline_id, reason=reason, now=now)
 
     # ---- lists -----------------------------------------------------------------------------------
@@ -250,9 +262,9 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         """
         index, partition = (
             "by_status",
-            f"{environment or self._requests.environment}#{enum_of(RunStatus, status)}",
+            f"{self._environment(environment)}#{enum_of(RunStatus, status)}",
         )
-        if pipeline_id is not None:
+        if arguments.optional_text("pipeline_id", pipeline_id) is not None:
             index, partition = "by_pipeline_status", f"{pipeline_id}#{enum_of(RunStatus, status)}"
         return self._summaries(index, partition, since, until, limit, newest_first)
 
@@ -262,7 +274,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         Costs half a read unit per 4 KB of index entries and one per 4 KB of each run. Records of
         `create_run_log` are not listed. See: Query, BatchGetItem.
         """
-        return [summary_of(run) for run in self._store.live_runs(environment)]
+        return [summary_of(run) for run in self._store.live_runs(self._environment(environment))]
 
     def get_failed_runs(
         self,
@@ -307,6 +319,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
                 status, environment=environment, since=since, limit=limit
             )
         ]
+        if limit is not None:
+            limit = arguments.whole_number("limit", limit, "the number of runs wanted, from 1")
         newest = sorted(found, key=lambda run: (run.start_time or since, run.run_id), reverse=True)
         return newest[:limit]
 
@@ -338,6 +352,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             ValidationError: Run control owns a run; those before it are stored.
         """
         flow = flow_of(workers, rate, on_progress)
+        check_items(items)
         prepared = list(map_items(items, PipelineRunLog, self._requests.untracked))
         for run in prepared:
             self._one_of_many(flow, partial(self.put, run))
@@ -359,8 +374,14 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             ValidationError: Run control owns a run; those before it are deleted.
         """
         flow = flow_of(workers, rate, on_progress)
-        deleted = [self._one_of_many(flow, partial(self.delete, key)) for key in keys]
+        deleted = [
+            self._one_of_many(flow, partial(self.delete, key))
+            for key in keys_of("delete_many", keys)
+        ]
         return sum(run is not None for run in deleted)
+
+    def _environment(self, given: str | None) -> str:
+        return arguments.optional_text("environment", given) or self._requests.environment
 
     def _one_of_many(self, flow: Flow, write: Callable[[], T]) -> T:
         with flow.request(), self.consumed() as used:
@@ -394,9 +415,10 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         limit: int | None,
         newest_first: bool,
     ) -> list[RunSummary]:
+        low, high = _moment(since, "since"), _moment(until, "until")
         if since is not None and until is not None and since >= until:
             raise ValidationError("since must be before until.")
-        sort = between("gx_started", _moment(since, "since"), _moment(until, "until"))
+        sort = between("gx_started", low, high)
         reading = Reading(index=index, limit=limit, descending=newest_first, into=RunSummary)
         return self._results(partition, sort, reading).all()
 
@@ -408,16 +430,12 @@ def summary_of(run: PipelineRunLog) -> RunSummary:
 
 def _moment(moment: datetime | None, name: str) -> str | None:
     """Return the sort key of a moment; those of runs continue with ``#<run_id>``."""
-    try:
-        return None if moment is None else utc_text(moment)
-    except ValueError as error:
-        raise ValidationError(f"{name} {error}.") from error
+    return None if moment is None else utc_text(arguments.moment(name, moment))
 
 
 def _ago(hours: float) -> datetime:
-    if not hours > 0:
-        raise ValidationError(f"hours is {hours}; give the number of hours to look back, above 0.")
+    number = arguments.positive_number("hours", hours, "the number of hours to look back")
     try:
-        return utc_now() - timedelta(hours=hours)
+        return utc_now() - timedelta(hours=number)
     except OverflowError as error:
         raise ValidationError(f"hours is {hours}; that is before the calendar begins.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import TABLE_CONFIG
 from dynamodb_wrapper.models.enums import TableType, enum_of
 from dynamodb_wrapper.models.fields import utc_now
@@ -85,7 +86,9 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
         Costs as `get_tables_by_pipeline`. See: Query, BatchGetItem.
         """
         kind = enum_of(TableType, table_type)
-        wanted = environment or self.config.item_environment
+        wanted = arguments.optional_text("environment", environment)
+        wanted = wanted or self.config.item_environment
+        active_only = arguments.flag("active_only", active_only)
 
         def is_listed(table: TableConfig) -> bool:
             """Decide by the table itself: its index entry may be older."""
@@ -134,7 +137,8 @@ class TableConfigRepository(BaseDynamoRepository[TableConfig]):
             "last_run_id": run_id,
         }
         values = {name: value for name, value in given.items() if value is not None}
-        forgotten = [name for name in dict.fromkeys(forget) if name not in values]
+        names = arguments.texts("forget", forget, "a list of names of statistics")
+        forgotten = [name for name in names if name not in values]
         unknown = sorted(set(forgotten) - set(given))
         if unknown:
             raise ValidationError(f"forget names {', '.join(unknown)}, which is no statistic.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dynamodb_wrapper.aws.calls import Caller, Consumed
 from dynamodb_wrapper.aws.transactions import transact
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.repositories.write_results import refreshed
 from dynamodb_wrapper.serialization.changes import check_changes
@@ -45,8 +46,11 @@ class Transaction:
     """
 
     def __init__(self, caller: Caller, token: str | None = None) -> None:
-        if token is not None and not 1 <= len(token) <= 36:
-            raise ValidationError("token has 1 to 36 characters.")
+        is_usable = isinstance(token, str) and 1 <= len(token) <= 36
+        if token is not None and not is_usable:
+            raise ValidationError(
+                f"token is {arguments.shown(token)}; it is a text of 1 to 36 characters."
+            )
         self._caller = caller
         self._token = token
         self._writes: list[tuple[Write, BaseModel | None]] = []
@@ -55,7 +59,7 @@ class Transaction:
 
     def create(self, repository: Repository[ModelT], item: ModelT) -> None:
         """Store an item under a key that must be free."""
-        self._add(repository, repository._requests.create(item), item)
+        self._add(repository, _requests_of(repository).create(item), item)
 
     def put(
         self,
@@ -65,7 +69,7 @@ class Transaction:
         condition: ConditionBase | None = None,
     ) -> None:
         """Store an item, replacing what the key holds."""
-        self._add(repository, repository._requests.put(item, condition), item)
+        self._add(repository, _requests_of(repository).put(item, condition), item)
 
     def update(
         self,
@@ -81,7 +85,7 @@ class Transaction:
         upsert: bool = False,
     ) -> None:
         """Change an item in place, as `BaseDynamoRepository.update` does."""
-        requests = repository._requests
+        requests = _requests_of(repository)
         model = requests.table.model
         if isinstance(item_or_key, model):
             if set or remove or add or append or delete or upsert:
@@ -100,11 +104,11 @@ class Transaction:
         must_exist: bool = False,
     ) -> None:
         """Delete an item."""
-        self._add(repository, repository._requests.delete(key_or_item, condition, must_exist))
+        self._add(repository, _requests_of(repository).delete(key_or_item, condition, must_exist))
 
     def check(self, repository: Repository[Any], key: Any, condition: ConditionBase) -> None:
         """Require a condition of an item that the transaction does not write."""
-        self._add(repository, repository._requests.check(key, condition))
+        self._add(repository, _requests_of(repository).check(key, condition))
 
     def send(self) -> None:
         """Send the collected writes, if any; leaving the block does this too.
@@ -147,3 +151,12 @@ class Transaction:
                 f"{ours.endpoint_url}; a transaction stays in one region and account."
             )
         self._writes.append((write, item))
+
+
+def _requests_of(repository: Repository[ModelT]) -> ItemRequests[ModelT]:
+    if isinstance(repository, type) or not hasattr(repository, "_requests"):
+        raise ValidationError(
+            f"repository is {arguments.shown(repository)}; it is the repository of the item's "
+            "table, which comes first: transaction.put(orders, order)."
+        )
+    return repository._requests

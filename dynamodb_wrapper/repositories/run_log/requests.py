@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
@@ -164,5 +165,13 @@ def _belongs_to_run_control(run_id: str) -> ValidationError:
 
 
 def _and_untracked(condition: ConditionBase | None) -> ConditionBase:
+    from boto3.dynamodb.conditions import ConditionBase
+
     untracked = field_absent("writer")
-    return untracked if condition is None else untracked & condition
+    if condition is None:
+        return untracked
+    if not isinstance(condition, ConditionBase):
+        raise ValidationError(
+            f"condition is {arguments.shown(condition)}; it is a condition made with boto3's Attr."
+        )
+    return untracked & condition
