@@ -1,5 +1,8 @@
 """boto3 clients: one per process and config, made from a session with the config's credentials.
 
+A client is not shared between a mock of moto and the world outside of it, nor kept when the
+environment variables change that it was made from.
+
 Creating a client is slow and not thread-safe; using one is fast and thread-safe. Sessions share
 one data loader, because reading the service model is most of the cost.
 """
@@ -7,6 +10,7 @@ one data loader, because reading the service model is most of the cost.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import zlib
@@ -42,6 +46,19 @@ if TYPE_CHECKING:
 
 _DEADLINE = "dynamodb_wrapper_deadline"
 _CHECKSUM = "x-amz-crc32"
+_ENVIRONMENT = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL",
+)
+"""Variables botocore reads credentials, region and endpoint from."""
 
 
 def create_session(
@@ -113,6 +130,8 @@ class _RoleProvider:
 class _OpenClient(NamedTuple):
     client: Any
     direct: DirectTransport | None  # sends data operations; None where boto3 does
+    is_mocked: bool = False  # whether moto answers its requests
+    environment: tuple[str | None, ...] = ()
 
     def close(self) -> None:
         self.client.close()
@@ -126,7 +145,7 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
-        self.open: dict[DynamoDBConfig, _OpenClient] = {}
+        self.open: dict[tuple[DynamoDBConfig, bool], _OpenClient] = {}
         self.loaders: list[Any] = []
 
 
@@ -146,14 +165,23 @@ def _open_client_for(config: DynamoDBConfig) -> _OpenClient:
     global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
     if _cache.pid != os.getpid():
         _cache = _Cache()
-    cache = _cache
-    found = cache.open.get(config)
-    if found is None:
+    cache, key = _cache, (config, is_mocked())
+    environment = tuple(map(os.environ.get, _ENVIRONMENT))
+    found = cache.open.get(key)
+    if found is None or found.environment != environment:
         with cache.lock:
-            found = cache.open.get(config)
-            if found is None:
-                found = cache.open[config] = _create(config, cache)
+            found = cache.open.get(key)
+            if found is None or found.environment != environment:
+                made = _create(config, cache)
+                found = made._replace(is_mocked=key[1], environment=environment)
+                cache.open[key] = found
     return found
+
+
+def is_mocked() -> bool:
+    """Return whether moto answers the requests of this process at the moment."""
+    stubber = getattr(sys.modules.get("moto.core.models"), "botocore_stubber", None)
+    return stubber is not None and bool(getattr(stubber, "enabled", False))
 
 
 def close_clients() -> None:
@@ -174,7 +202,8 @@ def close_clients() -> None:
 class Connection:
     """The client a repository sends with; a forked process makes another.
 
-    Sockets must not be shared: two processes on one would read each other's replies.
+    Sockets must not be shared: two processes on one would read each other's replies. A mock of moto
+    has a client apart as well: one made outside has real credentials, or none.
 
     Args:
         config: Identifies the shared client.
@@ -213,6 +242,8 @@ class Connection:
                     "connection must not be shared: make the repository anew in this process."
                 )
             self._open, self._pid = _open_client_for(self._config), os.getpid()
+        if not self._injected and self._open.is_mocked != is_mocked():
+            self._open = _open_client_for(self._config)
         if self._open.direct is not None:
             self._open.direct.interception.adopt()
         return self._open
@@ -223,6 +254,12 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     events = None if config.transport == "boto3" else TrackingEmitter()
     try:
         session = create_session(config, cache.loaders, events)
+        if config.lost_credentials and session.get_credentials() is None:
+            raise ConfigurationError(
+                "This config had credentials and was pickled, which leaves them out, and this "
+                "process has none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here, run with "
+                "an instance or job role, or make the config in this process."
+            )
         # What `boto3.client` returns as well; importing boto3 takes longer than making it.
         client = session.create_client(
             "dynamodb",

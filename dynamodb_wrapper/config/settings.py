@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
 
@@ -75,7 +75,8 @@ class DynamoDBConfig(BaseModel):
 
     Constructing it reads nothing; only `from_env` looks at the environment. Frozen and hashable:
     one client per process serves every repository with an equal config. Pickles leave credentials
-    out, so on an executor the SDK's default credential chain applies.
+    out, so on an executor the SDK's default credential chain applies; where that finds none, making
+    a repository raises ConfigurationError.
 
     Attributes:
         region_name: AWS region; without it the SDK's own configuration decides.
@@ -123,6 +124,7 @@ class DynamoDBConfig(BaseModel):
     user_timezone: str = "UTC"
     actor: Optional[str] = Field(default=None, min_length=1, max_length=256)
     spool_directory: Optional[str] = Field(default=None, min_length=1)
+    _lost_credentials: bool = PrivateAttr(default=False)
 
     @field_validator("user_timezone")
     @classmethod
@@ -243,9 +245,24 @@ class DynamoDBConfig(BaseModel):
             moment = moment.replace(tzinfo=timezone.utc)
         return moment.astimezone(ZoneInfo(self.user_timezone))
 
+    @property
+    def lost_credentials(self) -> bool:
+        """Whether the config had credentials, which were left out when it was pickled."""
+        return self._lost_credentials
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all settings are the same; lost credentials are none."""
+        return type(other) is type(self) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
+
     def __getstate__(self) -> dict[Any, Any]:
         state = dict(super().__getstate__())
         state["__dict__"] = {**state["__dict__"], **dict.fromkeys(_CREDENTIAL_FIELDS)}
+        if self.aws_access_key_id is not None:
+            private = state.get("__pydantic_private__") or {}
+            state["__pydantic_private__"] = {**private, "_lost_credentials": True}
         return state
 
 

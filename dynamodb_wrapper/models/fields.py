@@ -116,7 +116,10 @@ def utc_text(moment: datetime) -> str:
     """
     in_utc = moment if moment.tzinfo is UTC else to_utc(moment)
     if in_utc.microsecond and type(in_utc) is datetime:  # several times as fast, without zeros
-        return orjson.dumps(in_utc, option=orjson.OPT_UTC_Z)[1:-1].decode()
+        try:
+            return orjson.dumps(in_utc, option=orjson.OPT_UTC_Z)[1:-1].decode()
+        except TypeError:
+            pass  # the class is freezegun's, which has replaced `datetime` in this module as well
     return in_utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 

@@ -313,9 +313,15 @@ class RunFinisher:
 class _Budget:
     """The time to store an end and its texts; SIGTERM leaves 5 s of it."""
 
-    def __init__(self, signals: SignalGuard, limit_seconds: float) -> None:
+    def __init__(
+        self,
+        signals: SignalGuard,
+        limit_seconds: float,
+        clock: Callable[[], float] = time.monotonic,  # a test that stops the time leaves this one
+    ) -> None:
         self._signals = signals
-        self._begin = time.monotonic()
+        self._clock = clock
+        self._begin = clock()
         self._limit_seconds = limit_seconds
 
     def spend(self, send: Callable[[], T]) -> T:
@@ -342,7 +348,7 @@ class _Budget:
         signalled_at = self._signals.received_at
         if signalled_at is not None:
             until = min(until, max(signalled_at, self._begin) + _SIGNALLED_SECONDS)
-        return until - time.monotonic()
+        return until - self._clock()
 
 
 def _problem_of(
