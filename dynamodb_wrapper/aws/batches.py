@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple, TypeVar
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed
 from dynamodb_wrapper.aws.concurrency import Flow, side_by_side
-from dynamodb_wrapper.exceptions.errors import BatchWriteError, DynamoDBWrapperError, ThrottledError
+from dynamodb_wrapper.exceptions.errors import (
+    BatchWriteError,
+    DynamoDBWrapperError,
+    ThrottledError,
+    ValidationError,
+)
 from dynamodb_wrapper.serialization.json_body import Encoded, part_of
 from dynamodb_wrapper.serialization.values import identity
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_GETS = 100
 MAX_WRITES = 25
+_MAX_DEPTH = 31  # of an attribute; the item itself is the first of DynamoDB's 32 levels
 MAX_REQUEST_BYTES = 16 * 1024 * 1024 - 64 * 1024
 
 
@@ -240,9 +247,12 @@ def _write_chunk(caller: Caller, flow: Flow, chunk: Chunk) -> None:
             requests = [write.request for write in left]
             used = Consumed()
             with flow.request():
-                response = caller.call(
-                    "BatchWriteItem", {"RequestItems": {table: requests}}, meter=used
-                )
+                try:
+                    response = caller.call(
+                        "BatchWriteItem", {"RequestItems": {table: requests}}, meter=used
+                    )
+                except ValidationError as error:
+                    raise _too_deep(caller, left, error) or error from error.__cause__
             chunk.used.add(used)
             flow.consumed(used.write_units)
             names = [part[0] for part in left[0].name]
@@ -262,6 +272,36 @@ def _write_chunk(caller: Caller, flow: Flow, chunk: Chunk) -> None:
                 operation="BatchWriteItem",
                 retryable=True,
             )
+
+
+def _too_deep(
+    caller: Caller, writes: list[Write], error: ValidationError
+) -> ValidationError | None:
+    """Return the error that names the item which nests too deeply: DynamoDB's names none."""
+    for write in writes:
+        put = write.request.get("PutRequest")
+        item = json.loads(put["Item"].body) if put else {}
+        if max(map(_depth, item.values()), default=0) > _MAX_DEPTH:
+            key = {name: content for name, _, content in write.name}
+            return ValidationError(
+                f"BatchWriteItem on table {caller.table_name!r} was refused: the item {key} nests "
+                f"more than {_MAX_DEPTH} lists and mappings in one another, DynamoDB's limit.",
+                table_name=caller.table_name,
+                key=key,
+                operation="BatchWriteItem",
+                error_code=error.error_code,
+                request_id=error.request_id,
+            )
+    return None
+
+
+def _depth(value: dict[str, Any]) -> int:
+    """Return how many lists and mappings an attribute value nests in one another."""
+    ((tag, content),) = value.items()
+    if tag not in ("L", "M"):
+        return 0
+    inner = content if tag == "L" else content.values()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _key_of(request: dict[str, Any], names: list[str]) -> Item:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.keys import Keys
 
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
+_EXPRESSION_BYTES = 4096
+"""The length of an expression that DynamoDB takes."""
 
 
 @dataclass
@@ -446,8 +448,11 @@ class ItemRequests(Generic[ModelT]):
 
     def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
         """Return an item as it is stored, some of its values replaced, and the same as JSON."""
-        stored = self.codec.encode(item.model_copy(update=values) if values else item)
-        return stored, item_body(stored, self.table_name, self.codec.keys.names)
+        try:
+            stored = self.codec.encode(item.model_copy(update=values) if values else item)
+            return stored, item_body(stored, self.table_name, self.codec.keys.names)
+        except RecursionError as error:
+            raise self._too_deep(item) from error
 
     def whole(self, item: ModelT) -> tuple[Item, bytes, dict[str, Any]]:
         """Return an item as a put stores it, the same as JSON, and the values it is given."""
@@ -465,9 +470,8 @@ class ItemRequests(Generic[ModelT]):
         values = self._stamps.values(item, version=self._next_version(item))
         values.update(_counted(item))
         changed = item.model_copy(update=values)
-        stored = self.codec.encode(changed)
+        stored, _ = self._stored(changed, {})  # refuses an item over 400 KB
         key = self.key(item)
-        item_body(stored, self.table_name, key)  # refuses an item over 400 KB
         expressions = Expressions(self.table)
         update = Update(expressions)
         left_alone = {*key, *self._managed()}
@@ -518,10 +522,21 @@ class ItemRequests(Generic[ModelT]):
         seen: int | None,
         must_exist: bool = True,
     ) -> Write:
+        text = update.text
+        if len(text) > _EXPRESSION_BYTES:
+            number = len(update.sets) + len(update.removes) + len(update.adds)
+            raise ValidationError(
+                f"Table {self.table.name!r}: {number} fields are too many for one update: the "
+                f"expression has {len(text):,} bytes, and DynamoDB takes {_EXPRESSION_BYTES:,}, "
+                "which is about 280 fields, 120 where a missing item is created. Store the whole "
+                "item with put, or change fewer fields at a time.",
+                table_name=self.table_name,
+                key=plain(key),
+            )
         request: dict[str, Any] = {
             "TableName": self.table_name,
             "Key": key,
-            "UpdateExpression": update.text,
+            "UpdateExpression": text,
             "ReturnValues": "ALL_NEW",
         }
         request = self._conditional(request, expressions, expressions.all_of(guards))
@@ -580,6 +595,15 @@ class ItemRequests(Generic[ModelT]):
                 item.check_secrets()
             except ValueError as error:
                 raise ValidationError(f"{type(item).__name__}: {error}.") from error
+
+    def _too_deep(self, item: ModelT) -> ValidationError:
+        key = plain(self.key(item))
+        return ValidationError(
+            f"The item {key} for {self.table_name!r} nests too deeply, or holds itself; DynamoDB "
+            "takes 32 levels.",
+            table_name=self.table_name,
+            key=key,
+        )
 
     def _conditional(
         self, request: dict[str, Any], expressions: Expressions, condition: str | None
