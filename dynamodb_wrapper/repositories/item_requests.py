@@ -348,7 +348,14 @@ class ItemRequests(Generic[ModelT]):
         Raises:
             ValidationError: A part is missing, empty or of the wrong type.
         """
-        return self.codec.keys.encode(key)
+        try:
+            return self.codec.keys.encode(key)
+        except AttributeError as error:
+            if not isinstance(key, self.table.model):
+                raise
+            raise ValidationError(
+                f"The {type(key).__name__} has no key: it was made without validation ({error})."
+            ) from error
 
     def is_own(self, key: Item) -> bool:  # noqa: ARG002
         """Return whether a key can hold an item of the model; some tables hold other kinds too."""

@@ -163,7 +163,14 @@ def run_log(run_id: str = "own") -> PipelineRunLog:
 
 
 MANY = {"workers": value(1), "rate": value(10_000), "on_progress": value(lambda _: None)}
-CHANGES = {"set": dict, "remove": list, "add": dict, "append": dict, "upsert": value(False)}
+CHANGES = {
+    "set": dict,
+    "remove": list,
+    "add": dict,
+    "append": dict,
+    "delete": dict,
+    "upsert": value(False),
+}
 WINDOW = {"since": value(DAY), "until": value(datetime(2027, 1, 1, tzinfo=timezone.utc))}
 HOURS = {"hours": value(24), "environment": value("dev"), "limit": value(10)}
 
@@ -358,16 +365,6 @@ DERIVED = [Call("", attribute=value("ix"), fields=value(("status",)), function=v
 FUNCTIONS = ("class", "model class", "lambda")
 """Odd values that can be called: an error of theirs is the caller's."""
 LISTS = ("list of texts", "tuple", "nested", "set")
-KNOWN = frozenset(
-    [
-        ("update", "set", ""),
-        ("update", "add", ""),
-        ("update", "append", ""),
-        ("update", "remove", ""),
-        *((name, "key", "unchecked model") for name in ("get", "get_or_raise", "exists", "check")),
-        ("delete", "key_or_item", "unchecked model"),
-    ]
-)
 
 
 class Subject:
@@ -410,9 +407,8 @@ def replaced(call: Call) -> Iterator[tuple[str, str, Any]]:
     """Yield the arguments to replace, and by what."""
     for name in call.arguments:
         for odd, make in ODD.items():
-            is_known = {(call.method, name, ""), (call.method, name, odd)} & KNOWN
             is_called = name in ("on_progress", "function") and odd in FUNCTIONS
-            if not is_known and not is_called:
+            if not is_called:
                 yield name, odd, make()
 
 
