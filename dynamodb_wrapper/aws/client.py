@@ -287,6 +287,8 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
     except (CredentialRetrievalError, InvalidConfigError) as error:
         raise ConfigurationError(f"The AWS credentials cannot be used: {error}") from error
+    if config.lost_credentials and session.get_credentials() is None:
+        client.meta.events.register_first("before-call.dynamodb", _refuse_lost_credentials)
     install_raw_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
     _refuse_damaged_replies(client, config.max_attempts)
@@ -298,6 +300,14 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     is_required = config.transport == "direct"
     direct = direct_transport(client, session, events, clock, is_required=is_required)
     return _OpenClient(client, direct)
+
+
+def _refuse_lost_credentials(**_: Any) -> None:
+    raise ConfigurationError(
+        "Nothing was sent: this config had credentials and was pickled, which leaves them out, and "
+        "this process has none. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here, run with an "
+        "instance or job role, or make the config in this process."
+    )
 
 
 def _limit_total_time(client: Any, limit_seconds: float) -> None:

@@ -75,8 +75,8 @@ class DynamoDBConfig(BaseModel):
 
     Constructing it reads nothing; only `from_env` looks at the environment. Frozen and hashable:
     one client per process serves every repository with an equal config. Pickles leave credentials
-    out, so on an executor the SDK's default credential chain applies; where that finds none, making
-    a repository raises ConfigurationError.
+    out, so on an executor the SDK's default credential chain applies; where that finds none, the
+    first request raises ConfigurationError.
 
     Attributes:
         region_name: AWS region; without it the SDK's own configuration decides.

@@ -368,7 +368,14 @@ class ItemRequests(Generic[ModelT]):
         Raises:
             ValidationError: A part is missing, empty or of the wrong type.
         """
-        return self.codec.keys.encode(key)
+        try:
+            return self.codec.keys.encode(key)
+        except AttributeError as error:
+            if not isinstance(key, self.table.model):
+                raise
+            raise ValidationError(
+                f"The {type(key).__name__} has no key: it was made without validation ({error})."
+            ) from error
 
     def written_key(self, key: Any) -> Item:
         """Return the key attributes of a key that is to be written; as `key`.

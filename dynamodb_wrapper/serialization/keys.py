@@ -275,7 +275,7 @@ class Keys:
 
     def _values(self, key: Any) -> list[Any]:
         if isinstance(key, self._table.model):
-            return [getattr(key, part.field, None) for part in self.parts]
+            return [getattr(key, part.field) for part in self.parts]
         if isinstance(key, Mapping):
             return [key.get(part.field, key.get(part.attribute)) for part in self.parts]
         return list(key) if isinstance(key, tuple) else [key]

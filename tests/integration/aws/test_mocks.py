@@ -15,7 +15,7 @@ from boto3.dynamodb.conditions import Attr, Key
 
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.config import DynamoDBConfig
-from dynamodb_wrapper.exceptions import ConfigurationError
+from dynamodb_wrapper.exceptions import ConfigurationError, ConnectionError
 from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.repositories import (
     BaseDynamoRepository,
@@ -107,17 +107,20 @@ def test_a_client_is_made_anew_for_other_credentials(monkeypatch: pytest.MonkeyP
 def test_a_pickled_config_says_that_it_lost_its_credentials(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = DynamoDBConfig.for_local_development("http://127.0.0.1:9")
+    config = DynamoDBConfig.for_local_development("http://127.0.0.1:9", max_attempts=1)
     lost = pickle.loads(pickle.dumps(config))
     assert not config.lost_credentials
     assert lost.lost_credentials
     assert lost.aws_access_key_id is None
     for used in (lost, lost.impatient(), pickle.loads(pickle.dumps(lost))):
-        with pytest.raises(ConfigurationError, match=r"was pickled, .* make the config in this"):
-            BaseDynamoRepository(used, ORDERS)
+        repository = BaseDynamoRepository(used, ORDERS)
+        for request in (repository.check_table, lambda r=repository: r.get(("c", "o"))):
+            with pytest.raises(ConfigurationError, match=r"was pickled, .* make the config in"):
+                request()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "own")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-    BaseDynamoRepository(lost, ORDERS)
+    with pytest.raises(ConnectionError):
+        BaseDynamoRepository(lost, ORDERS).get(("c", "o"))
     without = DynamoDBConfig(region_name="us-east-1")
     assert not pickle.loads(pickle.dumps(without)).lost_credentials
     assert pickle.loads(pickle.dumps(without)) == without
