@@ -191,12 +191,12 @@ class BaseDynamoRepository(Generic[ModelT]):
     def create(self, item: ModelT) -> ModelT:
         """Store an item under a key that must be free.
 
-        Costs a write unit per KB of the item and of its index entries, even when refused. When the
-        reply to an attempt was lost and the SDK's next attempt finds an equal item, that counts as
-        stored. The object is refreshed in place (version, time stamps) unless its model is frozen.
+        Costs a write unit per KB of the item and of its index entries, even when refused. The
+        object is refreshed in place (version, time stamps) unless its model is frozen.
 
         Raises:
-            ItemAlreadyExistsError: The key holds an item.
+            ItemAlreadyExistsError: The key holds an item. With `maybe_applied` it may be this one:
+                the reply to an attempt was lost, and the SDK's next attempt met an item.
             ItemTooLargeError: Over 400 KB.
             ValidationError: The item cannot be stored.
 
@@ -258,6 +258,10 @@ class BaseDynamoRepository(Generic[ModelT]):
         model's fields. Costs a write unit per KB of the whole item, and of changed index entries,
         even when refused.
 
+        `add` and `append` may be applied twice: when the reply to an attempt is lost (reset,
+        time-out, error of the server), the SDK sends it again. Where that matters, use `set` on a
+        table with a version, or declare a `write_token`.
+
         Args:
             item_or_key: A model, or a key.
             set: Path to new value.
@@ -272,8 +276,9 @@ class BaseDynamoRepository(Generic[ModelT]):
 
         Raises:
             ItemNotFoundError: The key holds no item.
-            VersionConflictError: Another writer changed the item since it was read.
-            ConditionFailedError: The condition did not hold.
+            VersionConflictError: Another writer changed the item since it was read. With
+                `maybe_applied` that may be an attempt of this call whose reply was lost.
+            ConditionFailedError: The condition did not hold; `maybe_applied` as above.
             IncompatibleItemError: The change is written, but the item does not fit the model.
             ValidationError: Unknown field, unfit value, or not all fields an index is made from.
 

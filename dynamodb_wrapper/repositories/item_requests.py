@@ -54,7 +54,7 @@ class Write:
         must_be_new: Whether a refusal means that the key holds an item.
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
-        written: The whole item as it is stored after success; empty for partial updates.
+        token: The attribute that only this write gives its value; empty without a write token.
         explain: Returns the error if the stored item that refused the write is itself the reason.
         limits: Limits of fields that the write is guarded by, in words.
     """
@@ -66,7 +66,7 @@ class Write:
     must_be_new: bool = False
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    written: Item = field(default_factory=dict)
+    token: Item = field(default_factory=dict)
     explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
     limits: tuple[str, ...] = ()
 
@@ -440,7 +440,7 @@ class ItemRequests(Generic[ModelT]):
         request = {"TableName": self.table_name, "Item": stored}
         if expressions is not None:
             request = self._conditional(request, expressions, condition)
-        return Write("put", key, request, values=values, written=stored)
+        return Write("put", key, request, values=values)
 
     def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
         """Return an item as it is stored, some of its values replaced, and the same as JSON."""
@@ -479,8 +479,6 @@ class ItemRequests(Generic[ModelT]):
         if condition is not None:
             guards.append(expressions.condition(condition))
         write = self._update(key, update, expressions, guards, seen)
-        managed = self._managed()
-        write.written = {name: v for name, v in stored.items() if name not in managed}
         write.values = values
         return write
 
