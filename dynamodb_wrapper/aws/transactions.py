@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_ACTIONS = 100
 _RESENT = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_MISMATCH = "IdempotentParameterMismatchException"
 _UNKNOWN = (
     " The reply to an earlier attempt was lost. DynamoDB remembers the transaction's token for ten "
     "minutes, so it applied nothing; an endpoint that does not may have applied it: read the items."
@@ -68,7 +69,8 @@ def transact(
     Raises:
         TransactionCanceledError: Refused, with one reason per action.
         ThrottledError: Conflicts or throttles lasted until the time was used up.
-        ValidationError: DynamoDB rejected the transaction as invalid.
+        ValidationError: DynamoDB rejected the transaction as invalid, or the token was used for
+            another one.
     """
     _check(actions)
     request = {
@@ -89,6 +91,10 @@ def transact(
                 raise _invalid(refusal) from error
             if not codes or not codes <= _RESENT:
                 raise refusal from error
+        except ValidationError as error:
+            if token is None or error.error_code != _MISMATCH:
+                raise
+            raise _repeated_differently(token, error) from error
     assert refusal is not None  # noqa: S101 - the loop ends only after a refusal
     raise ThrottledError(
         f"TransactWriteItems kept meeting conflicts or throttles for {caller.limit_seconds:g} s. "
@@ -165,4 +171,18 @@ def _invalid(refusal: TransactionCanceledError) -> ValidationError:
         error_code=reason.code,
         request_id=refusal.request_id,
         maybe_applied=refusal.maybe_applied,
+    )
+
+
+def _repeated_differently(token: str, error: ValidationError) -> ValidationError:
+    return ValidationError(
+        f"The token {token!r} was used for a transaction with other content within the last ten "
+        "minutes, so nothing was written now. If this is the same block repeated, DynamoDB has "
+        "accepted it before, and the block has built another request: it takes values from the "
+        "clock, from chance or from items it reads again, or ran in another process without at=. "
+        "Read the items to see what is stored; use another token for other changes.",
+        table_name=error.table_name,
+        operation=error.operation,
+        error_code=error.error_code,
+        request_id=error.request_id,
     )

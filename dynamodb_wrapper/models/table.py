@@ -117,6 +117,10 @@ class Table(Generic[ModelT]):
             `put` store the microseconds since 1970 (about 10**15), `update` adds 1: a version
             never returns, even when an item is replaced or deleted and created again.
         indexes: Global secondary indexes.
+        write_token: Attribute, such as ``gx_write``, in which `create`, `put` and `update` store a
+            random text of their own; the model does not see it. A write whose reply was lost is
+            recognised by it when the SDK sends it again: it succeeds where it would raise an error
+            with `maybe_applied`, and `add` and `append` are applied once. Batches store none.
     """
 
     name: str
@@ -126,6 +130,7 @@ class Table(Generic[ModelT]):
     ttl: str | None
     version_field: str | None
     indexes: tuple[GlobalIndex, ...]
+    write_token: str | None
 
     def __init__(
         self,
@@ -137,6 +142,7 @@ class Table(Generic[ModelT]):
         ttl: str | None = None,
         version_field: str | None = None,
         indexes: Iterable[GlobalIndex] = (),
+        write_token: str | None = None,
     ) -> None:
         for attribute, value in (
             ("name", name),
@@ -146,6 +152,7 @@ class Table(Generic[ModelT]):
             ("ttl", ttl),
             ("version_field", version_field),
             ("indexes", tuple(indexes)),
+            ("write_token", write_token),
         ):
             object.__setattr__(self, attribute, value)
         self._check()
@@ -211,6 +218,7 @@ class Table(Generic[ModelT]):
                     f"Table {self.name!r}: the derived attribute {derived.attribute!r} is a field "
                     f"of {self.model.__name__}; choose another name."
                 )
+        self._check_write_token(fields)
         names = [index.name for index in self.indexes]
         if len(set(names)) != len(names):
             raise ValidationError(f"Table {self.name!r} declares an index twice: {names}.")
@@ -229,6 +237,14 @@ class Table(Generic[ModelT]):
                     f"Table {self.name!r}: ttl field {self.ttl!r} must be EpochSeconds, "
                     "because DynamoDB ignores any other form."
                 )
+
+    def _check_write_token(self, attributes: set[str]) -> None:
+        used = {"", "kind", "schema_version", *attributes, *(d.attribute for d in self.derived)}
+        if self.write_token in used:
+            raise ValidationError(
+                f"Table {self.name!r}: write_token {self.write_token!r} must be the name of an "
+                "attribute that nothing else uses, such as 'gx_write'."
+            )
 
     def _check_none(self, field: str, where: str) -> None:
         """Refuse a field whose None, stored as an absent attribute, would read as its default."""

@@ -41,6 +41,7 @@ from dynamodb_wrapper.serialization.json_body import Reply, unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from boto3.dynamodb.conditions import ConditionBase
 
@@ -540,7 +541,7 @@ class BaseDynamoRepository(Generic[ModelT]):
 
     # ---- together ------------------------------------------------------------------------------
 
-    def transaction(self, *, token: str | None = None) -> Transaction:
+    def transaction(self, *, token: str | None = None, at: datetime | None = None) -> Transaction:
         """Return a transaction, which may span repositories of the same account and region.
 
         Used as a context manager: sent on a clean exit, dropped on an exception. Up to 100
@@ -548,9 +549,16 @@ class BaseDynamoRepository(Generic[ModelT]):
 
         Args:
             token: Makes repeating the whole block within ten minutes harmless; at most 36
-                characters, and only for the very same actions.
+                characters, used for one block only. The repetition must build the same actions:
+                versions of new items are made from the token, time stamps and the time a TTL is
+                compared with from its first use in this process, or from `at`. What the block
+                itself takes from the clock, from chance or from items it reads again (a model
+                with its new version) differs; that repetition is refused with a
+                `ValidationError`, and nothing is written twice.
+            at: The time of the block, for repetitions in another process, such as the time of the
+                event it handles.
         """
-        return Transaction(self._caller, token)
+        return Transaction(self._caller, token, at)
 
     def consumed(self) -> AbstractContextManager[Consumed]:
         """Return a context manager whose value counts the units this repository uses inside."""

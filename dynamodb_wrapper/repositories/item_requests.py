@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from dynamodb_wrapper.aws.transactions import Action
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.document import Document
-from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
+from dynamodb_wrapper.repositories.moments import first_version, write_time, write_token
 from dynamodb_wrapper.serialization.annotations import fields_of
 from dynamodb_wrapper.serialization.changes import CheckedChanges
 from dynamodb_wrapper.serialization.codec import Codec, plain, put_derived
@@ -90,15 +90,6 @@ class Write:
         return Action(self.verb, self.key, request)
 
 
-def first_version() -> int:
-    """Return the first version of a new item, in microseconds since 1970.
-
-    A key that is written again so gets a version it never had, and an update by a process that
-    read the earlier item is refused.
-    """
-    return int(utc_now().timestamp() * 1_000_000)
-
-
 class Stamps(Generic[ModelT]):
     """Adds versions, time stamps and index attributes to writes.
 
@@ -123,7 +114,7 @@ class Stamps(Generic[ModelT]):
         if self._table.version_field is not None and version is not None:
             values[self._table.version_field] = version
         if isinstance(item, Document):
-            values["updated_at"] = now = utc_now()
+            values["updated_at"] = now = write_time()
             if item.created_at is None:
                 values["created_at"] = now
             values["updated_by"] = self._actor
@@ -142,7 +133,7 @@ class Stamps(Generic[ModelT]):
         if issubclass(model, Document):
             if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
                 update.increase((model.COUNTED,), start=1)
-            for name, value in (("updated_at", utc_now()), ("updated_by", self._actor)):
+            for name, value in (("updated_at", write_time()), ("updated_by", self._actor)):
                 if name not in touched:
                     update.set((name,), encode_value(value, name))
 
@@ -308,12 +299,19 @@ class Guards:
         same = f"{path} = {expressions.value({'N': str(seen)})}"
         return same if seen else f"attribute_not_exists({path}) OR {same}"
 
+    def unwritten(self, expressions: Expressions, token: Item) -> str | None:
+        """Return the condition that a write was not applied before; None without a token."""
+        for name, value in token.items():
+            path = expressions.path((name,))
+            return f"attribute_not_exists({path}) OR {path} <> {expressions.value(value)}"
+        return None
+
     def _partition(self) -> tuple[str]:
         return (self._table.attribute_of(self._table.partition_key),)
 
 
 def _now() -> dict[str, str]:
-    return {"N": str(seconds_now())}
+    return {"N": str(int(write_time().timestamp()))}
 
 
 class ItemRequests(Generic[ModelT]):
@@ -436,11 +434,13 @@ class ItemRequests(Generic[ModelT]):
         condition: str | None = None,
     ) -> Write:
         stored, _ = self._stored(item, values)
+        token = self._token()
+        stored.update(token)
         key = {name: stored[name] for name in self.codec.keys.names}
         request = {"TableName": self.table_name, "Item": stored}
         if expressions is not None:
             request = self._conditional(request, expressions, condition)
-        return Write("put", key, request, values=values)
+        return Write("put", key, request, values=values, token=token)
 
     def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
         """Return an item as it is stored, some of its values replaced, and the same as JSON."""
@@ -514,14 +514,20 @@ class ItemRequests(Generic[ModelT]):
         seen: int | None,
         must_exist: bool = True,
     ) -> Write:
+        token = self._token()
+        for name, value in token.items():
+            update.set((name,), value)
         request: dict[str, Any] = {
             "TableName": self.table_name,
             "Key": key,
             "UpdateExpression": update.text,
             "ReturnValues": "ALL_NEW",
         }
+        guards = [*guards, self.guards.unwritten(expressions, token)]
         request = self._conditional(request, expressions, expressions.all_of(guards))
-        return Write("update", key, request, must_exist=must_exist, expected_version=seen)
+        return Write(
+            "update", key, request, must_exist=must_exist, expected_version=seen, token=token
+        )
 
     def delete(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
         """Return a DeleteItem; a model with a version is deleted only in that version."""
@@ -556,6 +562,11 @@ class ItemRequests(Generic[ModelT]):
         return Write("check", stored_key, self._conditional(request, expressions, text))
 
     # ---- parts ---------------------------------------------------------------------------------
+
+    def _token(self) -> Item:
+        """Return the attribute that tells a write from all others; empty without a write token."""
+        name = self.table.write_token
+        return {} if name is None else {name: {"S": write_token()}}
 
     def version_of(self, item: Any) -> int | None:
         """Return the version of a model; None where the table declares none."""

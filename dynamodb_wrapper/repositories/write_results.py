@@ -48,10 +48,7 @@ def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] |
     Only the write's token proves that: an equal item may be another writer's.
     """
     found = botocore_error(error).get("Item")
-    if not found or not error.maybe_applied:
-        return None
-    landed = has_landed(found, write.token)
-    return {"Attributes": found} if landed else None
+    return {"Attributes": found} if found and has_landed(found, write.token) else None
 
 
 def has_landed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -46,13 +46,14 @@ class Counting(BaseModel):
 
 
 MARKERS = Table("race_markers", Marker, partition_key="name")
+TOKENS = Table("race_tokens", Marker, partition_key="name", write_token="gx_write")
 COUNTERS = Table("race_counters", Counting, partition_key="name", version_field="version")
 
 
 @pytest.fixture(scope="module")
 def proxy(local_engine: Engine) -> Iterator[FaultProxy]:
     with FaultProxy(str(local_engine.config.endpoint_url)) as proxy:
-        create_tables(_config(proxy, "boto3"), MARKERS, COUNTERS)
+        create_tables(_config(proxy, "boto3"), MARKERS, TOKENS, COUNTERS)
         yield proxy
 
 
@@ -70,8 +71,8 @@ def _config(proxy: FaultProxy, transport: str, actor: str | None = None) -> Dyna
 def repositories(
     proxy: FaultProxy, transport: str, table: Table[Any]
 ) -> list[BaseDynamoRepository[Any]]:
-    """Return a repository for each of two workers, with separate clients."""
-    actors = [f"{worker}-{transport}" for worker in ("one", "two")]
+    """Return a repository for each of two workers, with new clients: each has its retry quota."""
+    actors = [f"{worker}-{uuid.uuid4().hex}" for worker in ("one", "two")]
     return [BaseDynamoRepository(_config(proxy, transport, actor), table) for actor in actors]
 
 
@@ -88,9 +89,9 @@ def created(repository: BaseDynamoRepository[Marker], name: str) -> str:
 
 
 def outcome_of(error: DynamoDBWrapperError, refusal: type[DynamoDBWrapperError]) -> str:
-    if error.maybe_applied:
-        return "unknown"
-    return "refused" if type(error) is refusal else "gave up"  # botocore's retry quota was used up
+    if type(error) is refusal:
+        return "unknown" if error.maybe_applied else "refused"
+    return "unanswered" if error.maybe_applied else "gave up"  # botocore's retry quota is used up
 
 
 @pytest.mark.parametrize("size", sizes())
@@ -108,7 +109,7 @@ def test_a_marker_has_one_holder(proxy: FaultProxy, kind: str, transport: str, s
     assert proxy.spoiled > 0
     assert found[("held", "held")] == 0, found
     assert found[("held", "refused")] > 0
-    others = {"throttle": {"gave up"}}.get(kind, {"unknown"})
+    others = {"throttle": {"gave up"}}.get(kind, {"unknown", "unanswered"})
     assert {outcome for pair in found for outcome in pair} <= {"held", "refused", *others}
     held = sum(count for pair, count in found.items() if "held" in pair)
     stored = sum(found is not None for found in one.get_many(names, consistent=True))
@@ -116,9 +117,28 @@ def test_a_marker_has_one_holder(proxy: FaultProxy, kind: str, transport: str, s
     assert found[("refused", "refused")] == 0
 
 
+@pytest.mark.parametrize("size", sizes())
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("kind", ["500 after", "reset before", "reset after", "damaged reply"])
+def test_a_holder_is_recognised_by_its_write_token(
+    proxy: FaultProxy, kind: str, transport: str, size: int
+) -> None:
+    one, two = repositories(proxy, transport, TOKENS)
+    names = [uuid.uuid4().hex for _ in range(size)]
+    proxy.spoil(kind, SHARE)
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting = [[pool.submit(created, r, name) for r in (one, two)] for name in names]
+        found = Counter(tuple(sorted(f.result() for f in pair)) for pair in waiting)
+    assert proxy.spoiled > 0
+    allowed = {("held", "refused"), ("held", "unknown")}
+    assert {pair for pair in found if "unanswered" not in pair} == allowed & set(found)
+    assert found[("held", "held")] == 0
+    assert found[("held", "refused")] > 0
+
+
 def incremented(repository: BaseDynamoRepository[Counting], name: str, times: int) -> Counter[str]:
     found: Counter[str] = Counter()
-    while found["acknowledged"] + found["unknown"] < times:
+    while found["acknowledged"] + found["unknown"] + found["unanswered"] < times:
         counter = repository.get_or_raise(name, consistent=True)
         counter.n += 1
         try:
@@ -148,6 +168,6 @@ def test_versioned_increments_end_at_the_acknowledged_sum(
     stored = sum(one.get_or_raise(name, consistent=True).n for name in names)
     assert proxy.spoiled > 0
     assert stored == found["acknowledged"] + proxy.unseen["UpdateItem"], found
-    assert found["unknown"] >= proxy.unseen["UpdateItem"]
+    assert found["unknown"] + found["unanswered"] >= proxy.unseen["UpdateItem"]
     if kind == "throttle":
         assert found["unknown"] == 0
