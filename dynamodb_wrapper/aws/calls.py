@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.aws.client import Connection
 from dynamodb_wrapper.aws.errors import CONFLICT_CODES, translate
 from dynamodb_wrapper.aws.raw_replies import DATA_OPERATIONS, reply_of, send_through_client
-from dynamodb_wrapper.aws.retries import Backoff
+from dynamodb_wrapper.aws.retries import Backoff, maybe_applied
 from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
     IndexNotFoundError,
@@ -116,7 +116,7 @@ class Caller:
         """Send a request and return the unread reply; call `measure` after reading it.
 
         A conflict with a transaction is resent with full jitter: the SDK resends throttles and
-        server errors, but not conflicts.
+        server errors, but not conflicts. An error has `maybe_applied` if any attempt may have been.
         """
         if operation in DATA_OPERATIONS:
             request = {"ReturnConsumedCapacity": "TOTAL", **request}
@@ -124,8 +124,10 @@ class Caller:
         for _ in self.backoff().waits():
             try:
                 return self._send(operation, request, key)
-            except ThrottledError as error:
-                if error.error_code not in CONFLICT_CODES:
+            except DynamoDBWrapperError as error:
+                if refused is not None and refused.maybe_applied:
+                    error.maybe_applied = True
+                if not isinstance(error, ThrottledError) or error.error_code not in CONFLICT_CODES:
                     raise
                 refused = error
         assert refused is not None  # noqa: S101 - the loop ends only after a refusal
@@ -146,6 +148,7 @@ class Caller:
             )
             if ours is None:
                 raise
+            ours.maybe_applied = operation in _WRITES and maybe_applied(error)
             raise self._missing_index(request, ours) or ours from error
 
     def _exchange(self, operation: str, request: dict[str, Any]) -> Reply:

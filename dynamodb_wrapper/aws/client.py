@@ -37,7 +37,7 @@ from dynamodb_wrapper.aws.fast_path import (
 )
 from dynamodb_wrapper.aws.interception import TrackingEmitter
 from dynamodb_wrapper.aws.raw_replies import install_raw_bodies, install_raw_parser
-from dynamodb_wrapper.aws.retries import watch_throttles
+from dynamodb_wrapper.aws.retries import watch_lost_replies, watch_throttles
 from dynamodb_wrapper.aws.service_data import fast_loader
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
 
@@ -59,6 +59,7 @@ _ENVIRONMENT = (
     "AWS_ENDPOINT_URL",
 )
 """Variables botocore reads credentials, region and endpoint from."""
+_DAMAGED = "dynamodb_wrapper_damaged"
 
 
 def create_session(
@@ -291,8 +292,9 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
         client.meta.events.register_first("before-call.dynamodb", _refuse_lost_credentials)
     install_raw_bodies(client)
     _limit_total_time(client, config.operation_timeout_seconds)
-    _refuse_damaged_replies(client, config.max_attempts)
+    _refuse_damaged_replies(client)
     watch_throttles(client)
+    watch_lost_replies(client)  # last, hence asked first: another handler may raise
     clock = ClockMonitor()
     _warn_of_clock_skew(client, clock)
     if events is None:
@@ -332,10 +334,12 @@ def _limit_total_time(client: Any, limit_seconds: float) -> None:
     client.meta.events.register_first("needs-retry.dynamodb", stop_when_late)
 
 
-def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
-    """Check the last attempt's reply as well: botocore returns it unchecked."""
+def _refuse_damaged_replies(client: Any) -> None:
+    """Refuse a damaged reply that is not retried: botocore returns it."""
 
-    def check(response: Any, attempts: int, **_: Any) -> None:
+    def check(response: Any, request_dict: dict[str, Any], **_: Any) -> None:
+        context = request_dict["context"]
+        context.pop(_DAMAGED, None)
         if response is None or _CHECKSUM not in response[0].headers:
             return
         http, _parsed = response
@@ -344,14 +348,17 @@ def _refuse_damaged_replies(client: Any, max_attempts: int) -> None:
             http.headers[_CHECKSUM] = "-1"  # matches no reply, and botocore can compare it
         elif int(expected) == actual:
             return
-        if attempts >= max_attempts:
+        context[_DAMAGED] = expected, str(actual)
+
+    def refuse(context: dict[str, Any], **_: Any) -> None:
+        if _DAMAGED in context:
+            expected, actual = context[_DAMAGED]
             raise ChecksumError(
-                checksum_type="crc32",
-                expected_checksum=expected,
-                actual_checksum=str(actual),
+                checksum_type="crc32", expected_checksum=expected, actual_checksum=actual
             )
 
     client.meta.events.register_first("needs-retry.dynamodb", check)
+    client.meta.events.register_first("after-call.dynamodb", refuse)
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Waits between attempts, and reports of throttled attempts that botocore retried."""
+"""Waits between attempts, and what is known of the attempts that botocore retried."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from botocore.exceptions import (
+    BotoCoreError,
+    ChecksumError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
 THROTTLES = frozenset(
     {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
 )
 """Error codes of requests above a rate."""
+_NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+_WITHOUT_ANSWER = (BotoConnectionError, HTTPClientError, ChecksumError)
+_FIRST_ERROR = 300
+_NOTE = "dynamodb_wrapper_maybe_applied"
 _reporter: ContextVar[Callable[[], object] | None] = ContextVar("reporter", default=None)
 
 
@@ -81,3 +95,63 @@ def _report_throttle(response: Any, **_: Any) -> None:
     _http, parsed = response
     if parsed.get("Error", {}).get("Code") in THROTTLES:
         report()
+
+
+def watch_lost_replies(client: Any) -> None:
+    """Let a client note on its errors whether an attempt may have been applied.
+
+    `maybe_applied` reads the note.
+    """
+    events = client.meta.events
+    events.register_first("needs-retry.dynamodb", _note_attempt)
+    events.register("after-call.dynamodb", _note_on_response)
+    events.register("after-call-error.dynamodb", _note_on_exception)
+
+
+def _note_attempt(
+    response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any
+) -> None:
+    if caught_exception is not None:
+        is_unclear = _may_have_arrived(caught_exception)
+    else:  # a reply of success counts as well: it is damaged if there is another attempt
+        is_unclear = not _is_refusal(response[0].status_code)
+    if is_unclear:
+        request_dict["context"][_NOTE] = True
+
+
+def _note_on_response(http_response: Any, parsed: Any, context: dict[str, Any], **_: Any) -> None:
+    if http_response.status_code >= _FIRST_ERROR:
+        parsed["ResponseMetadata"][_NOTE] = _NOTE in context
+
+
+def _note_on_exception(exception: Any, context: dict[str, Any], **_: Any) -> None:
+    setattr(exception, _NOTE, _NOTE in context)
+
+
+def maybe_applied(error: BaseException) -> bool:
+    """Return whether a write that raised one of botocore's errors may have been applied.
+
+    It may if an attempt ended without an answer (reset, time-out, damaged reply) or with an error
+    of the server. A throttle, or another refusal, wrote nothing. A client that was passed in notes
+    nothing: then every refusal that was retried counts.
+    """
+    response = getattr(error, "response", None) or {}
+    metadata = response.get("ResponseMetadata", {})
+    noted = getattr(error, _NOTE, metadata.get(_NOTE))
+    if noted is not None:
+        return bool(noted)
+    if isinstance(error, BotoCoreError):
+        return _may_have_arrived(error)
+    is_refused = _is_refusal(metadata.get("HTTPStatusCode", 0))
+    return bool(response) and (bool(metadata.get("RetryAttempts")) or not is_refused)
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Return whether the request of an attempt without an answer may have reached DynamoDB."""
+    if isinstance(error, _NEVER_SENT):
+        return False
+    return isinstance(error, _WITHOUT_ANSWER) or not isinstance(error, BotoCoreError)
+
+
+def _is_refusal(status: int) -> bool:
+    return 400 <= status < 500

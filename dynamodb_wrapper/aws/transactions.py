@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 MAX_ACTIONS = 100
 _RESENT = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_MISMATCH = "IdempotentParameterMismatchException"
+_UNKNOWN = (
+    " The reply to an earlier attempt was lost. DynamoDB remembers the transaction's token for ten "
+    "minutes, so it applied nothing; an endpoint that does not may have applied it: read the items."
+)
 _VERBS = {"put": "Put", "update": "Update", "delete": "Delete", "check": "ConditionCheck"}
 
 
@@ -64,7 +69,8 @@ def transact(
     Raises:
         TransactionCanceledError: Refused, with one reason per action.
         ThrottledError: Conflicts or throttles lasted until the time was used up.
-        ValidationError: DynamoDB rejected the transaction as invalid.
+        ValidationError: DynamoDB rejected the transaction as invalid, or the token was used for
+            another one.
     """
     _check(actions)
     request = {
@@ -72,17 +78,23 @@ def transact(
         "ClientRequestToken": token or str(uuid.uuid4()),
     }
     refusal: TransactionCanceledError | None = None
+    maybe_applied = False
     for _ in caller.backoff().waits():
         try:
             caller.call("TransactWriteItems", request, meter=meter)
             return
         except TransactionCanceledError as error:
-            refusal = _explained(error, actions)
+            maybe_applied |= error.maybe_applied
+            refusal = _explained(error, actions, maybe_applied)
             codes = {reason.code for reason in refusal.reasons if reason.code}
             if "ValidationError" in codes:
                 raise _invalid(refusal) from error
             if not codes or not codes <= _RESENT:
                 raise refusal from error
+        except ValidationError as error:
+            if token is None or error.error_code != _MISMATCH:
+                raise
+            raise _repeated_differently(token, error) from error
     assert refusal is not None  # noqa: S101 - the loop ends only after a refusal
     raise ThrottledError(
         f"TransactWriteItems kept meeting conflicts or throttles for {caller.limit_seconds:g} s. "
@@ -91,6 +103,7 @@ def transact(
         operation="TransactWriteItems",
         error_code=next((r.code for r in refusal.reasons if r.code), None),
         retryable=True,
+        maybe_applied=maybe_applied,
     ) from refusal
 
 
@@ -114,7 +127,7 @@ def _check(actions: Sequence[Action]) -> None:
 
 
 def _explained(
-    error: TransactionCanceledError, actions: Sequence[Action]
+    error: TransactionCanceledError, actions: Sequence[Action], maybe_applied: bool
 ) -> TransactionCanceledError:
     given = botocore_error(error).get("CancellationReasons") or []
     reasons = []
@@ -134,13 +147,16 @@ def _explained(
     refused = "; ".join(
         f"{r.action} of {dict(r.key)} in {r.table_name!r}: {r.code}" for r in reasons if r.code
     )
+    nothing = "" if maybe_applied else " and nothing was written"
     return TransactionCanceledError(
-        f"The transaction was refused and nothing was written: {refused or error.message}.",
+        f"The transaction was refused{nothing}: {refused or error.message}."
+        f"{_UNKNOWN if maybe_applied else ''}",
         reasons=reasons,
         table_name=error.table_name,
         operation=error.operation,
         error_code=error.error_code,
         request_id=error.request_id,
+        maybe_applied=maybe_applied,
     )
 
 
@@ -154,4 +170,19 @@ def _invalid(refusal: TransactionCanceledError) -> ValidationError:
         operation="TransactWriteItems",
         error_code=reason.code,
         request_id=refusal.request_id,
+        maybe_applied=refusal.maybe_applied,
+    )
+
+
+def _repeated_differently(token: str, error: ValidationError) -> ValidationError:
+    return ValidationError(
+        f"The token {token!r} was used for a transaction with other content within the last ten "
+        "minutes, so nothing was written now. If this is the same block repeated, DynamoDB has "
+        "accepted it before, and the block has built another request: it takes values from the "
+        "clock, from chance or from items it reads again, or ran in another process without at=. "
+        "Read the items to see what is stored; use another token for other changes.",
+        table_name=error.table_name,
+        operation=error.operation,
+        error_code=error.error_code,
+        request_id=error.request_id,
     )

@@ -4,10 +4,10 @@
 
     DynamoDBWrapperError
     ├── ItemNotFoundError             the key holds no item
-    ├── ConditionFailedError          a condition did not hold; nothing was written
+    ├── ConditionFailedError          a condition did not hold; see .maybe_applied
     │   ├── ItemAlreadyExistsError    create met an existing key
     │   └── VersionConflictError      another writer changed the item first
-    ├── TransactionCanceledError      nothing of the transaction was written; see .reasons
+    ├── TransactionCanceledError      the transaction was refused as a whole; see .reasons
     ├── ValidationError               the input is wrong (also a ValueError)
     │   ├── ItemTooLargeError         over 400 KB
     │   ├── InvalidTransitionError    a run cannot go from this status to that one
@@ -71,6 +71,9 @@ class DynamoDBWrapperError(Exception):
         error_code: DynamoDB's own code, such as ``ConditionalCheckFailedException``.
         request_id: AWS request id, for a support case.
         retryable: Whether the same call may succeed later without a change.
+        maybe_applied: Whether the write may have been applied all the same: the reply to one of
+            its attempts was lost (reset, time-out, damaged, or an error of the server). Read the
+            item to find out. Never after throttles and refusals alone: those write nothing.
     """
 
     message: str
@@ -80,6 +83,7 @@ class DynamoDBWrapperError(Exception):
     error_code: str | None
     request_id: str | None
     retryable: bool
+    maybe_applied: bool
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class DynamoDBWrapperError(Exception):
         error_code: str | None = None,
         request_id: str | None = None,
         retryable: bool = False,
+        maybe_applied: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -100,6 +105,7 @@ class DynamoDBWrapperError(Exception):
         self.error_code = error_code
         self.request_id = request_id
         self.retryable = retryable
+        self.maybe_applied = maybe_applied
 
     def __str__(self) -> str:
         return self.message
@@ -115,6 +121,9 @@ class ItemNotFoundError(DynamoDBWrapperError):
 
 class ConditionFailedError(DynamoDBWrapperError):
     """A condition did not hold, so nothing was written.
+
+    With `maybe_applied`, what was refused is the repetition of an attempt whose reply was lost.
+    That attempt may have been applied, and may itself be why the condition does not hold.
 
     Attributes:
         current: The item as it is stored now, attribute name to value, where DynamoDB returned it.
@@ -159,6 +168,9 @@ class CancellationReason(NamedTuple):
 
 class TransactionCanceledError(DynamoDBWrapperError):
     """The transaction was refused as a whole; nothing was written.
+
+    With `maybe_applied`, an earlier attempt may have been applied whose reply was lost, if the
+    endpoint does not remember the tokens of transactions. DynamoDB does, for ten minutes.
 
     Attributes:
         reasons: One reason per action, in the order of the actions.

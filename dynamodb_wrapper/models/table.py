@@ -137,6 +137,10 @@ class Table(Generic[ModelT]):
         indexes: Global secondary indexes.
         kind: How the items of the model are told from those of other models in the same table;
             None where the table holds one model. Tables of one name are one table in DynamoDB.
+        write_token: Attribute, such as ``gx_write``, in which `create`, `put` and `update` store a
+            random text of their own; the model does not see it. A write whose reply was lost is
+            recognised by it when the SDK sends it again: it succeeds where it would raise an error
+            with `maybe_applied`, and `add` and `append` are applied once. Batches store none.
     """
 
     name: str
@@ -147,6 +151,7 @@ class Table(Generic[ModelT]):
     version_field: str | None
     indexes: tuple[GlobalIndex, ...]
     kind: Kind | None
+    write_token: str | None
 
     def __init__(
         self,
@@ -159,6 +164,7 @@ class Table(Generic[ModelT]):
         version_field: str | None = None,
         indexes: Iterable[GlobalIndex] = (),
         kind: Kind | None = None,
+        write_token: str | None = None,
     ) -> None:
         arguments.text("name of Table", name, "the name of a table")
         arguments.model_class(f"Table {name!r}: model", model)
@@ -188,6 +194,7 @@ class Table(Generic[ModelT]):
             ("version_field", version_field),
             ("indexes", given),
             ("kind", kind),
+            ("write_token", write_token),
         ):
             object.__setattr__(self, attribute, value)
         self._check()
@@ -255,6 +262,7 @@ class Table(Generic[ModelT]):
                     f"Table {self.name!r}: the derived attribute {derived.attribute!r} is a field "
                     f"of {self.model.__name__}; choose another name."
                 )
+        self._check_write_token(fields)
         names = [index.name for index in self.indexes]
         if len(set(names)) != len(names):
             raise ValidationError(f"Table {self.name!r} declares an index twice: {names}.")
@@ -314,6 +322,14 @@ class Table(Generic[ModelT]):
             raise ValidationError(
                 f"{where}: {self.model.__name__}.{field} cannot be {text!r}; it is one of "
                 f"{', '.join(map(repr, choices))}."
+            )
+
+    def _check_write_token(self, attributes: set[str]) -> None:
+        used = {"", "kind", "schema_version", *attributes, *(d.attribute for d in self.derived)}
+        if self.write_token in used:
+            raise ValidationError(
+                f"Table {self.name!r}: write_token {self.write_token!r} must be the name of an "
+                "attribute that nothing else uses, such as 'gx_write'."
             )
 
     def _check_none(self, field: str, where: str) -> None:

@@ -49,6 +49,7 @@ from dynamodb_wrapper.serialization.kinds import refuse_overlaps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from boto3.dynamodb.conditions import ConditionBase
 
@@ -203,12 +204,12 @@ class BaseDynamoRepository(Generic[ModelT]):
     def create(self, item: ModelT) -> ModelT:
         """Store an item under a key that must be free.
 
-        Costs a write unit per KB of the item and of its index entries, even when refused. When the
-        reply to an attempt was lost and the SDK's next attempt finds an equal item, that counts as
-        stored. The object is refreshed in place (version, time stamps) unless its model is frozen.
+        Costs a write unit per KB of the item and of its index entries, even when refused. The
+        object is refreshed in place (version, time stamps) unless its model is frozen.
 
         Raises:
-            ItemAlreadyExistsError: The key holds an item.
+            ItemAlreadyExistsError: The key holds an item. With `maybe_applied` it may be this one:
+                the reply to an attempt was lost, and the SDK's next attempt met an item.
             ItemTooLargeError: Over 400 KB.
             ValidationError: The item cannot be stored.
 
@@ -270,6 +271,10 @@ class BaseDynamoRepository(Generic[ModelT]):
         model's fields. Costs a write unit per KB of the whole item, and of changed index entries,
         even when refused.
 
+        `add` and `append` may be applied twice: when the reply to an attempt is lost (reset,
+        time-out, error of the server), the SDK sends it again. Where that matters, use `set` on a
+        table with a version, or declare a `write_token`.
+
         Args:
             item_or_key: A model, or a key.
             set: Path to new value.
@@ -284,8 +289,9 @@ class BaseDynamoRepository(Generic[ModelT]):
 
         Raises:
             ItemNotFoundError: The key holds no item.
-            VersionConflictError: Another writer changed the item since it was read.
-            ConditionFailedError: The condition did not hold.
+            VersionConflictError: Another writer changed the item since it was read. With
+                `maybe_applied` that may be an attempt of this call whose reply was lost.
+            ConditionFailedError: The condition did not hold; `maybe_applied` as above.
             IncompatibleItemError: The change is written, but the item does not fit the model.
             ValidationError: Unknown field, unfit value, or not all fields an index is made from.
 
@@ -548,7 +554,7 @@ class BaseDynamoRepository(Generic[ModelT]):
 
     # ---- together ------------------------------------------------------------------------------
 
-    def transaction(self, *, token: str | None = None) -> Transaction:
+    def transaction(self, *, token: str | None = None, at: datetime | None = None) -> Transaction:
         """Return a transaction, which may span repositories of the same account and region.
 
         Used as a context manager: sent on a clean exit, dropped on an exception. Up to 100
@@ -556,9 +562,16 @@ class BaseDynamoRepository(Generic[ModelT]):
 
         Args:
             token: Makes repeating the whole block within ten minutes harmless; at most 36
-                characters, and only for the very same actions.
+                characters, used for one block only. The repetition must build the same actions:
+                versions of new items are made from the token, time stamps and the time a TTL is
+                compared with from its first use in this process, or from `at`. What the block
+                itself takes from the clock, from chance or from items it reads again (a model
+                with its new version) differs; that repetition is refused with a
+                `ValidationError`, and nothing is written twice.
+            at: The time of the block, for repetitions in another process, such as the time of the
+                event it handles.
         """
-        return Transaction(self._caller, token)
+        return Transaction(self._caller, token, at)
 
     def consumed(self) -> AbstractContextManager[Consumed]:
         """Return a context manager whose value counts the units this repository uses inside."""

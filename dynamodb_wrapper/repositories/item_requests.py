@@ -15,8 +15,8 @@ from dynamodb_wrapper.aws.transactions import Action
 from dynamodb_wrapper.exceptions.errors import ConditionFailedError, ValidationError
 from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.document import Document
-from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.table import ModelT, Table
+from dynamodb_wrapper.repositories.moments import first_version, write_time, write_token
 from dynamodb_wrapper.serialization.annotations import fields_of
 from dynamodb_wrapper.serialization.changes import CheckedChanges
 from dynamodb_wrapper.serialization.codec import Codec, plain, put_derived
@@ -58,7 +58,7 @@ class Write:
         must_be_new: Whether a refusal means that the key holds an item.
         expected_version: The version the item must have; None where there is no guard.
         values: Field values to refresh the caller's object with after success.
-        written: The whole item as it is stored after success; empty for partial updates.
+        token: The attribute that only this write gives its value; empty without a write token.
         explain: Returns the error if the stored item that refused the write is itself the reason.
         limits: Limits of fields that the write is guarded by, in words.
     """
@@ -70,7 +70,7 @@ class Write:
     must_be_new: bool = False
     expected_version: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    written: Item = field(default_factory=dict)
+    token: Item = field(default_factory=dict)
     explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
     limits: tuple[str, ...] = ()
 
@@ -92,15 +92,6 @@ class Write:
         drop = ("ReturnValues", "ReturnValuesOnConditionCheckFailure")
         request = {name: value for name, value in self.request.items() if name not in drop}
         return Action(self.verb, self.key, request)
-
-
-def first_version() -> int:
-    """Return the first version of a new item, in microseconds since 1970.
-
-    A key that is written again so gets a version it never had, and an update by a process that
-    read the earlier item is refused.
-    """
-    return int(utc_now().timestamp() * 1_000_000)
 
 
 class Stamps(Generic[ModelT]):
@@ -127,7 +118,7 @@ class Stamps(Generic[ModelT]):
         if self._table.version_field is not None and version is not None:
             values[self._table.version_field] = version
         if isinstance(item, Document):
-            values["updated_at"] = now = utc_now()
+            values["updated_at"] = now = write_time()
             if item.created_at is None:
                 values["created_at"] = now
             values["updated_by"] = self._actor
@@ -146,7 +137,7 @@ class Stamps(Generic[ModelT]):
         if issubclass(model, Document):
             if model.COUNTED is not None and touched - model.NOT_CONFIGURATION:
                 update.increase((model.COUNTED,), start=1)
-            for name, value in (("updated_at", utc_now()), ("updated_by", self._actor)):
+            for name, value in (("updated_at", write_time()), ("updated_by", self._actor)):
                 if name not in touched:
                     update.set((name,), encode_value(value, name))
 
@@ -329,12 +320,19 @@ class Guards:
         same = f"{path} = {expressions.value({'N': str(seen)})}"
         return same if seen else f"attribute_not_exists({path}) OR {same}"
 
+    def unwritten(self, expressions: Expressions, token: Item) -> str | None:
+        """Return the condition that a write was not applied before; None without a token."""
+        for name, value in token.items():
+            path = expressions.path((name,))
+            return f"attribute_not_exists({path}) OR {path} <> {expressions.value(value)}"
+        return None
+
     def _partition(self) -> tuple[str]:
         return (self._table.attribute_of(self._table.partition_key),)
 
 
 def _now() -> dict[str, str]:
-    return {"N": str(seconds_now())}
+    return {"N": str(int(write_time().timestamp()))}
 
 
 class ItemRequests(Generic[ModelT]):
@@ -483,12 +481,14 @@ class ItemRequests(Generic[ModelT]):
         condition: str | None = None,
     ) -> Write:
         stored, _ = self._stored(item, values)
+        token = self._token()
+        stored.update(token)
         key = {name: stored[name] for name in self.codec.keys.names}
         request = {"TableName": self.table_name, "Item": stored}
         if expressions is not None:
             request = self._conditional(request, expressions, condition)
         return Write(
-            "put", key, request, values=values, written=stored, explain=self._explain_of("put", key)
+            "put", key, request, values=values, explain=self._explain_of("put", key), token=token
         )
 
     def _stored(self, item: ModelT, values: dict[str, Any]) -> tuple[Item, bytes]:
@@ -534,8 +534,6 @@ class ItemRequests(Generic[ModelT]):
         if condition is not None:
             guards.append(expressions.condition(condition))
         write = self._update(key, update, expressions, guards, seen)
-        managed = self._managed()
-        write.written = {name: v for name, v in stored.items() if name not in managed}
         write.values = values
         return write
 
@@ -571,6 +569,9 @@ class ItemRequests(Generic[ModelT]):
         seen: int | None,
         must_exist: bool = True,
     ) -> Write:
+        token = self._token()
+        for name, value in token.items():
+            update.set((name,), value)
         text = update.text
         if len(text) > _EXPRESSION_BYTES:
             number = len(update.sets) + len(update.removes) + len(update.adds)
@@ -588,6 +589,7 @@ class ItemRequests(Generic[ModelT]):
             "UpdateExpression": text,
             "ReturnValues": "ALL_NEW",
         }
+        guards = [*guards, self.guards.unwritten(expressions, token)]
         request = self._conditional(request, expressions, expressions.all_of(guards))
         return Write(
             "update",
@@ -596,6 +598,7 @@ class ItemRequests(Generic[ModelT]):
             must_exist=must_exist,
             expected_version=seen,
             explain=self._explain_of("update", key),
+            token=token,
         )
 
     def delete(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
@@ -642,6 +645,11 @@ class ItemRequests(Generic[ModelT]):
         return Write("check", stored_key, self._conditional(request, expressions, text))
 
     # ---- parts ---------------------------------------------------------------------------------
+
+    def _token(self) -> Item:
+        """Return the attribute that tells a write from all others; empty without a write token."""
+        name = self.table.write_token
+        return {} if name is None else {name: {"S": write_token()}}
 
     def version_of(self, item: Any) -> int | None:
         """Return the version of a model; None where the table declares none."""

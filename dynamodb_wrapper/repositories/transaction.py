@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed
@@ -9,11 +11,13 @@ from dynamodb_wrapper.aws.transactions import transact
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.table import ModelT
+from dynamodb_wrapper.repositories.moments import Moment, first_use
 from dynamodb_wrapper.repositories.write_results import refreshed
 from dynamodb_wrapper.serialization.changes import check_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from boto3.dynamodb.conditions import ConditionBase
@@ -45,21 +49,21 @@ class Transaction:
         consumed: Units the transaction consumed, once sent.
     """
 
-    def __init__(self, caller: Caller, token: str | None = None) -> None:
-        is_usable = isinstance(token, str) and 1 <= len(token) <= 36
-        if token is not None and not is_usable:
-            raise ValidationError(
-                f"token is {arguments.shown(token)}; it is a text of 1 to 36 characters."
-            )
+    def __init__(
+        self, caller: Caller, token: str | None = None, at: datetime | None = None
+    ) -> None:
         self._caller = caller
         self._token = token
+        self._moment = _moment_of(token, at)
         self._writes: list[tuple[Write, BaseModel | None]] = []
         self._sent = False
         self.consumed = Consumed()
 
     def create(self, repository: Repository[ModelT], item: ModelT) -> None:
         """Store an item under a key that must be free."""
-        self._add(repository, _requests_of(repository).create(item), item)
+        with self._stamping():
+            write = _requests_of(repository).create(item)
+        self._add(repository, write, item)
 
     def put(
         self,
@@ -69,7 +73,9 @@ class Transaction:
         condition: ConditionBase | None = None,
     ) -> None:
         """Store an item, replacing what the key holds."""
-        self._add(repository, _requests_of(repository).put(item, condition), item)
+        with self._stamping():
+            write = _requests_of(repository).put(item, condition)
+        self._add(repository, write, item)
 
     def update(
         self,
@@ -90,10 +96,14 @@ class Transaction:
         if isinstance(item_or_key, model):
             if set or remove or add or append or delete or upsert:
                 raise ValidationError("Update a model, or a key with changes, not both.")
-            self._add(repository, requests.update_model(item_or_key, condition), item_or_key)
+            with self._stamping():
+                write = requests.update_model(item_or_key, condition)
+            self._add(repository, write, item_or_key)
             return
         changes = check_changes(model, set, remove, add, append, delete)
-        self._add(repository, requests.update_key(item_or_key, changes, condition, upsert))
+        with self._stamping():
+            write = requests.update_key(item_or_key, changes, condition, upsert)
+        self._add(repository, write)
 
     def delete(
         self,
@@ -104,18 +114,23 @@ class Transaction:
         must_exist: bool = False,
     ) -> None:
         """Delete an item."""
-        self._add(repository, _requests_of(repository).delete(key_or_item, condition, must_exist))
+        with self._stamping():
+            write = _requests_of(repository).delete(key_or_item, condition, must_exist)
+        self._add(repository, write)
 
     def check(self, repository: Repository[Any], key: Any, condition: ConditionBase) -> None:
         """Require a condition of an item that the transaction does not write."""
-        self._add(repository, _requests_of(repository).check(key, condition))
+        with self._stamping():
+            write = _requests_of(repository).check(key, condition)
+        self._add(repository, write)
 
     def send(self) -> None:
         """Send the collected writes, if any; leaving the block does this too.
 
         Raises:
             TransactionCanceledError: Refused, with one reason per action; nothing was written.
-            ValidationError: Over 100 actions, two on one item, or sent already.
+            ValidationError: Over 100 actions, two on one item, or sent already; or the token was
+                used for other content.
         """
         if self._sent:
             raise ValidationError("The transaction was sent already; start another one.")
@@ -140,6 +155,9 @@ class Transaction:
         if kind is None and not self._sent:
             self.send()
 
+    def _stamping(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._moment is None else self._moment.fixed()
+
     def _add(
         self, repository: Repository[Any], write: Write, item: BaseModel | None = None
     ) -> None:
@@ -160,3 +178,20 @@ def _requests_of(repository: Repository[ModelT]) -> ItemRequests[ModelT]:
             "table, which comes first: transaction.put(orders, order)."
         )
     return repository._requests
+
+
+def _moment_of(token: str | None, at: datetime | None) -> Moment | None:
+    """Return what the requests are stamped with; None without a token."""
+    if token is None:
+        if at is not None:
+            raise ValidationError("at= belongs to a token=: it makes a repetition the same.")
+        return None
+    if not isinstance(token, str) or not 1 <= len(token) <= 36:
+        raise ValidationError(
+            f"token is {arguments.shown(token)}; it is a text of 1 to 36 characters."
+        )
+    if at is None:
+        return Moment(token, first_use(token))
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ValidationError("at is a datetime with a time zone.")
+    return Moment(token, at.astimezone(timezone.utc))

@@ -15,13 +15,18 @@ from dynamodb_wrapper.exceptions.errors import (
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.repositories.item_requests import Guards
 from dynamodb_wrapper.serialization.codec import plain
-from dynamodb_wrapper.serialization.values import decode_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dynamodb_wrapper.models.table import Table
     from dynamodb_wrapper.repositories.item_requests import Write
+
+UNKNOWN = (
+    "The reply to an earlier attempt of this call was lost; it may have been applied, and may be "
+    "the reason: read the item to find out."
+)
+"""What the message of an error with `maybe_applied` says."""
 
 
 def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
@@ -40,21 +45,17 @@ def landed_before(write: Write, error: ConditionFailedError) -> dict[str, Any] |
     """Return a response when an earlier attempt of the same request was applied after all.
 
     The SDK sends again when a reply is lost; the second attempt then meets what the first wrote.
-    Only writes of whole items are recognised: no other writer has their time stamps or contents.
+    Only the write's token proves that: an equal item may be another writer's.
     """
-    response = botocore_error(error)
-    found = response.get("Item")
-    if not found or not response.get("ResponseMetadata", {}).get("RetryAttempts"):
-        return None
-    landed = has_landed(decode_item(found), decode_item(write.written))
-    return {"Attributes": found} if landed else None
+    found = botocore_error(error).get("Item")
+    return {"Attributes": found} if found and has_landed(found, write.token) else None
 
 
 def has_landed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Return whether a stored item shows that an earlier attempt of a refused write was applied.
 
     Args:
-        found: The item, as values.
+        found: The item.
         wanted: Values that only this write gives to the item.
     """
     return bool(wanted) and all(found.get(name) == value for name, value in wanted.items())
@@ -73,17 +74,20 @@ def explain_refusal(
         "operation": error.operation,
         "error_code": error.error_code,
         "request_id": error.request_id,
+        "maybe_applied": error.maybe_applied,
     }
+    unknown = f" {UNKNOWN}" if error.maybe_applied else ""
     is_gone = not found or Guards(table).is_expired(found)
     if is_gone and write.must_exist:
-        return ItemNotFoundError(f"There is no item {where} to {write.verb}.", **context)
+        return ItemNotFoundError(f"There is no item {where} to {write.verb}.{unknown}", **context)
     reason = write.explain(found) if found and write.explain is not None else None
     if reason is not None:
         return reason
     current = plain(found)
     if write.must_be_new:
         return ItemAlreadyExistsError(
-            f"There is an item {where} already; use put to replace it or update to change it.",
+            f"There is an item {where} already; use put to replace it or update to change it."
+            f"{unknown}",
             current=current,
             **context,
         )
@@ -92,13 +96,14 @@ def explain_refusal(
         if stored != write.expected_version:
             return VersionConflictError(
                 f"The item {where} was changed by another writer: it has version {stored}, yours "
-                f"is {write.expected_version}. Read it again, then repeat the change.",
+                f"is {write.expected_version}. Read it again, then repeat the change.{unknown}",
                 current=current,
                 **context,
             )
     limits = f" It would break a limit: {'; '.join(write.limits)}." if write.limits else ""
+    nothing = "." if unknown else "; nothing was written."
     return ConditionFailedError(
-        f"The condition for the {write.verb} of {where} did not hold; nothing was written.{limits}",
+        f"The condition for the {write.verb} of {where} did not hold{nothing}{limits}{unknown}",
         current=current,
         **context,
     )

@@ -50,6 +50,8 @@ class Codec(Generic[ModelT]):
         self.ttl = None if table.ttl is None else table.attribute_of(table.ttl)
         self._derived = table.derived
         own = {d.attribute for d in self._derived}
+        if table.write_token is not None:
+            own.add(table.write_token)
         if issubclass(table.model, Document):
             own |= set(_CONSTANTS)
         self.kind = declared_kind(table)

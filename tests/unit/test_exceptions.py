@@ -41,6 +41,7 @@ CONTEXT = {
     "error_code": "SomeException",
     "request_id": "R1",
     "retryable": True,
+    "maybe_applied": True,
 }
 REASON = CancellationReason(
     position=0,
@@ -109,6 +110,7 @@ def test_every_class_needs_only_a_message(cls: type[DynamoDBWrapperError]) -> No
     assert str(error) == "only this"
     assert error.table_name is None
     assert error.retryable is False
+    assert error.maybe_applied is False
 
 
 @pytest.mark.parametrize("cls", CLASSES)

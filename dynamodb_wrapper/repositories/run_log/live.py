@@ -21,6 +21,7 @@ from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
 from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import checked_name, is_companion, read_cursor
 from dynamodb_wrapper.repositories.run_log.protocol import put_empty_map, put_parts, set_status
+from dynamodb_wrapper.repositories.write_results import UNKNOWN
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.field_values import encode_at, validated
 from dynamodb_wrapper.serialization.paths import resolve
@@ -257,15 +258,18 @@ class RunParts:
             "table_name": self._caller.table_name,
             "key": {"run_id": run_id},
             "operation": "UpdateItem",
+            "maybe_applied": error.maybe_applied,
         }
+        unknown = f" {UNKNOWN}" if error.maybe_applied else ""
         if not found:
-            return ItemNotFoundError(f"There is no run {run_id!r}.", **context)
+            return ItemNotFoundError(f"There is no run {run_id!r}.{unknown}", **context)
         status = found.get("status")
         if wanted is not None:
             return InvalidTransitionError(
-                f"Run {run_id} cannot change from {status} to {wanted}.", **context
+                f"Run {run_id} cannot change from {status} to {wanted}.{unknown}", **context
             )
         return InvalidTransitionError(
-            f"Run {run_id} is {status}; stages, metrics and checks are stored while it runs.",
+            f"Run {run_id} is {status}; stages, metrics and checks are stored while it runs."
+            f"{unknown}",
             **context,
         )

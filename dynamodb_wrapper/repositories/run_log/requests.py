@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models import arguments
-from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
+from dynamodb_wrapper.repositories.moments import write_time
 from dynamodb_wrapper.repositories.run_log.items import is_companion
 from dynamodb_wrapper.serialization.changes import CheckedChanges
 from dynamodb_wrapper.serialization.expressions import field_absent
@@ -64,7 +64,7 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
         """Return a run with start and environment filled in, its texts without secrets."""
         self.check_model(run)
         if run.start_time is None:
-            run.start_time = utc_now()
+            run.start_time = write_time()
         run.parameters = redact_values(run.parameters, self.secrets)
         run.error = self.clean_error(run.error)
         if run.environment is None:

@@ -10,6 +10,7 @@ import pytest
 from boto3.dynamodb.conditions import Attr
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from dynamodb_wrapper.aws.retries import THROTTLES
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
     IncompatibleItemError,
@@ -20,7 +21,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository
-from tests.support.client_faults import lost_reply
+from tests.support.client_faults import error_response, lost_reply, refused_with
 from tests.support.engines import Capability, Engine, recorded_operations
 from tests.support.sample_models import (
     NEW_YEAR,
@@ -98,19 +99,39 @@ def test_a_refused_create_leaves_the_object_alone(orders: Orders, customer: str)
     assert given.version == 0
 
 
-def test_a_create_whose_reply_was_lost_counts_as_stored(orders: Orders, customer: str) -> None:
+def test_a_create_whose_reply_was_lost_says_that_it_may_be_stored(
+    orders: Orders, customer: str
+) -> None:
     with lost_reply(client_of(orders), "PutItem") as lost:
-        created = orders.create(full(customer))
+        with pytest.raises(ItemAlreadyExistsError, match="read the item to find out") as caught:
+            orders.create(full(customer))
     assert len(lost) == 1
-    assert orders.get((customer, "o1")) == created
+    assert caught.value.maybe_applied
+    assert orders.exists((customer, "o1"))
+
+
+@pytest.mark.parametrize("code", sorted(THROTTLES))
+def test_a_create_that_meets_an_equal_item_after_a_throttle_is_refused(
+    tasks: Tasks, customer: str, code: str
+) -> None:
+    tasks.create(Task(task_id=customer))
+    with refused_with(client_of(tasks), "PutItem", error_response(code)) as sent:
+        with pytest.raises(ItemAlreadyExistsError) as caught:
+            tasks.create(Task(task_id=customer))
+    assert len(sent) == 2
+    assert not caught.value.maybe_applied
+    assert "lost" not in str(caught.value)
 
 
 def test_a_create_that_meets_the_item_of_another_writer_after_a_lost_reply_is_refused(
     orders: Orders, customer: str
 ) -> None:
     orders.create(order(customer, status="of another writer"))
-    with lost_reply(client_of(orders), "PutItem"), pytest.raises(ItemAlreadyExistsError):
-        orders.create(order(customer, status="mine"))
+    with lost_reply(client_of(orders), "PutItem"):
+        with pytest.raises(ItemAlreadyExistsError) as caught:
+            orders.create(order(customer, status="mine"))
+    assert caught.value.current is not None
+    assert caught.value.current["status"] == "of another writer"
 
 
 def test_create_takes_the_place_of_an_expired_item(tasks: Tasks, customer: str) -> None:

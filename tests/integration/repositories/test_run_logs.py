@@ -36,6 +36,7 @@ from dynamodb_wrapper.repositories import (
 )
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
+from tests.support.client_faults import lost_reply
 from tests.support.engines import ScanRefusedError, recorded_operations, refuse_scan, small_pages
 from tests.support.runs import abandoned, with_pipelines
 from tests.support.sample_models import methods_of, use_every_common_method
@@ -142,6 +143,18 @@ def test_the_status_of_a_foreign_run_changes_with_its_place_in_the_lists(
 def test_the_status_it_has_already_is_no_change(runs: PipelineRunLogsRepository) -> None:
     before = runs.create_run_log(record(1))
     assert runs.update_run_status("run-001", "success").row_version == before.row_version
+
+
+def test_a_change_of_status_whose_reply_was_lost_says_so(
+    local_runs: PipelineRunLogsRepository,
+) -> None:
+    local_runs.create_run_log(record(1, status="running"))
+    with lost_reply(client_for(local_runs.config), "UpdateItem") as lost:
+        with pytest.raises(InvalidTransitionError, match="read the item to find out") as caught:
+            local_runs.update_run_status("run-001", "failed")
+    assert len(lost) == 1
+    assert caught.value.maybe_applied
+    assert local_runs.get_or_raise("run-001").status is RunStatus.FAILED
 
 
 @pytest.mark.parametrize(

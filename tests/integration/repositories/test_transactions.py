@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import pytest
@@ -9,8 +15,20 @@ from boto3.dynamodb.conditions import Attr
 from pydantic import BaseModel, ConfigDict
 
 from dynamodb_wrapper.exceptions import ThrottledError, TransactionCanceledError, ValidationError
-from dynamodb_wrapper.models import PIPELINE_CONFIG, PipelineConfig, Table
-from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
+from dynamodb_wrapper.models import (
+    PIPELINE_CONFIG,
+    PIPELINE_RUN_LOGS,
+    EpochSeconds,
+    PipelineConfig,
+    PipelineRunLog,
+    Table,
+)
+from dynamodb_wrapper.repositories import (
+    BaseDynamoRepository,
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+    create_tables,
+)
 from tests.support.client_faults import (
     always_refused_with,
     error_response,
@@ -18,7 +36,7 @@ from tests.support.client_faults import (
     refused_with,
     sent_requests,
 )
-from tests.support.engines import Capability, Engine, recorded_operations
+from tests.support.engines import Capability, Engine, isolated, recorded_operations
 from tests.support.sample_models import NEW_YEAR, ORDERS, Order, Task, client_of, orders_of
 
 if TYPE_CHECKING:
@@ -26,6 +44,14 @@ if TYPE_CHECKING:
 
 Orders = BaseDynamoRepository[Order]
 Tasks = BaseDynamoRepository[Task]
+
+
+@pytest.fixture(scope="module")
+def local(engine: Engine) -> DynamoDBConfig:
+    """Config of each engine in turn, with tables whose items are stamped."""
+    config = isolated(engine.config)
+    create_tables(config, STAMPED, PIPELINE_CONFIG, PIPELINE_RUN_LOGS)
+    return config
 
 
 def order(customer: str, order_id: str = "o1", **fields: Any) -> Order:
@@ -300,6 +326,103 @@ def test_a_given_token_makes_a_repeated_block_harmless(
         with orders.transaction(token=token) as tx:
             tx.update(orders, (customer, "o1"), add={"visits": 1})
     assert orders.get_or_raise((customer, "o1")).visits == 1
+
+
+class Stamped(BaseModel):
+    id: str
+    expires_at: Optional[EpochSeconds] = None
+    version: int = 0
+
+
+STAMPED = Table(
+    "stamped",
+    Stamped,
+    partition_key="id",
+    version_field="version",
+    ttl="expires_at",
+    write_token="gx_write",
+)
+
+
+def test_a_token_covers_versions_time_stamps_ttl_and_write_tokens(
+    engine: Engine, local: DynamoDBConfig, customer: str
+) -> None:
+    engine.require(Capability.TRANSACTION_IDEMPOTENCY)
+    stamped, pipelines = BaseDynamoRepository(local, STAMPED), PipelineConfigRepository(local)
+    runs = PipelineRunLogsRepository(local)
+    stamped.create(Stamped(id=f"{customer}-b"))
+    for _ in range(2):
+        with stamped.transaction(token=customer[:32]) as tx:
+            tx.create(stamped, Stamped(id=customer))
+            tx.update(stamped, f"{customer}-b", set={"expires_at": NEW_YEAR.replace(year=2100)})
+            tx.update(stamped, f"{customer}-c", set={"expires_at": None}, upsert=True)
+            tx.create(pipelines, PipelineConfig(pipeline_id=customer, pipeline_name="n"))
+            tx.create(runs, PipelineRunLog(run_id=customer, pipeline_id=customer))
+        time.sleep(1.1)  # a TTL is compared in whole seconds
+    assert stamped.get_or_raise(customer).version > 10**15
+    other = Stamped(id=f"{customer}-d")
+    with stamped.transaction(token=f"{customer[:32]}-2") as tx:
+        tx.create(stamped, other)
+    assert other.version != stamped.get_or_raise(customer).version
+
+
+def test_with_a_time_a_token_covers_a_repetition_in_another_process(
+    engine: Engine, local: DynamoDBConfig, customer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.require(Capability.TRANSACTION_IDEMPOTENCY)
+    assert local.aws_access_key_id is not None  # a pickled config has no keys
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", local.aws_access_key_id.get_secret_value())
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    block = partial(repeated_block, local, customer)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        other.submit(block, NEW_YEAR).result()
+    block(NEW_YEAR)
+    found = PipelineConfigRepository(local).get_or_raise(customer)
+    assert found.created_at == NEW_YEAR
+    with pytest.raises(ValidationError, match=f"(?s){customer[:32]}.*accepted it before.*at=") as e:
+        block(NEW_YEAR + timedelta(seconds=1))
+    assert e.value.error_code == "IdempotentParameterMismatchException"
+
+
+def repeated_block(config: DynamoDBConfig, name: str, at: datetime) -> None:
+    pipelines = PipelineConfigRepository(config)
+    with pipelines.transaction(token=name[:32], at=at) as tx:
+        tx.create(pipelines, PipelineConfig(pipeline_id=name, pipeline_name="n"))
+
+
+def test_a_token_used_for_another_block_is_refused_with_the_reason(
+    engine: Engine, orders: Orders, customer: str
+) -> None:
+    engine.require(Capability.TRANSACTION_IDEMPOTENCY)
+    for order_id in ("o1", "o2"):
+        with ExitStack() as stack:
+            if order_id == "o2":
+                stack.enter_context(pytest.raises(ValidationError, match="use another token"))
+            tx = stack.enter_context(orders.transaction(token=customer[:32]))
+            tx.create(orders, order(customer, order_id))
+    assert not orders.exists((customer, "o2"))
+
+
+@pytest.mark.parametrize(
+    "given", [{"at": NEW_YEAR}, {"token": "t", "at": NEW_YEAR.replace(tzinfo=None)}]
+)
+def test_a_time_needs_a_token_and_a_zone(orders: Orders, given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="at"):
+        orders.transaction(**given)
+
+
+def test_a_refusal_after_a_lost_reply_says_that_it_may_be_applied(
+    orders: Orders, customer: str
+) -> None:
+    orders.create(order(customer))
+    failure = error_response("InternalServerError", status=500)
+    for failures, expected in (([failure], True), ([], False)):
+        with refused_with(client_of(orders), "TransactWriteItems", *failures):
+            with pytest.raises(TransactionCanceledError) as caught:
+                with orders.transaction() as tx:
+                    tx.create(orders, order(customer))
+        assert caught.value.maybe_applied is expected
+        assert ("nothing was written" in str(caught.value)) is not expected
 
 
 def test_consumed_units_are_counted(engine: Engine, orders: Orders, customer: str) -> None:

@@ -8,12 +8,14 @@ from decimal import Decimal
 from threading import Barrier
 from typing import TYPE_CHECKING, Any, Union
 
+import boto3
 import pytest
 from boto3.dynamodb.conditions import Attr
 from pydantic import BaseModel, Field
 
 from dynamodb_wrapper.exceptions import (
     ConditionFailedError,
+    ConnectionError,
     DynamoDBWrapperError,
     IncompatibleItemError,
     ItemNotFoundError,
@@ -22,7 +24,7 @@ from dynamodb_wrapper.exceptions import (
 )
 from dynamodb_wrapper.models import Table
 from dynamodb_wrapper.repositories import BaseDynamoRepository
-from tests.support.client_faults import lost_reply
+from tests.support.client_faults import error_response, lost_reply, refused_with
 from tests.support.engines import Capability, recorded_operations
 from tests.support.sample_models import NEW_YEAR, Address, Line, Order, Task, client_of, orders_of
 
@@ -122,13 +124,86 @@ def test_a_condition_counts_besides_the_version(orders: Orders, key: Any) -> Non
     assert type(caught.value) is ConditionFailedError
 
 
-def test_an_update_whose_reply_was_lost_counts_as_stored(orders: Orders, key: Any) -> None:
+def test_an_update_whose_reply_was_lost_says_that_it_may_be_stored(
+    orders: Orders, key: Any
+) -> None:
     item = orders.get_or_raise(key)
     item.status = "paid"
     with lost_reply(client_of(orders), "UpdateItem") as lost:
-        orders.update(item)
+        with pytest.raises(VersionConflictError, match="read the item to find out") as caught:
+            orders.update(item)
     assert len(lost) == 1
-    assert orders.get_or_raise(key) == item
+    assert caught.value.maybe_applied
+    assert orders.get_or_raise(key).status == "paid"
+
+
+def test_an_update_after_a_conflict_is_no_lost_reply(orders: Orders, key: Any) -> None:
+    item = orders.get_or_raise(key)
+    orders.update(key, set={"status": "paid"})
+    conflict = error_response("TransactionConflictException")
+    with refused_with(client_of(orders), "UpdateItem", conflict) as sent:
+        with pytest.raises(VersionConflictError) as caught:
+            orders.update(item)
+    assert len(sent) == 2
+    assert not caught.value.maybe_applied
+
+
+def test_a_conflict_after_a_lost_reply_does_not_hide_it(orders: Orders, key: Any) -> None:
+    item = orders.get_or_raise(key)
+    error = error_response("InternalServerError", status=500)
+    conflict = error_response("TransactionConflictException")
+    orders.update(key, set={"status": "paid"})
+    with refused_with(client_of(orders), "UpdateItem", error, conflict) as sent:
+        with pytest.raises(VersionConflictError) as caught:
+            orders.update(item)
+    assert len(sent) == 3
+    assert caught.value.maybe_applied
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_with_a_client_of_the_caller_every_retry_counts_as_a_lost_reply(
+    orders: Orders, key: Any, retried: bool
+) -> None:
+    config = orders.config
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=config.endpoint_url,
+        region_name=config.region_name,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    own = BaseDynamoRepository(config, orders.table, client=client)
+    throttles = [error_response("ThrottlingException")] if retried else []
+    item = own.get_or_raise(key)
+    orders.update(key, set={"status": "paid"})
+    with refused_with(client, "UpdateItem", *throttles):
+        with pytest.raises(VersionConflictError) as caught:
+            own.update(item)
+    assert caught.value.maybe_applied is retried
+
+
+def test_an_outage_says_whether_the_change_may_be_stored(orders: Orders, key: Any) -> None:
+    impatient = orders_of(orders.config, max_attempts=1)
+    for error, expected in (("InternalServerError", True), ("ThrottlingException", False)):
+        response = error_response(error, status=500 if expected else 400)
+        with refused_with(client_of(impatient), "UpdateItem", response):
+            with pytest.raises(DynamoDBWrapperError) as caught:
+                impatient.update(key, set={"status": "paid"})
+        assert caught.value.maybe_applied is expected
+    with lost_reply(client_of(impatient), "UpdateItem"), pytest.raises(ConnectionError) as lost:
+        impatient.update(key, set={"status": "paid"})
+    assert lost.value.maybe_applied
+    with lost_reply(client_of(impatient), "GetItem"), pytest.raises(ConnectionError) as read:
+        impatient.get(key)
+    assert not read.value.maybe_applied
+
+
+def test_a_deletion_of_what_an_earlier_attempt_deleted_says_so(orders: Orders, key: Any) -> None:
+    with lost_reply(client_of(orders), "DeleteItem"):
+        with pytest.raises(ItemNotFoundError, match="read the item to find out") as caught:
+            orders.delete(key, must_exist=True)
+    assert caught.value.maybe_applied
+    assert not orders.exists(key)
 
 
 def test_a_model_and_changes_do_not_go_together(orders: Orders, key: Any) -> None:
