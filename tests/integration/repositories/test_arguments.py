@@ -204,7 +204,7 @@ def common(key: Any, item: Callable[[], Any], field: str, text: str, sort: Any) 
         Call("query", partition=value(partition), sort=sort, descending=value(False), **reading),
         Call("scan", segments=value(1), **reading),
         Call("count", partition=value(partition), sort=sort, index=value(None), filter=condition),
-        Call("transaction", token=value("t")),
+        Call("transaction", token=value("t"), at=value(DAY)),
         Call("create_table", protect=value(False)),
         Call("check_table"),
         Call("consumed"),
