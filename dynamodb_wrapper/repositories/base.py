@@ -39,7 +39,12 @@ from dynamodb_wrapper.repositories.tables import (
     layout_of,
 )
 from dynamodb_wrapper.repositories.transaction import Transaction
-from dynamodb_wrapper.repositories.write_results import explain_refusal, landed_before, refreshed
+from dynamodb_wrapper.repositories.write_results import (
+    explain_missing_parent,
+    explain_refusal,
+    landed_before,
+    refreshed,
+)
 from dynamodb_wrapper.serialization.changes import check_changes
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.decoder import stored_items
@@ -682,6 +687,11 @@ class BaseDynamoRepository(Generic[ModelT]):
             if landed is not None:
                 return Reply(None, landed)
             raise explain_refusal(write, error, self.table) from error
+        except ValidationError as error:
+            missing = explain_missing_parent(write, error)
+            if missing is None:
+                raise
+            raise missing from error
 
 
 def check_place(config: Any, table: Any, client: Any) -> None:

@@ -61,6 +61,7 @@ class Write:
         token: The attribute that only this write gives its value; empty without a write token.
         explain: Returns the error if the stored item that refused the write is itself the reason.
         limits: Limits of fields that the write is guarded by, in words.
+        nested: Paths of the write that lead into other values.
     """
 
     verb: str
@@ -73,6 +74,7 @@ class Write:
     token: Item = field(default_factory=dict)
     explain: Callable[[Item], DynamoDBWrapperError | None] | None = None
     limits: tuple[str, ...] = ()
+    nested: tuple[tuple[str | int, ...], ...] = ()
 
     def new_values(self, item: BaseModel) -> dict[str, Any]:
         """Return the field values of the caller's object after the write was accepted.
@@ -558,7 +560,8 @@ class ItemRequests(Generic[ModelT]):
         if condition is not None:
             guards.append(expressions.condition(condition))
         write = self._update(stored_key, update, expressions, guards, None, not upsert)
-        return replace(write, limits=tuple(guard.label for guard in changes.guards))
+        limits = tuple(guard.label for guard in changes.guards)
+        return replace(write, limits=limits, nested=changes.nested_paths())
 
     def _update(
         self,

@@ -10,6 +10,7 @@ from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
     ItemAlreadyExistsError,
     ItemNotFoundError,
+    ValidationError,
     VersionConflictError,
 )
 from dynamodb_wrapper.models.table import ModelT
@@ -27,6 +28,9 @@ UNKNOWN = (
     "the reason: read the item to find out."
 )
 """What the message of an error with `maybe_applied` says."""
+
+_NO_PARENT = "document path"
+"""What DynamoDB says of a path into a value that is not there."""
 
 
 def refreshed(item: ModelT, values: dict[str, Any]) -> ModelT:
@@ -59,6 +63,24 @@ def has_landed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
         wanted: Values that only this write gives to the item.
     """
     return bool(wanted) and all(found.get(name) == value for name, value in wanted.items())
+
+
+def explain_missing_parent(write: Write, error: ValidationError) -> ValidationError | None:
+    """Return the error for a path into a value that is not there; None for any other refusal."""
+    if not write.nested or _NO_PARENT not in str(error):
+        return None
+    paths = "; ".join(
+        f"{path!r} needs {(path[:-1] if len(path) > 2 else path[0])!r}" for path in write.nested
+    )
+    return ValidationError(
+        f"The item {write.plain_key} in table {error.table_name!r} has no value at the parent of a "
+        f"path ({paths}), so nothing was written. Set the parent first, as a whole.",
+        table_name=error.table_name,
+        key=write.plain_key,
+        operation=error.operation,
+        error_code=error.error_code,
+        request_id=error.request_id,
+    )
 
 
 def explain_refusal(

@@ -74,6 +74,10 @@ class CheckedChanges:
     clauses: list[tuple[str, tuple[str | int, ...], AttributeValue | None]]
     guards: list[Guard] = field(default_factory=list)
 
+    def nested_paths(self) -> tuple[tuple[str | int, ...], ...]:
+        """Return the paths that lead into other values, which must be there."""
+        return tuple(steps for _, steps, _ in self.clauses if len(steps) > 1)
+
     def write(self, update: Update) -> None:
         """Add the changes to an update."""
         for verb, steps, value in self.clauses:

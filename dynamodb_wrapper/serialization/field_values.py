@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import pydantic
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
     WrapValidator,
     create_model,
 )
+from typing_extensions import ParamSpec
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.fields import SecretFree, refuse_secrets
@@ -46,6 +47,8 @@ from dynamodb_wrapper.serialization.values import decode_value, encode_value, py
 if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.values import AttributeValue
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _VALIDATORS: dict[str, Any] = {
     "after": AfterValidator,
     "before": BeforeValidator,
@@ -78,9 +81,26 @@ _CONSTRAINTS = _LENGTHS | frozenset(
 _READS_OTHERS = (AttributeError, IndexError, KeyError, TypeError)
 
 
+def _refusing_depth(function: Callable[P, T]) -> Callable[P, T]:
+    """Name the place of a value that nests too deeply, or holds itself."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except RecursionError as error:
+            target: Any = args[0]
+            raise ValidationError(
+                f"{target.label} nests too deeply, or holds itself; DynamoDB takes 32 levels."
+            ) from error
+
+    return checked
+
+
 # ---- validating ----------------------------------------------------------------------------------
 
 
+@_refusing_depth
 def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     """Validate a value for its place in the model and return it.
 
@@ -119,6 +139,7 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     return found
 
 
+@_refusing_depth
 def validated_elements(target: Target, values: list[Any]) -> list[Any]:
     """Validate values to append to a list, without the limits of its length.
 
@@ -240,6 +261,7 @@ def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
 # ---- encoding ------------------------------------------------------------------------------------
 
 
+@_refusing_depth
 def encode_at(target: Target, value: Any) -> AttributeValue:
     """Return the attribute value of a validated value at its place in the model.
 
@@ -253,6 +275,7 @@ def encode_at(target: Target, value: Any) -> AttributeValue:
     return encode_value(_dumped(target.annotation, value), target.label)
 
 
+@_refusing_depth
 def encode_element(target: Target, value: Any) -> AttributeValue:
     """Validate and encode one element of the list or set at a place."""
     element = element_of(target.annotation)
@@ -325,6 +348,7 @@ def encode_field(target: Target, value: Any) -> AttributeValue:
     return encode_value(_dumped(target.annotation, value), target.label)
 
 
+@_refusing_depth
 def encode_key(target: Target, value: Any) -> AttributeValue:
     """Validate and encode a value of a key field.
 
@@ -358,6 +382,7 @@ def is_plain_text(target: Target) -> bool:
 # ---- comparing -----------------------------------------------------------------------------------
 
 
+@_refusing_depth
 def encode_operand(target: Target, value: Any) -> AttributeValue:
     """Return the attribute value to compare a field with, as the field stores it.
 
@@ -406,6 +431,7 @@ def encode_text_part(target: Target, value: Any) -> AttributeValue:
     return encode_value(value, target.label)
 
 
+@_refusing_depth
 def encode_contained(target: Target, value: Any) -> AttributeValue:
     """Return the attribute value of what a list, a set or a text may contain.
 

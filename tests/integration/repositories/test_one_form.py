@@ -210,6 +210,15 @@ def test_members_are_taken_out_of_a_set(limited: BaseDynamoRepository[Limited]) 
         limited.update("a", delete={"steps": {1}})
 
 
+def test_a_path_into_a_value_that_is_not_there_names_it(
+    limited: BaseDynamoRepository[Limited], config: DynamoDBConfig
+) -> None:
+    plain_client(config).put_item(TableName=limited.table_name, Item={"id": {"S": "bare"}})
+    with pytest.raises(ValidationError, match=r"\('made', 'x'\) needs 'made'.* Set the parent"):
+        limited.update("bare", set={("made", "x"): 1})
+    assert limited.update("bare", set={"made": {"x": 1}}).made == {"x": 1}
+
+
 def test_none_is_kept_inside_a_list(limited: BaseDynamoRepository[Limited]) -> None:
     limited.put(Limited(id="a", maybe=[1, 2]))
     assert limited.update("a", set={("maybe", 1): None}).maybe == [1, None]
