@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from dataclasses import dataclass
@@ -355,6 +356,13 @@ class Table(Generic[ModelT]):
                     "exclude=True: it is never stored, so no item could be read again. Give it "
                     "a default, or store it."
                 )
+            alias = next(_aliases_in(info.annotation), None)
+            if alias is not None:
+                raise ValidationError(
+                    f"Table {self.name!r}: {model.__name__}.{field} holds a {alias}: the value "
+                    "would be stored under the name of the field and not be read back. Use a "
+                    "model, or set populate_by_name."
+                )
             for inner in _models_in(info.annotation):
                 if inner not in checked:
                     self._check_excluded(inner, checked)
@@ -401,6 +409,22 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in typing.get_args(annotation):
         yield from _models_in(inner)
+
+
+def _aliases_in(annotation: Any) -> Iterator[str]:
+    """Yield what has an alias in the dataclasses and TypedDicts that an annotation names."""
+    kind = annotation if typing.get_origin(annotation) is None else None
+    is_typed_dict = isinstance(kind, type) and issubclass(kind, dict) and "__total__" in vars(kind)
+    if isinstance(kind, type) and (is_typed_dict or dataclasses.is_dataclass(kind)):
+        config = getattr(kind, "__pydantic_config__", {})
+        if not (config.get("populate_by_name") or config.get("validate_by_name")):
+            own = getattr(kind, "__pydantic_fields__", {})
+            for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+                infos = [own.get(name), vars(kind).get(name), *getattr(hint, "__metadata__", ())]
+                if config.get("alias_generator") or any(getattr(i, "alias", None) for i in infos):
+                    yield f"{kind.__name__} whose field {name!r} has an alias"
+    for inner in typing.get_args(annotation):
+        yield from _aliases_in(inner)
 
 
 def _returned_by_serializer(model: type[BaseModel], field: str) -> Any:

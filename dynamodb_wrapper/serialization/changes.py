@@ -14,7 +14,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.serialization.annotations import alternatives, strip
+from dynamodb_wrapper.serialization.annotations import (
+    alternatives,
+    change_stored_type,
+    fields_with_serializer,
+    strip,
+)
 from dynamodb_wrapper.serialization.field_values import (
     encode_at,
     encode_element,
@@ -171,6 +176,10 @@ def _remove(checked: CheckedChanges, model: type[BaseModel], path: Path, target:
     name = _first(path)
     checked.touched.add(name)
     refuse_frozen(target)
+    if target.is_required:
+        raise ValidationError(
+            f"{target.label} is a required field; the value around it could not be read without it."
+        )
     if target.owner is not None and target.field is not None and not target.inside:
         required = target.owner.model_fields[target.field.name].is_required()
         if required and not (target.field.is_set or target.field.omits_none):
@@ -263,6 +272,7 @@ def _may_be_set(target: Target) -> bool:
 
 def _addend(target: Target, value: Any) -> AttributeValue:
     """Return the number to add, in the unit the field is stored in."""
+    _refuse_own_form(target)
     members = [strip(member) for member in alternatives(target.annotation)]
     if isinstance(value, timedelta) and timedelta not in members:
         value = _in_unit_of(target, value)
@@ -278,6 +288,18 @@ def _addend(target: Target, value: Any) -> AttributeValue:
     if numbers == [int] and Decimal(encoded["N"]) % 1:
         raise ValidationError(f"{target.label} is a whole number; add an int.")
     return encoded
+
+
+def _refuse_own_form(target: Target) -> None:
+    """Refuse to add where a serializer decides how the number is stored: the unit is unknown."""
+    if target.owner is None or target.field is None:
+        return
+    by_model = target.field.name in fields_with_serializer(target.owner)
+    if by_model or (_unit(target) is None and change_stored_type(_markers(target.annotation))):
+        raise ValidationError(
+            f"{target.label} is stored in the form its serializer gives it; DynamoDB cannot "
+            "add to it; set the new value."
+        )
 
 
 def _unit(target: Target) -> timedelta | None:

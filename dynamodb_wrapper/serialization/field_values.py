@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -26,7 +28,7 @@ from pydantic import (
 from typing_extensions import ParamSpec
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.models.fields import SecretFree, refuse_secrets
+from dynamodb_wrapper.models.fields import SecretFree, peel, refuse_secrets
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import (
     LISTS,
@@ -71,6 +73,7 @@ _OF_TEXTS = (
     "str_to_upper",
 )
 """Settings of a model that check or change texts."""
+_NUMBERS = (int, float, Decimal, timedelta)
 _LENGTHS = frozenset({"too_short", "too_long"})
 _CONSTRAINTS = _LENGTHS | frozenset(
     "bytes_too_long bytes_too_short decimal_max_digits decimal_max_places decimal_whole_digits "
@@ -120,7 +123,8 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
     if not managed:
         refuse_frozen(target)
     _refuse_secrets(target, value)
-    if managed or any(isinstance(step, int) for step in target.inside):
+    is_whole = not target.is_record and all(isinstance(step, str) for step in target.inside)
+    if managed or not is_whole:
         return _adapted(target, target.annotation, value)
     wrapped = value
     for step in reversed(target.inside):
@@ -134,8 +138,8 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
         if target.inside and lengths_only:  # of the map, which has more entries than this one
             return _adapted(target, target.annotation, value)
         raise refused(target, error) from error
-    for step in target.inside:
-        found = found[step] if isinstance(found, dict) else getattr(found, str(step))
+    for _ in target.inside:
+        (found,) = found.values()  # the only entry, under the key that validation made of it
     return found
 
 
@@ -423,7 +427,8 @@ def encode_text_part(target: Target, value: Any) -> AttributeValue:
     if target.owner is None or target.field is None:
         return encode_value(value, target.label)
     members = [strip(member) for member in alternatives(target.annotation)]
-    if all(member in (int, float) for member in members):
+    is_number = peel(target.annotation).stored_tag == "N"
+    if is_number or (members and all(member in _NUMBERS for member in members)):
         raise not_comparable(target, "it is stored as a number, which has no parts")
     is_own_form = target.field.name in fields_with_serializer(target.owner) and not target.inside
     if is_own_form and members == [str]:

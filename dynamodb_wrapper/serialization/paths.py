@@ -7,9 +7,14 @@ import difflib
 import typing
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any, Union
+from uuid import UUID
 
-from pydantic import BaseModel
+import pydantic
+from pydantic import BaseModel, TypeAdapter
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.serialization.annotations import (
@@ -18,6 +23,7 @@ from dynamodb_wrapper.serialization.annotations import (
     fields_of,
     is_model,
 )
+from dynamodb_wrapper.serialization.values import map_key
 
 Path = Union[str, "tuple[str | int, ...]"]
 
@@ -32,13 +38,17 @@ class Target(typing.NamedTuple):
         inside: The steps below that field.
         annotation: The annotation of the place, with the markers that say how a value is checked
             and stored.
+        is_record: Whether the steps below the field enter a dataclass or TypedDict.
+        is_required: Whether a dataclass or TypedDict cannot be read without the place.
     """
 
     steps: tuple[str | int, ...]
     owner: type[BaseModel] | None
     field: FieldShape | None
-    inside: tuple[str | int, ...]
+    inside: tuple[Any, ...]
     annotation: Any = Any
+    is_record: bool = False
+    is_required: bool = False
 
     @property
     def text(self) -> str:
@@ -64,13 +74,15 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
     steps: list[str | int] = []
     owner: type[BaseModel] | None = model
     field: FieldShape | None = None
-    inside: list[str | int] = []
+    inside: list[Any] = []
+    is_record = is_required = False
     current: Any = model
     for step in given:
         only = _only_member_or_self(current)
         entered = only if is_model(only) else _member_with(only, step)
         if entered is not None:
             owner, field, inside = entered, _field(entered, step, given), []
+            is_record = is_required = False
             # Inside a union the attribute has the name pydantic tells the members apart by.
             name = step if field is None else field.attribute
             if entered is not only and field is not None:
@@ -78,13 +90,16 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
             steps.append(name)
             current = field.marked if field else Any
         else:
-            steps.append(step)
-            inside.append(step)
-            current = _element(only, step, given)
-    return Target(tuple(steps), owner, field, tuple(inside), current)
+            place = _element(only, step, given)
+            steps.append(place.stored)
+            inside.append(place.key)
+            is_record, is_required = is_record or place.is_record, place.is_required
+            current = place.annotation
+    inner = tuple(inside)
+    return Target(tuple(steps), owner, field, inner, current, is_record, is_required)
 
 
-def _steps_of(path: Any) -> tuple[str | int, ...]:
+def _steps_of(path: Any) -> tuple[Any, ...]:
     given = (path,) if isinstance(path, str) else tuple(path) if _is_steps(path) else ()
     if path in ("", (), []):
         raise ValidationError("An empty path leads nowhere; give a field name or a tuple of steps.")
@@ -92,10 +107,6 @@ def _steps_of(path: Any) -> tuple[str | int, ...]:
         raise ValidationError(
             f"{path!r} is no path; give a field name, or a tuple of field names, map keys and list "
             "positions."
-        )
-    if any(isinstance(step, int) and step < 0 for step in given):
-        raise ValidationError(
-            f"The path {given!r} counts from the end; DynamoDB counts list positions from 0."
         )
     return given
 
@@ -105,8 +116,10 @@ def _is_steps(path: Any) -> bool:
 
 
 def _is_step(step: Any) -> bool:
-    is_position = isinstance(step, int) and not isinstance(step, bool)
-    return is_position or (isinstance(step, str) and step != "")
+    """Return whether a step can be a name, a position or a key of a map."""
+    if isinstance(step, str):
+        return step != ""
+    return isinstance(step, (bool, int, float, Decimal, date, time, timedelta, UUID, Enum))
 
 
 def _member_with(annotation: Any, step: str | int) -> type[BaseModel] | None:
@@ -116,7 +129,12 @@ def _member_with(annotation: Any, step: str | int) -> type[BaseModel] | None:
     if len(models) < 2 or len(models) < len(members):
         return None
     having = [model for model in models if step in {field.name for field in fields_of(model)}]
-    return having[0] if len(having) == 1 else None
+    if len(having) > 1:
+        names = ", ".join(model.__name__ for model in having)
+        raise ValidationError(
+            f"{step!r} is a field of several models of a union ({names}); a path cannot enter it."
+        )
+    return having[0] if having else None
 
 
 def _field(model: type[BaseModel], step: str | int, path: tuple[Any, ...]) -> FieldShape | None:
@@ -146,38 +164,89 @@ def _no_field(
     return ValidationError(f"{owner} has no field {step!r} (path {shown!r}); {hint}")
 
 
-def _element(annotation: Any, step: str | int, path: tuple[Any, ...]) -> Any:
+class _Entered(typing.NamedTuple):
+    """What a step leads to.
+
+    Attributes:
+        annotation: The annotation of the place.
+        stored: The step as it is stored.
+        key: The step as Python has it.
+        is_record: Whether it is a field of a dataclass or TypedDict.
+        is_required: Whether the value around it cannot be read without it.
+    """
+
+    annotation: Any
+    stored: str | int
+    key: Any
+    is_record: bool = False
+    is_required: bool = False
+
+
+def _element(annotation: Any, step: Any, path: tuple[Any, ...]) -> _Entered:
     found = []
     for member in alternatives(annotation):
         if member in (Any, object):
-            return Any
+            return _Entered(Any, step, step)
         inner = _inside(member, step, path)
         if inner is not None:
             found.append(inner)
     if not found:
         raise ValidationError(
             f"The path {path!r} goes into a value that has no {step!r}: only models, dataclasses, "
-            "maps (by text) and lists (by position) can be entered."
+            "maps (by key) and lists (by position) can be entered."
         )
-    return found[0] if len(found) == 1 else Any
+    return found[0] if len(found) == 1 else found[0]._replace(annotation=Any)
 
 
-def _inside(member: Any, step: str | int, path: tuple[Any, ...]) -> Any:
-    """Return the annotation a step leads to inside of a member; None where it has no such step."""
+def _inside(member: Any, step: Any, path: tuple[Any, ...]) -> _Entered | None:
+    """Return where a step leads inside of a member; None where it has no such step."""
     kind, args = typing.get_origin(member) or member, typing.get_args(member)
     if not isinstance(kind, type):
         return None
-    if isinstance(step, str):
-        fields = _named_fields(kind)
-        if fields is not None:
-            if step not in fields:
-                raise _no_field(kind.__name__, fields, step, path)
-            return fields[step]
-        if issubclass(kind, Mapping):
-            return args[1] if len(args) > 1 else Any
-        return None
+    fields = _named_fields(kind)
+    if fields is not None:
+        if not isinstance(step, str):
+            return None
+        if step not in fields:
+            raise _no_field(kind.__name__, fields, step, path)
+        return _Entered(fields[step], step, step, True, step in _required_fields(kind))
+    if issubclass(kind, Mapping):
+        key, stored = _map_key(args[0] if args else Any, step, path)
+        return _Entered(args[1] if len(args) > 1 else Any, stored, key)
     is_list = issubclass(kind, (Sequence, deque)) and not issubclass(kind, (str, bytes, bytearray))
-    return _place(args, step, path) if is_list else None
+    if is_list and isinstance(step, int):
+        return _Entered(_place(args, step, path), step, step)
+    return None
+
+
+def _map_key(annotation: Any, step: Any, path: tuple[Any, ...]) -> tuple[Any, str]:
+    """Return the key of a map as Python has it, and as it is stored.
+
+    Raises:
+        ValidationError: The map has no such keys.
+    """
+    if annotation in (str, Any) and type(step) is str:
+        return step, step
+    adapter = TypeAdapter(dict[annotation, Any])
+    try:
+        entry = adapter.validate_python({step: None})
+        dumped = adapter.dump_python(entry, round_trip=True, by_alias=False, warnings=False)
+    except (pydantic.ValidationError, TypeError) as error:
+        raise ValidationError(
+            f"The path {path!r}: {step!r} is no key of the map, whose keys are {annotation}."
+        ) from error
+    return next(iter(entry)), map_key(next(iter(dumped)), "path")
+
+
+def _required_fields(kind: Any) -> frozenset[str]:
+    if not dataclasses.is_dataclass(kind):
+        return frozenset(kind.__required_keys__)
+    missing = dataclasses.MISSING
+    return frozenset(
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is missing and field.default_factory is missing
+    )
 
 
 def _named_fields(kind: type) -> dict[str, Any] | None:
@@ -202,6 +271,10 @@ def _without_qualifier(hint: Any) -> Any:
 
 def _place(args: tuple[Any, ...], step: int, path: tuple[Any, ...]) -> Any:
     """Return the type of one place of a list or tuple."""
+    if step < 0:
+        raise ValidationError(
+            f"The path {path!r} counts from the end; DynamoDB counts list positions from 0."
+        )
     if len(args) < 2 or args[-1] is Ellipsis:
         return args[0] if args else Any
     if step >= len(args):

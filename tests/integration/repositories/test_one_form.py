@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Optional, Union
 from uuid import UUID
 
 import pytest
 from boto3.dynamodb.conditions import Attr
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     create_model,
     field_serializer,
     field_validator,
 )
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from typing_extensions import TypedDict
 
 from dynamodb_wrapper import (
     BaseDynamoRepository,
@@ -324,3 +330,101 @@ def test_a_dotted_text_that_means_a_path_is_refused(config: DynamoDBConfig) -> N
     for attribute in ("", (), 5, None):
         with pytest.raises(ValidationError):
             items.scan(filter=Attr(attribute).eq(1)).all()
+
+
+@dataclasses.dataclass
+class Place:
+    city: str
+    zip: int
+
+
+class Leg(TypedDict):
+    town: str
+    miles: int
+
+
+class Journey(BaseModel):
+    id: str
+    place: Optional[Place] = None
+    leg: Leg = {"town": "Oslo", "miles": 1}
+    by_number: dict[int, int] = {}
+    by_id: dict[UUID, int] = {}
+    by_day: dict[date, str] = {}
+    by_color: dict[Color, int] = {}
+    upper: dict[Annotated[str, AfterValidator(str.upper)], int] = {}
+    price: Annotated[Decimal, PlainSerializer(lambda v: int(v * 100))] = Decimal(0)
+    at: EpochSeconds = SECOND
+
+
+@pytest.fixture
+def journeys(local_config: DynamoDBConfig) -> BaseDynamoRepository[Journey]:
+    repository = BaseDynamoRepository(local_config, Table("trip", Journey, partition_key="id"))
+    repository.create_table()
+    repository.put(Journey(id="a", place=Place("Oslo", 1)))
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "stored"),
+    [
+        ("by_number", 1, "1"),
+        ("by_number", "1", "1"),
+        ("by_id", NUMBER, str(NUMBER)),
+        ("by_id", str(NUMBER).upper(), str(NUMBER)),
+        ("by_color", Color.RED, "red"),
+        ("by_color", "red", "red"),
+        ("upper", "k", "K"),
+    ],
+)
+def test_a_key_of_a_map_has_one_form(
+    journeys: BaseDynamoRepository[Journey], field: str, key: Any, stored: str
+) -> None:
+    journeys.update("a", set={(field, key): 5})
+    journeys.update("a", add={(field, key): 1})
+    item = plain_client(journeys.config).get_item(
+        TableName=journeys.table_name, Key={"id": {"S": "a"}}, ConsistentRead=True
+    )["Item"]
+    assert item[field] == {"M": {stored: {"N": "6"}}}
+    assert len(journeys.scan(filter=Attr((field, key)).eq(6), consistent=True).all()) == 1
+    assert getattr(journeys.get_or_raise("a", consistent=True), field)
+    assert getattr(journeys.update("a", remove=[(field, key)]), field) == {}
+
+
+def test_a_date_is_the_key_of_a_map(journeys: BaseDynamoRepository[Journey]) -> None:
+    day = date(2026, 1, 2)
+    assert journeys.update("a", set={("by_day", day): "x"}).by_day == {day: "x"}
+    for wrong in ("no day", Color.RED):
+        with pytest.raises(ValidationError, match="is no key of the map"):
+            journeys.update("a", set={("by_day", wrong): "x"})
+
+
+def test_fields_of_dataclasses_and_typed_dicts_are_set_one_by_one(
+    journeys: BaseDynamoRepository[Journey],
+) -> None:
+    changed = journeys.update("a", set={("place", "zip"): 9, ("leg", "miles"): 7})
+    assert (changed.place, changed.leg) == (Place("Oslo", 9), {"town": "Oslo", "miles": 7})
+    for path in (("place", "city"), ("leg", "town")):
+        with pytest.raises(ValidationError, match="required field"):
+            journeys.update("a", remove=[path])
+    with pytest.raises(ValidationError, match="did you mean 'city'"):
+        journeys.update("a", set={("place", "cty"): "x"})
+
+
+def test_a_number_in_a_form_of_its_serializer_cannot_be_added_to(
+    journeys: BaseDynamoRepository[Journey],
+) -> None:
+    with pytest.raises(ValidationError, match="set the new value"):
+        journeys.update("a", add={"price": Decimal(2)})
+    for condition in (Attr("at").begins_with("2026"), Attr("at").contains("2")):
+        with pytest.raises(ValidationError, match="stored as a number"):
+            journeys.scan(filter=condition).all()
+
+
+def test_an_alias_that_would_be_lost_is_refused_when_declared() -> None:
+    @pydantic_dataclass
+    class Aliased:
+        miles: int = Field(alias="theMiles", default=1)
+
+    model = create_model("Holder", id=(str, ...), leg=(Optional[Aliased], None))
+    with pytest.raises(ValidationError, match="'miles' has an alias"):
+        Table("t", model, partition_key="id")
