@@ -255,12 +255,6 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     events = None if config.transport == "boto3" else TrackingEmitter()
     try:
         session = create_session(config, cache.loaders, events)
-        if config.lost_credentials and session.get_credentials() is None:
-            raise ConfigurationError(
-                "This config had credentials and was pickled, which leaves them out, and this "
-                "process has none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here, run with "
-                "an instance or job role, or make the config in this process."
-            )
         # What `boto3.client` returns as well; importing boto3 takes longer than making it.
         client = session.create_client(
             "dynamodb",
