@@ -186,6 +186,7 @@ def _element(annotation: Any, step: Any, path: tuple[Any, ...]) -> _Entered:
     found = []
     for member in alternatives(annotation):
         if member in (Any, object):
+            _refuse_negative(step, path)
             return _Entered(Any, step, step)
         inner = _inside(member, step, path)
         if inner is not None:
@@ -271,15 +272,19 @@ def _without_qualifier(hint: Any) -> Any:
 
 def _place(args: tuple[Any, ...], step: int, path: tuple[Any, ...]) -> Any:
     """Return the type of one place of a list or tuple."""
-    if step < 0:
-        raise ValidationError(
-            f"The path {path!r} counts from the end; DynamoDB counts list positions from 0."
-        )
+    _refuse_negative(step, path)
     if len(args) < 2 or args[-1] is Ellipsis:
         return args[0] if args else Any
     if step >= len(args):
         raise ValidationError(f"The path {path!r} is beyond the {len(args)} places of the tuple.")
     return args[step]
+
+
+def _refuse_negative(step: Any, path: tuple[Any, ...]) -> None:
+    if isinstance(step, int) and step < 0:
+        raise ValidationError(
+            f"The path {path!r} counts from the end; DynamoDB counts list positions from 0."
+        )
 
 
 def _only_member_or_self(annotation: Any) -> Any:
