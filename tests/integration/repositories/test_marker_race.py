@@ -5,6 +5,7 @@ A proxy in front of the engine spoils 30 % of the first attempts of writes, each
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.3
 THREADS = 24
-SHORT, LONG = 40, 500
+SHORT, LONG = 40, int(os.environ.get("RACES", "100"))
 
 
 class Marker(BaseModel):
@@ -77,7 +78,7 @@ def repositories(
 
 
 def sizes() -> list[Any]:
-    return [SHORT, pytest.param(LONG, marks=pytest.mark.slow)]
+    return [SHORT, pytest.param(LONG, marks=[pytest.mark.slow, pytest.mark.newest_only])]
 
 
 def created(repository: BaseDynamoRepository[Marker], name: str) -> str:
