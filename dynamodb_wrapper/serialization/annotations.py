@@ -231,6 +231,14 @@ def fields_with_serializer(model: type[BaseModel]) -> frozenset[str]:
     return _fields_named(model, model.__pydantic_decorators__.field_serializers.values())
 
 
+@cached_per_build
+def fields_with_validator(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields that validators of the model check."""
+    own = model.__pydantic_decorators__
+    validators: list[Any] = [*own.field_validators.values(), *own.validators.values()]
+    return _fields_named(model, validators)
+
+
 def _fields_named(model: type[BaseModel], decorators: Iterable[Any]) -> frozenset[str]:
     names = {name for decorator in decorators for name in decorator.info.fields}
     return frozenset(model.model_fields if "*" in names else names)

@@ -38,6 +38,7 @@ from dynamodb_wrapper.serialization.annotations import (
     defines,
     fields_of,
     fields_with_serializer,
+    fields_with_validator,
     origin,
     strip,
 )
@@ -202,8 +203,6 @@ def _validate_field(target: Target, value: Any) -> Any:
     name = target.field.name
     try:
         made = _model_of_field(target.owner, name).model_validate({name: value})
-    except pydantic.ValidationError:
-        raise
     except _READS_OTHERS as error:
         raise ValidationError(
             f"{target.label} cannot be set alone: its validator raised "
@@ -374,13 +373,9 @@ def is_plain_text(target: Target) -> bool:
     owner, field = target.owner, target.field
     if owner is None or field is None or target.annotation is not str:
         return False
-    own = owner.__pydantic_decorators__
-    validators: list[Any] = list(own.field_validators.values())
-    validators += own.validators.values()
-    names = {name for validator in validators for name in validator.info.fields}
     settings = any(owner.model_config.get(name) for name in _OF_TEXTS)
-    has_validator = field.name in names or "*" in names
-    return not has_validator and not settings and field.name not in fields_with_serializer(owner)
+    changed = fields_with_validator(owner) | fields_with_serializer(owner)
+    return not settings and field.name not in changed
 
 
 # ---- comparing -----------------------------------------------------------------------------------
