@@ -273,9 +273,7 @@ def encode_at(target: Target, value: Any) -> AttributeValue:
     """
     if target.owner is not None and target.field is not None:
         _refuse_form_of_whole(target)
-        if not target.inside and target.field.name in fields_with_serializer(target.owner):
-            return encode_value(_dumped_by_field(target, value), target.label)
-    return encode_value(_dumped(target.annotation, value), target.label)
+    return encode_field(target, value)
 
 
 @_refusing_depth
@@ -344,11 +342,12 @@ def _dumped(annotation: Any, value: Any) -> Any:
 
 
 def encode_field(target: Target, value: Any) -> AttributeValue:
-    """Return the attribute value of the value of a whole field, as the field stores it."""
+    """Return the attribute value of a validated value, as its field or its part of it is stored."""
     owner, field = target.owner, target.field
-    if owner is not None and field is not None and field.name in fields_with_serializer(owner):
-        return encode_value(_dumped_by_field(target, value), target.label)
-    return encode_value(_dumped(target.annotation, value), target.label)
+    is_part = bool(target.inside)
+    if owner is None or field is None or is_part or field.name not in fields_with_serializer(owner):
+        return encode_value(_dumped(target.annotation, value), target.label)
+    return encode_value(_dumped_by_field(target, value), target.label)
 
 
 @_refusing_depth
@@ -406,9 +405,7 @@ def encode_operand(target: Target, value: Any) -> AttributeValue:
         if any(problem["type"] not in _CONSTRAINTS for problem in error.errors()):
             raise not_comparable(target, explain(error), clean_errors(error)) from error
         valid = _adapter(strip(annotation)).validate_python(value)
-    if has_serializer and not target.inside:
-        return encode_value(_dumped_by_field(target, valid), target.label)
-    return encode_value(_dumped(annotation, valid), target.label)
+    return encode_field(target, valid)
 
 
 def encode_text_part(target: Target, value: Any) -> AttributeValue:
