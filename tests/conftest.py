@@ -47,13 +47,30 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures they use."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--engine NAME`: what runs on each engine in turn runs on this one only."""
+    parser.addoption("--engine", choices=ENGINE_NAMES, help="the one engine to run on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures they use; leave out the engines that were not asked for."""
+    only = config.getoption("engine")
+    if only is not None:
+        others = [item for item in items if _engine_of(item) not in (None, only)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _engine_of(item) in (None, only)]
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         for marker, fixtures in _MARKERS.items():
             if used & fixtures:
                 item.add_marker(marker)
+
+
+def _engine_of(item: pytest.Item) -> str | None:
+    """Return the engine that a test's parameters name."""
+    callspec = getattr(item, "callspec", None)
+    engine: str | None = callspec.params.get("engine") if callspec is not None else None
+    return engine
 
 
 def pytest_collection_finish() -> None:

@@ -78,6 +78,15 @@ def is_companion(run_id: object) -> bool:
     return isinstance(run_id, str) and "#" in run_id
 
 
+def refuse_companion(key: Any) -> None:
+    """Refuse the key of an item beside the runs, such as the lock and history of a pipeline."""
+    run_id = key.get("run_id") if isinstance(key, Mapping) else key
+    if is_companion(run_id):
+        raise ValidationError(
+            f"{run_id!r} is no run but an item of run control; release() frees a pipeline."
+        )
+
+
 def run_key(run_id: str) -> Item:
     """Return the key of a RUN item."""
     return {"run_id": {"S": run_id}}

@@ -19,7 +19,7 @@ from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
 from dynamodb_wrapper.redaction import REDACTED, is_secret_key, redact_known, stored_text
-from dynamodb_wrapper.repositories.run_log.items import checked_name, is_companion, read_cursor
+from dynamodb_wrapper.repositories.run_log.items import checked_name, read_cursor, refuse_companion
 from dynamodb_wrapper.repositories.run_log.protocol import put_empty_map, put_parts, set_status
 from dynamodb_wrapper.repositories.write_results import UNKNOWN
 from dynamodb_wrapper.serialization.codec import plain
@@ -73,12 +73,7 @@ class LiveRuns:
 
     def request_cancel(self, run_id: str, by: str, now: datetime) -> PipelineRunLog:
         """Ask a live run to end itself, and return it."""
-        if is_companion(run_id):
-            raise ItemNotFoundError(
-                f"There is no run {run_id!r}.",
-                table_name=self._caller.table_name,
-                key={"run_id": run_id},
-            )
+        refuse_companion(run_id)
         request = self._build.request_cancel(run_id, by, now)
         try:
             response = self._caller.call("UpdateItem", request, key={"run_id": run_id})
@@ -155,8 +150,7 @@ class RunParts:
             parts: Values by path: a field, or a field and an entry of its map.
             writer: Random id of the handle that owns the run.
         """
-        if is_companion(run_id):
-            raise ItemNotFoundError(f"There is no run {run_id!r}.", key={"run_id": run_id})
+        refuse_companion(run_id)
         table, key = self._caller.table_name, self._requests.key(run_id)
         request = put_parts(table, key, self.encoded(parts), writer)
         try:

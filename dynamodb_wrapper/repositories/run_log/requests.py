@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.moments import write_time
-from dynamodb_wrapper.repositories.run_log.items import is_companion
+from dynamodb_wrapper.repositories.run_log.items import is_companion, refuse_companion
 from dynamodb_wrapper.serialization.changes import CheckedChanges
 from dynamodb_wrapper.serialization.expressions import field_absent
 
@@ -88,7 +87,7 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
 
     def key(self, key: Any) -> Item:
         """Return the key attributes of a run; the key of an item beside the runs is refused."""
-        _refuse_companion(key)
+        refuse_companion(key)
         return super().key(key)
 
     # ---- records of other systems ----------------------------------------------------------------
@@ -133,15 +132,6 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
             _refuse_tracked(key)
         write = super().delete(key, _and_untracked(condition), must_exist)
         return replace(write, explain=_explain_tracked)
-
-
-def _refuse_companion(key: Any) -> None:
-    """Refuse an item that run control keeps beside the runs: lock and history of a pipeline."""
-    run_id = key.get("run_id") if isinstance(key, Mapping) else key
-    if is_companion(run_id):
-        raise ValidationError(
-            f"{run_id!r} is no run but an item of run control; release() frees a pipeline."
-        )
 
 
 def _refuse_tracked(run: PipelineRunLog) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
-from dynamodb_wrapper.exceptions import ItemNotFoundError, ValidationError
+from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import Partition, PipelineConfig, RunStatus, partition_of
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.repositories.run_log.store import RunStore
@@ -111,7 +111,9 @@ def test_a_part_that_cannot_be_stored_does_not_keep_a_run_from_ending(
     """As one may come out of a file that another version of the library has kept."""
     run = tracker.start("unlimited")
     parts = {("metrics", "\ud800"): 1, ("metrics", "rows"): 2, ("nonsense",): 3}
-    RunStore.of(tracker.runs.config).finish(run.record, RunOutcome(RunStatus.SUCCESS, parts=parts))
+    RunStore.of(tracker.runs.config).ends.finish(
+        run.record, RunOutcome(RunStatus.SUCCESS, parts=parts)
+    )
     run.finish()
     found = stored(tracker.runs.config, run.run_id)
     assert (found.status, found.metrics) == (RunStatus.SUCCESS, {"rows": 2})
@@ -245,17 +247,17 @@ def test_what_run_control_keeps_beside_the_runs_is_not_found_as_a_run(
         assert {"#pipeline#exclusive", "#slot#exclusive#monday"} <= set(beside)
         before = {key: item(local_tables, key) for key in beside}
         for key in beside:
-            assert tracker.runs.get(key) is None
-            assert tracker.runs.get_many([key]) == [None]
-            assert not tracker.runs.exists(key)
             assert RunStore.of(local_tables).reap(key) is None
             for call in (
+                lambda key=key: tracker.runs.get(key),
                 lambda key=key: tracker.runs.get_or_raise(key),
-                lambda key=key: tracker.cancel(key, by="me"),
+                lambda key=key: tracker.runs.get_many([key]),
+                lambda key=key: tracker.runs.exists(key),
                 lambda key=key: tracker.runs.update_run_status(key, "failed"),
                 lambda key=key: tracker.runs.update_run_metrics(key, {"x": 1}),
                 lambda key=key: tracker.runs.get_log_lines(key),
+                lambda key=key: tracker.cancel(key, by="me"),
             ):
-                with pytest.raises(ItemNotFoundError):
+                with pytest.raises(ValidationError, match="item of run control"):
                     call()
         assert {key: item(local_tables, key) for key in beside} == before

@@ -112,7 +112,7 @@ def test_its_watermarks_move_and_repeating_the_end_says_the_same(
     clock.now -= timedelta(hours=1)
     run.finish()
     assert outcome_of(run) is not None
-    again = RunStore.of(local_tables).finish(run.record, outcome_of(run))
+    again = RunStore.of(local_tables).ends.finish(run.record, outcome_of(run))
     assert again.end_time == again.start_time
     assert tracker.watermark("exclusive", "position") == 7
 
