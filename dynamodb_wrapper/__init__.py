@@ -7,9 +7,10 @@ types and enums from `dynamodb_wrapper.models`, and so on.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import Any
+
+from dynamodb_wrapper.late_names import late_names
 
 _DOORS = {
     "Attr": "boto3.dynamodb.conditions",
@@ -68,16 +69,14 @@ _DOORS = {
 __all__ = sorted(set(_DOORS) - {"ConnectionError"})  # noqa: PLE0605 - a list, made of the table
 
 
+_load, _names = late_names(__name__, _DOORS)
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value = import_module("importlib.metadata").version("dynamodb-wrapper")
-    elif name in _DOORS:
-        value = getattr(import_module(_DOORS[name]), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    setattr(sys.modules[__name__], name, value)
-    return value
+        return import_module("importlib.metadata").version("dynamodb-wrapper")
+    return _load(name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_DOORS, "__version__"])
+    return sorted([*_names(), "__version__"])

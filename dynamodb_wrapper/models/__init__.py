@@ -1,80 +1,134 @@
 """The three models, their tables, and the classes that declare further tables."""
 
-from dynamodb_wrapper.models.control_tables import (
-    PIPELINE_CONFIG,
-    PIPELINE_RUN_LOGS,
-    TABLE_CONFIG,
-)
-from dynamodb_wrapper.models.document import Document
-from dynamodb_wrapper.models.enums import (
-    DataFormat,
-    PartitionGrain,
-    PipelineType,
-    RunStatus,
-    Severity,
-    StageStatus,
-    TableType,
-    TriggerType,
-    WriteMode,
-    enum_of,
-)
-from dynamodb_wrapper.models.fields import (
-    STORED,
-    EpochMillis,
-    EpochSeconds,
-    IsoDatetime,
-    JsonDict,
-    StoredAs,
-    UtcDatetime,
-    is_stored,
-    to_utc,
-    utc_now,
-    utc_text,
-)
-from dynamodb_wrapper.models.kinds import Discriminator, KeyPrefix
-from dynamodb_wrapper.models.partitions import (
-    Partition,
-    partition_of,
-    partition_of_key,
-    partitions_between,
-)
-from dynamodb_wrapper.models.pipeline import (
-    PipelineConfig,
-    Resources,
-    Sla,
-)
-from dynamodb_wrapper.models.run import (
-    DataQualityResult,
-    LogInfo,
-    Metric,
-    PipelineRunLog,
-    RunErrorInfo,
-    RunSummary,
-    RuntimeInfo,
-    StageInfo,
-    TableOutput,
-    WatermarkMove,
-    new_run_id,
-)
-from dynamodb_wrapper.models.run_state import (
-    LIVE,
-    TERMINAL,
-    check_transition,
-    may_finish_late,
-    predecessors,
-)
-from dynamodb_wrapper.models.statistics import RunStatistics, statistics_of
-from dynamodb_wrapper.models.table import (
-    Derived,
-    GlobalIndex,
-    ModelT,
-    Table,
-    attribute_name,
-)
-from dynamodb_wrapper.models.table_config import (
-    STATISTICS,
-    TableConfig,
-)
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.late_names import late_names
+
+if TYPE_CHECKING:
+    from dynamodb_wrapper.models.control_tables import (
+        PIPELINE_CONFIG,
+        PIPELINE_RUN_LOGS,
+        TABLE_CONFIG,
+    )
+    from dynamodb_wrapper.models.document import Document
+    from dynamodb_wrapper.models.enums import (
+        DataFormat,
+        PartitionGrain,
+        PipelineType,
+        RunStatus,
+        Severity,
+        StageStatus,
+        TableType,
+        TriggerType,
+        WriteMode,
+        enum_of,
+    )
+    from dynamodb_wrapper.models.fields import (
+        STORED,
+        EpochMillis,
+        EpochSeconds,
+        IsoDatetime,
+        JsonDict,
+        StoredAs,
+        UtcDatetime,
+        is_stored,
+        to_utc,
+        utc_now,
+        utc_text,
+    )
+    from dynamodb_wrapper.models.kinds import Discriminator, KeyPrefix
+    from dynamodb_wrapper.models.partitions import (
+        Partition,
+        partition_of,
+        partition_of_key,
+        partitions_between,
+    )
+    from dynamodb_wrapper.models.pipeline import PipelineConfig, Resources, Sla
+    from dynamodb_wrapper.models.run import (
+        DataQualityResult,
+        LogInfo,
+        Metric,
+        PipelineRunLog,
+        RunErrorInfo,
+        RunSummary,
+        RuntimeInfo,
+        StageInfo,
+        TableOutput,
+        WatermarkMove,
+        new_run_id,
+    )
+    from dynamodb_wrapper.models.run_state import (
+        LIVE,
+        TERMINAL,
+        check_transition,
+        may_finish_late,
+        predecessors,
+    )
+    from dynamodb_wrapper.models.statistics import RunStatistics, statistics_of
+    from dynamodb_wrapper.models.table import Derived, GlobalIndex, ModelT, Table, attribute_name
+    from dynamodb_wrapper.models.table_config import STATISTICS, TableConfig
+
+_MODULES = {
+    "PIPELINE_CONFIG": "dynamodb_wrapper.models.control_tables",
+    "PIPELINE_RUN_LOGS": "dynamodb_wrapper.models.control_tables",
+    "TABLE_CONFIG": "dynamodb_wrapper.models.control_tables",
+    "Document": "dynamodb_wrapper.models.document",
+    "DataFormat": "dynamodb_wrapper.models.enums",
+    "PartitionGrain": "dynamodb_wrapper.models.enums",
+    "PipelineType": "dynamodb_wrapper.models.enums",
+    "RunStatus": "dynamodb_wrapper.models.enums",
+    "Severity": "dynamodb_wrapper.models.enums",
+    "StageStatus": "dynamodb_wrapper.models.enums",
+    "TableType": "dynamodb_wrapper.models.enums",
+    "TriggerType": "dynamodb_wrapper.models.enums",
+    "WriteMode": "dynamodb_wrapper.models.enums",
+    "enum_of": "dynamodb_wrapper.models.enums",
+    "EpochMillis": "dynamodb_wrapper.models.fields",
+    "EpochSeconds": "dynamodb_wrapper.models.fields",
+    "IsoDatetime": "dynamodb_wrapper.models.fields",
+    "JsonDict": "dynamodb_wrapper.models.fields",
+    "STORED": "dynamodb_wrapper.models.fields",
+    "StoredAs": "dynamodb_wrapper.models.fields",
+    "UtcDatetime": "dynamodb_wrapper.models.fields",
+    "is_stored": "dynamodb_wrapper.models.fields",
+    "to_utc": "dynamodb_wrapper.models.fields",
+    "utc_now": "dynamodb_wrapper.models.fields",
+    "utc_text": "dynamodb_wrapper.models.fields",
+    "Discriminator": "dynamodb_wrapper.models.kinds",
+    "KeyPrefix": "dynamodb_wrapper.models.kinds",
+    "Partition": "dynamodb_wrapper.models.partitions",
+    "partition_of": "dynamodb_wrapper.models.partitions",
+    "partition_of_key": "dynamodb_wrapper.models.partitions",
+    "partitions_between": "dynamodb_wrapper.models.partitions",
+    "PipelineConfig": "dynamodb_wrapper.models.pipeline",
+    "Resources": "dynamodb_wrapper.models.pipeline",
+    "Sla": "dynamodb_wrapper.models.pipeline",
+    "DataQualityResult": "dynamodb_wrapper.models.run",
+    "LogInfo": "dynamodb_wrapper.models.run",
+    "Metric": "dynamodb_wrapper.models.run",
+    "PipelineRunLog": "dynamodb_wrapper.models.run",
+    "RunErrorInfo": "dynamodb_wrapper.models.run",
+    "RunSummary": "dynamodb_wrapper.models.run",
+    "RuntimeInfo": "dynamodb_wrapper.models.run",
+    "StageInfo": "dynamodb_wrapper.models.run",
+    "TableOutput": "dynamodb_wrapper.models.run",
+    "WatermarkMove": "dynamodb_wrapper.models.run",
+    "new_run_id": "dynamodb_wrapper.models.run",
+    "LIVE": "dynamodb_wrapper.models.run_state",
+    "TERMINAL": "dynamodb_wrapper.models.run_state",
+    "check_transition": "dynamodb_wrapper.models.run_state",
+    "may_finish_late": "dynamodb_wrapper.models.run_state",
+    "predecessors": "dynamodb_wrapper.models.run_state",
+    "RunStatistics": "dynamodb_wrapper.models.statistics",
+    "statistics_of": "dynamodb_wrapper.models.statistics",
+    "Derived": "dynamodb_wrapper.models.table",
+    "GlobalIndex": "dynamodb_wrapper.models.table",
+    "ModelT": "dynamodb_wrapper.models.table",
+    "Table": "dynamodb_wrapper.models.table",
+    "attribute_name": "dynamodb_wrapper.models.table",
+    "STATISTICS": "dynamodb_wrapper.models.table_config",
+    "TableConfig": "dynamodb_wrapper.models.table_config",
+}
 
 __all__ = [
     "LIVE",
@@ -137,3 +191,6 @@ __all__ = [
     "utc_now",
     "utc_text",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = late_names(__name__, _MODULES)

@@ -21,7 +21,6 @@ from dynamodb_wrapper.exceptions.errors import (
     ValidationError,
 )
 from dynamodb_wrapper.models import arguments
-from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG, PIPELINE_RUN_LOGS, TABLE_CONFIG
 from dynamodb_wrapper.models.table import ModelT, Table
 from dynamodb_wrapper.repositories.batch import (
     delete_items,
@@ -34,7 +33,6 @@ from dynamodb_wrapper.repositories.item_requests import ItemRequests
 from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
 from dynamodb_wrapper.repositories.tables import (
     add_missing_parts,
-    common_layout,
     find_differences,
     layout_of,
 )
@@ -49,7 +47,6 @@ from dynamodb_wrapper.serialization.changes import check_changes
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.decoder import stored_items
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
-from dynamodb_wrapper.serialization.kinds import refuse_overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -708,37 +705,3 @@ def check_place(config: Any, table: Any, client: Any) -> None:
             f"client is {arguments.shown(client)}; it is a DynamoDB client: "
             'boto3.client("dynamodb").'
         )
-
-
-def create_tables(
-    config: DynamoDBConfig, *tables: Table[Any], protect: bool | None = None, client: Any = None
-) -> None:
-    """Create tables, or add what existing ones lack; without any, the three of this library.
-
-    Declarations of one name are one table, which gets the indexes of all. Idempotent; see
-    `BaseDynamoRepository.create_table`.
-
-    Args:
-        config: Where the tables are.
-        tables: Declarations.
-        protect: Deletion protection and point-in-time recovery; on unless the endpoint is on
-            this machine.
-        client: A boto3 client to use instead of the shared one.
-
-    Raises:
-        ValidationError: A table exists with another key, or declarations of one name contradict
-            each other; then none is created.
-    """
-    for table in tables:
-        check_place(config, table, client)  # before the first is created
-    given: dict[str, list[BaseDynamoRepository[Any]]] = {}
-    for table in tables or (PIPELINE_CONFIG, TABLE_CONFIG, PIPELINE_RUN_LOGS):
-        repository = BaseDynamoRepository(config, table, client=client)
-        given.setdefault(table.name, []).append(repository)
-    layouts = {}
-    for name, repositories in given.items():
-        refuse_overlaps(repository.table for repository in repositories)
-        layouts[name] = common_layout(name, [layout_of(r._requests) for r in repositories])
-    for name, layout in layouts.items():
-        wanted = not config.is_local if protect is None else protect
-        add_missing_parts(given[name][0]._caller, layout, protect=wanted)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dynamodb_wrapper.late_names import late_names
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.spark import (
@@ -23,11 +24,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("dynamodb_wrapper.spark"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = late_names(__name__, dict.fromkeys(__all__, "dynamodb_wrapper.spark"))
