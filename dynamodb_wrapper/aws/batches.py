@@ -62,7 +62,7 @@ def batch_get(
     return [found.get(name) for name in names]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _GetResult(Generic[T]):
     by_key: dict[Any, T]
     size_bytes: int

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Callable, Generic, TypeVar
+from typing import Any, Callable, Generic, NamedTuple, TypeVar
 
 from dynamodb_wrapper.aws.calls import Consumed
 from dynamodb_wrapper.aws.retries import THROTTLES, on_throttle
@@ -28,8 +28,7 @@ _LEAST_SHARE = 1 / 64
 _RECOVERY_PER_SECOND = 1.1
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """The progress of an operation of many requests.
 
     Attributes:

@@ -228,8 +228,7 @@ class Proxy:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """An endpoint, and how to connect to it.
 
     Attributes:
@@ -374,8 +373,7 @@ def _has_unread_data(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
-@dataclass(frozen=True)
-class ConnectionSettings:
+class ConnectionSettings(NamedTuple):
     """Settings of the connections of one client.
 
     Attributes:

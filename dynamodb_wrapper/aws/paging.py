@@ -32,7 +32,7 @@ _CHECKSUM_BYTES = 6
 Read = Callable[[Reply], DecodedPage[T]]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RawPage(Generic[T]):
     """One reply of a Query or Scan, and what was read from it.
 

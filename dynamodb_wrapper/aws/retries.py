@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -31,8 +30,7 @@ _NOTE = "dynamodb_wrapper_maybe_applied"
 _reporter: ContextVar[Callable[[], object] | None] = ContextVar("reporter", default=None)
 
 
-@dataclass(frozen=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Waits between attempts: full jitter, doubling, until the time is used up. The one retry loop.
 
     Every loop that repeats a request, or looks again until something has changed, is written as

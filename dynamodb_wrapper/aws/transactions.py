@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed, botocore_error
 from dynamodb_wrapper.exceptions.errors import (
@@ -31,8 +30,7 @@ _UNKNOWN = (
 _VERBS = {"put": "Put", "update": "Update", "delete": "Delete", "check": "ConditionCheck"}
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One action of a transaction.
 
     Attributes:

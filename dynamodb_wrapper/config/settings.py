@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import platformdirs
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
@@ -202,6 +201,8 @@ class DynamoDBConfig(BaseModel):
         """Return the directory of outcomes of runs that could not be stored."""
         if self.spool_directory is not None:
             return Path(self.spool_directory)
+        import platformdirs
+
         return Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
 
     def table_name(self, base: str) -> str:

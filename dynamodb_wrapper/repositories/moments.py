@@ -10,9 +10,8 @@ import hashlib
 import uuid
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dynamodb_wrapper.models.fields import utc_now
 
@@ -25,8 +24,7 @@ _FIRST, _RANGE = 10**15, 2**52  # versions of today's size that fit a float
 _first_uses: dict[str, datetime] = {}
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """What the requests of a transaction with a token are stamped with.
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
@@ -28,8 +27,7 @@ _PATIENCE_SECONDS = 600.0
 _LONGEST_WAIT_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One way in which a table differs from its declaration.
 
     Attributes:
@@ -46,8 +44,7 @@ class Difference:
         return f"{self.what}: declared {self.declared}, actual {self.actual}"
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Keys, indexes and TTL of a table in DynamoDB, as one or several declarations want them.
 
     Attributes:

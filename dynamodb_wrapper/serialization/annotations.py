@@ -20,7 +20,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache, wraps
-from typing import Annotated, Any, Callable, TypeVar, Union
+from typing import Annotated, Any, Callable, NamedTuple, TypeVar, Union
 from uuid import UUID
 
 import pydantic
@@ -269,8 +269,7 @@ def change_stored_type(markers: Iterable[Any]) -> bool:
 # ---- fields --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FieldShape:
+class FieldShape(NamedTuple):
     """Stored form of one field of a model.
 
     Attributes:

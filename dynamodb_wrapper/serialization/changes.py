@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.serialization.annotations import (
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
 Changes = Mapping[Path, Any]
 
 
-@dataclass(frozen=True)
-class Guard:
+class Guard(NamedTuple):
     """A condition that keeps a change within the limits of its field.
 
     Attributes:
@@ -61,8 +59,7 @@ class Guard:
         return self.format.format(path=path, value=value)
 
 
-@dataclass(frozen=True)
-class CheckedChanges:
+class CheckedChanges(NamedTuple):
     """Typed changes of one item, checked against its model.
 
     Attributes:
@@ -77,7 +74,7 @@ class CheckedChanges:
     removed: set[str]
     touched: set[str]
     clauses: list[tuple[str, tuple[str | int, ...], AttributeValue | None]]
-    guards: list[Guard] = field(default_factory=list)
+    guards: list[Guard]
 
     def nested_paths(self) -> tuple[tuple[str | int, ...], ...]:
         """Return the paths that lead into other values, which must be there."""
@@ -105,7 +102,7 @@ def check_changes(
     Raises:
         ValidationError: An unknown field, a value the field does not accept, or overlapping paths.
     """
-    checked = CheckedChanges({}, set(), set(), [])
+    checked = CheckedChanges({}, set(), set(), [], [])
     targets: list[Target] = []
     verbs = {"set": set_, "add": add, "append": append, "delete": delete}
     for verb, changes in verbs.items():

@@ -60,7 +60,7 @@ class Counts:
             self.generic += generic
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class DecodedPage(Generic[T]):
     """Items of a Query or Scan reply.
 
@@ -79,7 +79,7 @@ class DecodedPage(Generic[T]):
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class DecodedItem(Generic[T]):
     """The item of a GetItem reply, or the one a write returned.
 
@@ -92,7 +92,7 @@ class DecodedItem(Generic[T]):
     capacity: Any
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class DecodedBatch(Generic[T]):
     """Items of a BatchGetItem reply.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,8 +37,7 @@ _CANONICAL: dict[type, re.Pattern[str]] = {
 """Texts that are stored for values of a type, as this library spells them."""
 
 
-@dataclass(frozen=True)
-class KeyPart:
+class KeyPart(NamedTuple):
     """The partition key or the sort key of a table.
 
     Attributes:

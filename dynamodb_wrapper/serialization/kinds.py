@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.document import Document
@@ -20,8 +19,7 @@ _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)
 
 
-@dataclass(frozen=True)
-class ItemKind:
+class ItemKind(NamedTuple):
     """The mark of a model's items.
 
     Attributes:
@@ -61,7 +59,7 @@ class ItemKind:
 
     def key_condition(self, expressions: Expressions) -> str:
         """Return the condition where the attribute is the sort key that is queried."""
-        return replace(self, is_default=False).condition(expressions)
+        return self._replace(is_default=False).condition(expressions)
 
     def mark(self, stored: Item, model: str) -> None:
         """Add the mark to an item that is to be written, or check the one it has.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -153,6 +152,8 @@ def _no_field(
 ) -> ValidationError:
     """Return the error for a step that is no field; the nearest names are suggested."""
     names = list(names)
+    import difflib
+
     near = difflib.get_close_matches(str(step), names, n=3)
     hint = (
         f"did you mean {' or '.join(map(repr, near))}?" if near else f"fields: {', '.join(names)}"

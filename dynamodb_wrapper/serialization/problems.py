@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pydantic
 
@@ -15,8 +14,7 @@ class UnexpectedError(Exception):
     """A value is not of the form its annotation leads one to expect; generated code raises it."""
 
 
-@dataclass(frozen=True)
-class Quarantined:
+class Quarantined(NamedTuple):
     """A value that does not fit its column; its item is in no row.
 
     Attributes:

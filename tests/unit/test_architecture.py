@@ -24,7 +24,9 @@ MAX_LINES, MIN_MEAN_LINES, MAX_MODULES = 800, 200, 16
 LARGE_FOLDERS = {"runs": 22}
 """A run has more parts than one folder should hold, and each of them needs several others."""
 
-HEAVY = frozenset("boto3 botocore numpy pandas polars pyarrow pyspark rich typer".split())
+HEAVY = frozenset(
+    "boto3 botocore difflib numpy pandas platformdirs polars pyarrow pyspark rich typer".split()
+)
 """What a function may import, so that a program that does not call it does not load it."""
 
 PHRASES = (
