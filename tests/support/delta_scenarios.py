@@ -267,8 +267,8 @@ class SlowOnce:
         return self
 
     def limit(self, count: int) -> Any:
-        held = self._gate.held(self._lab.spark.sql("SELECT 'a' AS name"))
-        return held.where("name = 'b'").limit(count + 1)
+        held = self._gate.held(self._lab.spark.sql("SELECT 'a' AS who"))
+        return held.where("who = 'b'").limit(count + 1)
 
 
 # ---- legal runs ----------------------------------------------------------------------------------
