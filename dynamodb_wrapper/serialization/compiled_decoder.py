@@ -260,10 +260,9 @@ class _DecoderBuilder:
         for attribute in sorted(ignored - struct.places.keys()) if refuses_unknown else ():
             struct.place(attribute, msgspec.Raw, is_required=False)
         struct.refuse(unstored_input_names(self._model) - ignored)
-        self._code.append(struct.function("item"))
         key = "".join(f"key_part({name!r}, s.{struct.places[name]}), " for name in sorted(keys))
         read_ttl = "None" if ttl is None else f"ttl_text(s.{struct.places[ttl]})"
-        self._code.append(f"def unwrap(items):\n{_INDENT}return [item(s) for s in items]")
+        self._code.append(struct.function_of_many("unwrap"))
         self._code.append(f"def ttl(s):\n{_INDENT}return {read_ttl}")
         self._code.append(f"def key(s):\n{_INDENT}return ({key})")
         class_ = struct.define(self._model.__name__, refuses_unknown=refuses_unknown)
@@ -443,6 +442,14 @@ class _Struct:
         if self.lines:
             lines = [f"{_INDENT}d = {entries}", *self.lines, f"{_INDENT}return d"]
         return "\n".join([f"def {name}(s):", *lines])
+
+    def function_of_many(self, name: str) -> str:
+        """Return the code that makes the dicts of structs, without a call for each if possible."""
+        if self.lines:
+            many = f"def {name}(items):\n{_INDENT}return list(map(item, items))"
+            return "\n".join([self.function("item"), many])
+        entries = ", ".join(self.entries)
+        return f"def {name}(items):\n{_INDENT}return [{{{entries}}} for s in items]"
 
     def define(self, name: str, *, refuses_unknown: bool) -> Any:
         """Return the class msgspec fills."""
