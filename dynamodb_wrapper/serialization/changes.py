@@ -108,6 +108,7 @@ def check_changes(
     for verb, changes in verbs.items():
         for path, value in _mapping(verb, changes).items():
             target = resolve(model, path)
+            _refuse_undecided(target)
             targets.append(target)
             checked.touched.add(_first(path))
             if verb == "set":
@@ -116,6 +117,7 @@ def check_changes(
                 _CHANGES[verb](checked, target, value)
     for path in _paths(remove):
         target = resolve(model, path)
+        _refuse_undecided(target)
         targets.append(target)
         _remove(checked, model, path, target)
     _refuse_overlaps(targets)
@@ -167,6 +169,15 @@ def _means_absent(target: Target, value: Any) -> bool:
         (value is None and field.omits_none)
         or (field.is_set and isinstance(value, AbstractSet) and not value)
     )
+
+
+def _refuse_undecided(target: Target) -> None:
+    if target.undecided:
+        names = ", ".join(model.__name__ for model in target.undecided)
+        raise ValidationError(
+            f"{target.label} cannot be changed by a path: it is another kind of value in each of "
+            f"{names}, and which of them is stored is not known. Set the value around it."
+        )
 
 
 def _remove(checked: CheckedChanges, model: type[BaseModel], path: Path, target: Target) -> None:

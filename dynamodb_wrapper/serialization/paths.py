@@ -20,6 +20,8 @@ from dynamodb_wrapper.serialization.annotations import (
     FieldShape,
     alternatives,
     fields_of,
+    fields_with_serializer,
+    fields_with_validator,
     is_model,
 )
 from dynamodb_wrapper.serialization.values import map_key
@@ -39,6 +41,8 @@ class Target(typing.NamedTuple):
             and stored.
         is_record: Whether the steps below the field enter a dataclass or TypedDict.
         is_required: Whether a dataclass or TypedDict cannot be read without the place.
+        undecided: The models of a union that disagree on the field; it can be compared, not
+            changed, because which of them is stored is not known.
     """
 
     steps: tuple[str | int, ...]
@@ -48,6 +52,7 @@ class Target(typing.NamedTuple):
     annotation: Any = Any
     is_record: bool = False
     is_required: bool = False
+    undecided: tuple[type[BaseModel], ...] = ()
 
     @property
     def text(self) -> str:
@@ -75,11 +80,18 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
     field: FieldShape | None = None
     inside: list[Any] = []
     is_record = is_required = False
+    undecided: tuple[type[BaseModel], ...] = ()
     current: Any = model
     for step in given:
         only = _only_member_or_self(current)
-        entered = only if is_model(only) else _member_with(only, step)
-        if entered is not None:
+        holders = [only] if is_model(only) else _members_with(only, step)
+        if len(holders) > 1:
+            place, disagree = _shared_field(holders, step)
+            undecided = undecided or disagree
+        elif not holders:
+            place = _element(only, step, given)
+        if len(holders) == 1:
+            entered = holders[0]
             owner, field, inside = entered, _field(entered, step, given), []
             is_record = is_required = False
             # Inside a union the attribute has the name pydantic tells the members apart by.
@@ -89,13 +101,12 @@ def resolve(model: type[BaseModel], path: Path) -> Target:
             steps.append(name)
             current = field.marked if field else Any
         else:
-            place = _element(only, step, given)
             steps.append(place.stored)
             inside.append(place.key)
             is_record, is_required = is_record or place.is_record, place.is_required
             current = place.annotation
     inner = tuple(inside)
-    return Target(tuple(steps), owner, field, inner, current, is_record, is_required)
+    return Target(tuple(steps), owner, field, inner, current, is_record, is_required, undecided)
 
 
 def _steps_of(path: Any) -> tuple[Any, ...]:
@@ -121,19 +132,46 @@ def _is_step(step: Any) -> bool:
     return isinstance(step, (bool, int, float, Decimal, date, time, timedelta, UUID, Enum))
 
 
-def _member_with(annotation: Any, step: str | int) -> type[BaseModel] | None:
-    """Return the one model of a union of models that has a field; None for anything else."""
+def _members_with(annotation: Any, step: str | int) -> list[type[BaseModel]]:
+    """Return the models of a union of models that have a field; none for anything else."""
     members = alternatives(annotation)
     models = [member for member in members if is_model(member)]
     if len(models) < 2 or len(models) < len(members):
-        return None
-    having = [model for model in models if step in {field.name for field in fields_of(model)}]
-    if len(having) > 1:
-        names = ", ".join(model.__name__ for model in having)
+        return []
+    return [model for model in models if step in {field.name for field in fields_of(model)}]
+
+
+def _shared_field(
+    holders: list[type[BaseModel]], step: Any
+) -> tuple[_Entered, tuple[type[BaseModel], ...]]:
+    """Return the field that several models of a union have, and the models if they disagree on it.
+
+    Raises:
+        ValidationError: They store it under different names, or one of them stores or checks it by
+            code of the model.
+    """
+    fields = [next(f for f in fields_of(model) if f.name == step) for model in holders]
+    by_code = [
+        model
+        for model in holders
+        if step in fields_with_serializer(model) | fields_with_validator(model)
+        or model.__pydantic_decorators__.model_serializers
+        or model.model_fields[step].exclude
+    ]
+    names = ", ".join(model.__name__ for model in holders)
+    if by_code or len({field.input_key for field in fields}) > 1:
+        why = f"{by_code[0].__name__} has code for it" if by_code else "its alias differs"
         raise ValidationError(
-            f"{step!r} is a field of several models of a union ({names}); a path cannot enter it."
+            f"{step!r} is a field of several models of a union ({names}) and {why}: a path cannot "
+            "enter it. Use the value around it as a whole."
         )
-    return having[0] if having else None
+    kinds = tuple(field.marked for field in fields)
+    is_same = all(kind == kinds[0] for kind in kinds)
+    is_required = any(model.model_fields[step].is_required() for model in holders)
+    entered = _Entered(
+        kinds[0] if is_same else Union[kinds], fields[0].input_key, step, True, is_required
+    )
+    return entered, () if is_same else tuple(holders)
 
 
 def _field(model: type[BaseModel], step: str | int, path: tuple[Any, ...]) -> FieldShape | None:

@@ -428,3 +428,87 @@ def test_an_alias_that_would_be_lost_is_refused_when_declared() -> None:
     model = create_model("Holder", id=(str, ...), leg=(Optional[Aliased], None))
     with pytest.raises(ValidationError, match="'miles' has an alias"):
         Table("t", model, partition_key="id")
+
+
+class Circle(BaseModel):
+    kind: Literal["circle"] = "circle"
+    label: Annotated[str, Field(max_length=5)]
+    size: int
+    radius: Decimal = Decimal(1)
+
+
+class Square(BaseModel):
+    kind: Literal["square"] = "square"
+    label: Annotated[str, Field(max_length=5)]
+    size: str
+    side: Decimal = Decimal(1)
+
+
+class Drawing(BaseModel):
+    id: str
+    shape: Union[Circle, Square]
+    more: list[Union[Circle, Square]] = []
+
+
+def test_a_field_that_models_of_a_union_share_is_reached_by_a_path(
+    config: DynamoDBConfig,
+) -> None:
+    drawings = BaseDynamoRepository(config, Table("drawings", Drawing, partition_key="id"))
+    drawings.create_table()
+    first = Circle(label="a", size=1)
+    drawings.put(Drawing(id="1", shape=first, more=[first, Square(label="b", size="x")]))
+    drawings.put(Drawing(id="2", shape=Square(label="c", size="1")))
+
+    def found(condition: Any) -> list[str]:
+        return sorted(drawing.id for drawing in drawings.scan(filter=condition, consistent=True))
+
+    assert found(Attr(("shape", "kind")).eq("square")) == ["2"]
+    assert found(Attr(("shape", "label")).begins_with("a")) == ["1"]
+    assert found(Attr(("shape", "size")).eq(1)) == ["1"]
+    assert found(Attr(("shape", "size")).eq("1")) == ["2"]
+    assert found(Attr(("more", 1, "label")).eq("b")) == ["1"]
+    changed = drawings.update("1", set={("shape", "label"): "new", ("more", 1, "label"): "z"})
+    assert (changed.shape.label, changed.more[1].label) == ("new", "z")
+    assert drawings.update("2", set={("shape", "side"): 3}).shape == Square(
+        label="c", size="1", side=Decimal(3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"set": {("shape", "label"): "too long"}}, "at most 5 characters"),
+        ({"remove": [("shape", "label")]}, "required field"),
+        ({"set": {("shape", "size"): 5}}, "which of them is stored is not known"),
+        ({"add": {("more", 0, "size"): 5}}, "which of them is stored is not known"),
+        ({"set": {("shape", "kind"): "square"}}, "which of them is stored is not known"),
+    ],
+)
+def test_what_would_not_fit_every_model_of_a_union_is_refused(
+    local_config: DynamoDBConfig, changes: dict[str, Any], message: str
+) -> None:
+    drawings = BaseDynamoRepository(local_config, Table("drawings", Drawing, partition_key="id"))
+    with pytest.raises(ValidationError, match=message):
+        drawings.update("1", **changes)
+
+
+class Loud(BaseModel):
+    label: str
+
+    @field_validator("label")
+    @classmethod
+    def _upper(cls, value: str) -> str:
+        return value.upper()
+
+
+class Voices(BaseModel):
+    id: str
+    voice: Union[Circle, Loud]
+
+
+def test_a_field_that_a_model_of_a_union_checks_by_code_is_not_entered(
+    local_config: DynamoDBConfig,
+) -> None:
+    voices = BaseDynamoRepository(local_config, Table("voices", Voices, partition_key="id"))
+    with pytest.raises(ValidationError, match="Loud has code for it"):
+        voices.update("1", set={("voice", "label"): "x"})
