@@ -84,6 +84,22 @@ _NEXT_STEPS: dict[type[DynamoDBWrapperError], str] = {
         "DYNAMODB_ENVIRONMENT and DYNAMODB_TABLE_PREFIX, or create it with create_table()."
     ),
 }
+_ADVICE = (
+    (
+        ("incorrect data type", "list_append requires", "function: list_append"),
+        "A field that this changes is stored as another type than the change needs, or as NULL; "
+        "set it to a value first.",
+    ),
+    (
+        ("Nesting Levels",),
+        "An item holds at most 31 lists and mappings in one another; store the inner ones as text.",
+    ),
+)
+
+
+def advice(text: str) -> str:
+    """Return what to do about a refusal that DynamoDB describes, empty where nothing is known."""
+    return next((" " + step for signs, step in _ADVICE if any(s in text for s in signs)), "")
 
 
 def translate(
@@ -126,6 +142,9 @@ def _service_error(error: Any, context: dict[str, Any], client: Any) -> DynamoDB
         endpoint=f" at {client.meta.endpoint_url}",
     )
     on_table = f" on table {context['table_name']!r}" if context["table_name"] else ""
+    if found is ValidationError:
+        next_step = advice(text).lstrip()
+        on_table += f", item {context['key']}" if context["key"] else ""
     return found(
         f"{context['operation']}{on_table} was refused: {text} ({code}). {next_step}".rstrip(),
         **context,

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.aws.calls import Caller, Consumed, botocore_error
+from dynamodb_wrapper.aws.errors import advice
 from dynamodb_wrapper.exceptions.errors import (
     CancellationReason,
     ThrottledError,
@@ -162,7 +163,7 @@ def _invalid(refusal: TransactionCanceledError) -> ValidationError:
     reason = next(r for r in refusal.reasons if r.code == "ValidationError")
     return ValidationError(
         f"DynamoDB rejected the transaction as invalid: {reason.action} of {dict(reason.key)} in "
-        f"{reason.table_name!r}: {reason.message}",
+        f"{reason.table_name!r}: {reason.message}.{advice(reason.message or '')}",
         table_name=reason.table_name,
         key=reason.key,
         operation="TransactWriteItems",

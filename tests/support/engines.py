@@ -21,6 +21,7 @@ class Capability(Enum):
 
     ATOMIC_WRITES = "checks a condition and writes in one step, also under concurrent requests"
     BATCH_WRITE_LIMIT = "refuses more than 25 requests in one BatchWriteItem"
+    DEPTH_LIMIT = "refuses more than 31 lists and maps in one another"
     DELETION_PROTECTION = "refuses to delete a protected table"
     EXACT_CAPACITY = "counts consumed capacity by the size of the items"
     EXPRESSION_CHECKS = "refuses unused values and BETWEEN with bounds in the wrong order"
@@ -41,6 +42,7 @@ _STRICT = frozenset(
     {
         Capability.ATOMIC_WRITES,
         Capability.BATCH_WRITE_LIMIT,
+        Capability.DEPTH_LIMIT,
         Capability.DELETION_PROTECTION,
         Capability.EXACT_CAPACITY,
         Capability.FAST_TRANSACTIONS,

@@ -236,6 +236,16 @@ def test_number_precision(engine: Engine, table: Table) -> None:
         table.put(1, digits={"N": "1" * 39})
 
 
+def test_depth_limit(engine: Engine, table: Table) -> None:
+    engine.require(Capability.DEPTH_LIMIT)
+    value: dict[str, object] = {"S": "x"}
+    for _ in range(31):
+        value = {"L": [value]}
+    table.put(1, value=value)
+    with refused():
+        table.put(1, value={"L": [value]})
+
+
 def test_point_in_time_recovery(engine: Engine, table: Table) -> None:
     engine.require(Capability.POINT_IN_TIME_RECOVERY)
     table.client.update_continuous_backups(

@@ -33,6 +33,7 @@ from dynamodb_wrapper import (
     UtcDatetime,
     ValidationError,
 )
+from tests.support.engines import Capability, Engine
 from tests.support.runs import plain_client
 from tests.support.value_kinds import CONTAINED, KINDS, NUMBER, SECOND, Color
 
@@ -512,3 +513,55 @@ def test_a_field_that_a_model_of_a_union_checks_by_code_is_not_entered(
     voices = BaseDynamoRepository(local_config, Table("voices", Voices, partition_key="id"))
     with pytest.raises(ValidationError, match="Loud has code for it"):
         voices.update("1", set={("voice", "label"): "x"})
+
+
+class Deep(BaseModel):
+    id: str
+    value: Any = None
+    count: Optional[int] = 0
+    parts: Optional[list[int]] = []
+
+
+@pytest.fixture
+def deep_items(config: DynamoDBConfig) -> BaseDynamoRepository[Deep]:
+    repository = BaseDynamoRepository(config, Table("deep", Deep, partition_key="id"))
+    repository.create_table()
+    return repository
+
+
+def test_the_item_that_nests_too_deeply_is_named_with_the_way_out(
+    deep_items: BaseDynamoRepository[Deep], engine: Engine
+) -> None:
+    engine.require(Capability.DEPTH_LIMIT)
+    value: Any = 1
+    for _ in range(40):
+        value = [value]
+    deep_items.put(Deep(id="b"))
+    for write in (
+        lambda: deep_items.put(Deep(id="a", value=value)),
+        lambda: deep_items.update("b", set={"value": value}),
+    ):
+        with pytest.raises(ValidationError, match=r"item \{'id': '[ab]'\}.*at most 31 lists"):
+            write()
+    assert deep_items.get_or_raise("b", consistent=True) == Deep(id="b")
+
+
+@pytest.mark.parametrize("changes", [{"add": {"count": 1}}, {"append": {"parts": [1]}}])
+def test_a_stored_null_that_cannot_be_added_to_is_explained(
+    deep_items: BaseDynamoRepository[Deep], changes: dict[str, Any]
+) -> None:
+    null = {"NULL": True}
+    plain_client(deep_items.config).put_item(
+        TableName=deep_items.table_name, Item={"id": {"S": "n"}, "count": null, "parts": null}
+    )
+    with pytest.raises(ValidationError, match=r"(?s)'n'.*or as NULL; set it to a value first"):
+        deep_items.update("n", **changes)
+    with (
+        pytest.raises(ValidationError, match="or as NULL; set it to a value first"),
+        deep_items.transaction() as transaction,
+    ):
+        transaction.update(deep_items, "n", **changes)
+    (name,) = next(iter(changes.values()))
+    deep_items.update("n", set={name: 0 if name == "count" else []})
+    changed = deep_items.update("n", **changes)
+    assert getattr(changed, name) in (1, [1])
