@@ -43,7 +43,7 @@ def marked(built: Any, by: str) -> Any:
         return [marked(action, by) for action in built]
     if isinstance(built, dict):
         return {**built, BUILT_BY: by}
-    return replace(built, request={**built.request, BUILT_BY: by})
+    return built._replace(request={**built.request, BUILT_BY: by})
 
 
 class MarkedBuilder(Builder):

@@ -38,7 +38,7 @@ def _not_setting(action: Action, name: str) -> Action:
     values = dict(request["ExpressionAttributeValues"])
     del values[clause.group(1)]
     request.update(ExpressionAttributeNames=names, ExpressionAttributeValues=values)
-    return replace(action, request=request)
+    return action._replace(request=request)
 
 
 class ReapLeavesTheHolder(Library):
@@ -78,7 +78,7 @@ class StartIsNotShownWhatItMet(Library):
     def created(self, run: PipelineRunLog) -> Action:
         action = created(run)
         request = {**action.request, "ReturnValuesOnConditionCheckFailure": "NONE"}
-        return replace(action, request=request)
+        return action._replace(request=request)
 
 
 class ReleaseRemovesOnlyTheHolder(Library):
