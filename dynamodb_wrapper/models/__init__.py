@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         utc_text,
     )
     from dynamodb_wrapper.models.kinds import Discriminator, KeyPrefix
+    from dynamodb_wrapper.models.measures import Metric
     from dynamodb_wrapper.models.partitions import (
         Partition,
         partition_of,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.run import (
         DataQualityResult,
         LogInfo,
-        Metric,
         PipelineRunLog,
         RunErrorInfo,
         RunSummary,
@@ -105,7 +105,7 @@ _MODULES = {
     "Sla": "dynamodb_wrapper.models.pipeline",
     "DataQualityResult": "dynamodb_wrapper.models.run",
     "LogInfo": "dynamodb_wrapper.models.run",
-    "Metric": "dynamodb_wrapper.models.run",
+    "Metric": "dynamodb_wrapper.models.measures",
     "PipelineRunLog": "dynamodb_wrapper.models.run",
     "RunErrorInfo": "dynamodb_wrapper.models.run",
     "RunSummary": "dynamodb_wrapper.models.run",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar, Optional, Union
+from typing import Any, ClassVar, Optional
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -27,13 +27,12 @@ from dynamodb_wrapper.models.fields import (
     JsonDict,
     UtcDatetime,
 )
+from dynamodb_wrapper.models.measures import MetricField
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
 else:
     from uuid6 import uuid7
-
-Metric = Union[int, Decimal, str]
 
 
 def new_run_id() -> str:
@@ -57,7 +56,7 @@ class StageInfo(Part):
     records_read: Optional[int] = Field(default=None, ge=0)
     records_written: Optional[int] = Field(default=None, ge=0)
     records_failed: Optional[int] = Field(default=None, ge=0)
-    metrics: dict[str, Metric] = Field(default_factory=dict)
+    metrics: dict[str, MetricField] = Field(default_factory=dict)
     error: Optional[str] = None
 
 
@@ -73,8 +72,8 @@ class DataQualityResult(Part):
     check_type: Optional[str] = None
     table_id: Optional[str] = None
     column: Optional[str] = None
-    expected: Optional[Metric] = None
-    actual: Optional[Metric] = None
+    expected: MetricField = None
+    actual: MetricField = None
     failed_rows: Optional[int] = Field(default=None, ge=0)
     message: Optional[str] = None
     evaluated_at: Optional[UtcDatetime] = None
@@ -236,7 +235,7 @@ class PipelineRunLog(Document):
     runtime: RuntimeInfo = Field(default_factory=RuntimeInfo)
     stages: dict[str, StageInfo] = Field(default_factory=dict)
     current_stage: Optional[str] = None
-    metrics: dict[str, Metric] = Field(default_factory=dict)
+    metrics: dict[str, MetricField] = Field(default_factory=dict)
     data_quality: dict[str, DataQualityResult] = Field(default_factory=dict)
     inputs: list[str] = Field(default_factory=list)
     outputs: dict[str, TableOutput] = Field(default_factory=dict)

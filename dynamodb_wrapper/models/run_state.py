@@ -18,12 +18,16 @@ from typing import Any
 from dynamodb_wrapper.exceptions.errors import InvalidTransitionError
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import to_utc, utc_now, utc_text
+from dynamodb_wrapper.models.measures import is_storable_number, python_scalar
 from dynamodb_wrapper.models.run import RunErrorInfo
 from dynamodb_wrapper.redaction import head
 
 LIVE = (RunStatus.PENDING, RunStatus.RUNNING)
 TERMINAL = tuple(status for status in RunStatus if status.is_terminal)
 _JSON_TYPES = (dict, list)
+_TYPES = frozenset(
+    ["text", "boolean", "integer", "decimal", "float", "datetime", "date", "binary", "json"]
+)
 _SHORT_BYTES = 1024
 
 
@@ -56,20 +60,23 @@ def check_transition(run_id: str, old: RunStatus, new: RunStatus) -> None:
 def pack(value: Any) -> tuple[str, Any]:
     """Return the type and the stored form of a watermark's value.
 
+    Scalars of numpy and pandas, members of enums and subclasses are kept as Python's own type.
+
     Raises:
         ValueError: The value has a type that is not kept, or cannot be stored.
     """
+    value = python_scalar(value)
+    if is_missing(value):
+        raise ValueError("is None or not a number, which is no position")
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, str):
-        return "text", str(value)
+        return "text", value
     if isinstance(value, int):
-        return "integer", int(value)
+        return "integer", value if is_storable_number(value) else str(value)
     if isinstance(value, Decimal):
-        return "decimal", value
+        return "decimal", value if is_storable_number(value) else str(value)
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("is not a finite number")
         return "float", repr(value)
     if isinstance(value, datetime):
         return "datetime", utc_text(to_utc(value))
@@ -85,8 +92,27 @@ def pack(value: Any) -> tuple[str, Any]:
     )
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value says that there is none: None, NaN, NA, NaT."""
+    value = python_scalar(value)
+    return value is None or (isinstance(value, (float, Decimal)) and math.isnan(value))
+
+
 def unpack(value_type: str, stored: Any) -> Any:
-    """Return the Python value of a stored watermark; the inverse of `pack`."""
+    """Return the Python value of a stored watermark; the inverse of `pack`.
+
+    Raises:
+        ValueError: The stored value is not of the type, or the type is unknown.
+    """
+    try:
+        return _unpack(value_type, stored)
+    except (ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
+        raise ValueError(f"is stored as {value_type!r} and cannot be read") from error
+
+
+def _unpack(value_type: str, stored: Any) -> Any:
+    if value_type not in _TYPES:
+        raise ValueError(value_type)
     if value_type == "integer":
         return int(stored)
     if value_type == "decimal":
@@ -110,13 +136,22 @@ def if_short(stored: Any) -> Any:
 
 
 def is_behind(new: Any, old: Any) -> bool:
-    """Return whether a value is less than another; False for values without an order."""
-    if isinstance(new, _JSON_TYPES) or isinstance(old, _JSON_TYPES):
-        return False
-    try:
-        return bool(new < old)
-    except TypeError:  # the pipeline has changed to another type
-        return False
+    """Return whether a value is less than another; False for two of JSON, which have no order.
+
+    Raises:
+        TypeError: They are of types that cannot be compared.
+    """
+    new, old = python_scalar(new), python_scalar(old)
+    kinds = {_kind_of(new), _kind_of(old)}
+    if len(kinds) > 1:
+        raise TypeError(f"{_kind_of(new)} after {_kind_of(old)}")
+    return "json" not in kinds and bool(new < old)
+
+
+def _kind_of(value: Any) -> str:
+    """Return the type of a value; all numbers are of one."""
+    kind, _ = pack(value)
+    return "number" if kind in ("integer", "decimal", "float") else kind
 
 
 def _json_text(value: Any) -> str:

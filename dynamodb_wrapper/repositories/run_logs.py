@@ -16,9 +16,9 @@ from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.enums import RunStatus, enum_of
 from dynamodb_wrapper.models.fields import utc_now, utc_text
+from dynamodb_wrapper.models.measures import Metric
 from dynamodb_wrapper.models.run import (
     DataQualityResult,
-    Metric,
     PipelineRunLog,
     RunErrorInfo,
     RunSummary,

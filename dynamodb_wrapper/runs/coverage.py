@@ -134,6 +134,14 @@ def step_of(run: PipelineRunLog, move: WatermarkMove) -> WatermarkStep:
     return WatermarkStep(
         run.run_id,
         run.end_time,
-        None if before is None else unpack(move.before_type or "text", before),
-        None if after is None else unpack(move.value_type, after),
+        None if before is None else _readable(move.before_type or "text", before),
+        None if after is None else _readable(move.value_type, after),
     )
+
+
+def _readable(value_type: str, stored: Any) -> Any:
+    """Return a value of the history; as it is stored where it cannot be read."""
+    try:
+        return unpack(value_type, stored)
+    except ValueError:
+        return stored

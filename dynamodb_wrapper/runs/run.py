@@ -9,9 +9,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
-from dynamodb_wrapper.models.run import DataQualityResult, Metric, TableOutput
+from dynamodb_wrapper.models.measures import Metric
+from dynamodb_wrapper.models.run import DataQualityResult, TableOutput
 from dynamodb_wrapper.runs.options import checked_mapping
-from dynamodb_wrapper.runs.stages import Stage, checked, storable
+from dynamodb_wrapper.runs.stages import Stage, checked
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -208,7 +209,7 @@ class Run:
     def log_metrics(self, metrics: Mapping[str, Metric | float]) -> None:
         """Record metrics in one write; as `log_metric`."""
         given = checked_mapping(metrics, "metrics")
-        self._recorder.record({("metrics", name): storable(value) for name, value in given.items()})
+        self._recorder.record({("metrics", name): value for name, value in given.items()})
 
     def log_rows(
         self, *, read: int | None = None, written: int | None = None, failed: int | None = None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import weakref
 from collections import deque
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pydantic
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.enums import StageStatus
-from dynamodb_wrapper.models.run import Metric, StageInfo
+from dynamodb_wrapper.models.measures import Metric
+from dynamodb_wrapper.models.run import StageInfo
 from dynamodb_wrapper.repositories.run_log.items import checked_name
 from dynamodb_wrapper.repositories.run_log.protocol import duration_seconds, not_before
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
@@ -119,7 +118,7 @@ class Stage:
             NoActiveRunError: The run has ended, or belongs to another process.
         """
         checked_name(name, "A metric")
-        self._note({"metrics": {**self._info.metrics, name: storable(value)}})
+        self._note({"metrics": {**self._info.metrics, name: value}})
 
     def skip(self) -> None:
         """Note that there was nothing to do: the stage ends as SKIPPED. Sends nothing by itself.
@@ -185,27 +184,6 @@ def _reference(error: BaseException) -> Callable[[], BaseException | None]:
 
 def _is_calm_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
-
-
-def storable(value: Any) -> Any:
-    """Return a metric as it can be stored: numbers of other libraries as Python's, NaN as text.
-
-    A metric that could not be computed must not fail the job it describes.
-    """
-    plain = _as_python(value)
-    if isinstance(plain, Decimal):
-        return plain if plain.is_finite() else str(plain)
-    if isinstance(plain, float):
-        return plain if math.isfinite(plain) else str(plain)
-    return plain
-
-
-def _as_python(value: Any) -> Any:
-    convert = getattr(value, "item", None)
-    try:
-        return convert() if callable(convert) else value
-    except Exception:  # noqa: BLE001 - no single number: refused by its type
-        return value
 
 
 def checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:

@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ValidationError,
 )
 from dynamodb_wrapper.models.enums import PartitionGrain, RunStatus
+from dynamodb_wrapper.models.measures import measured_parts, python_scalar
 from dynamodb_wrapper.models.partitions import Partition, partition_of, partition_of_key
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.models.run import PipelineRunLog, RuntimeInfo
@@ -89,8 +91,16 @@ def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -
 
 
 def stored_tags(tags: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
-    """Return tags as they are stored; one that looks like a secret is refused by the model."""
-    return {_without(secrets, name): _without(secrets, tag) for name, tag in tags.items()}
+    """Return tags as they are stored: texts; one that looks like a secret is refused by the model.
+
+    Numbers, members of enums, None and scalars of numpy and pandas become their text.
+    """
+    return {_without(secrets, name): _without(secrets, _tag(tag)) for name, tag in tags.items()}
+
+
+def _tag(value: Any) -> Any:
+    plain = python_scalar(value)
+    return str(plain) if plain is None or isinstance(plain, (int, float, Decimal)) else plain
 
 
 def _without(secrets: tuple[str, ...], text: Any) -> Any:
@@ -99,7 +109,9 @@ def _without(secrets: tuple[str, ...], text: Any) -> Any:
 
 def _plain(name: Any, value: Any, secrets: tuple[str, ...]) -> dict[str, Any]:
     try:
-        plain: dict[str, Any] = pydantic_core.to_jsonable_python({name: value}, fallback=str)
+        plain: dict[str, Any] = measured_parts(
+            pydantic_core.to_jsonable_python({name: measured_parts(value)}, fallback=str)
+        )
         return plain
     except Exception as error:  # noqa: BLE001 - a caller's __str__ may raise any exception
         shown = presentable(name, secrets) if isinstance(name, str) else type(name).__name__

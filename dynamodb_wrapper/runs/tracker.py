@@ -12,7 +12,6 @@ from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.partitions import partitions_between
-from dynamodb_wrapper.models.run_state import unpack
 from dynamodb_wrapper.models.statistics import statistics_of
 from dynamodb_wrapper.runs.context import RunContext, RunDecorator
 from dynamodb_wrapper.runs.coverage import Coverage, WatermarkStep, coverage_of, step_of
@@ -41,7 +40,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
     from dynamodb_wrapper.runs.hooks import Hook
     from dynamodb_wrapper.runs.reaper import ReplayedOutcome
-    from dynamodb_wrapper.runs.run import Run
+from dynamodb_wrapper.runs.run import Run
+from dynamodb_wrapper.runs.watermarks import stored_position
 
 
 class RunTracker:
@@ -241,9 +241,13 @@ class RunTracker:
     # ---- watermarks ------------------------------------------------------------------------------
 
     def watermark(self, pipeline_id: str, name: str, default: Any = None) -> Any:
-        """Return how far a pipeline has got. Costs a read unit per 4 KB. See: GetItem."""
-        cursor = self._services.store.cursor(pipeline_id, name)
-        return default if cursor.value_type is None else unpack(cursor.value_type, cursor.value)
+        """Return how far a pipeline has got. Costs a read unit per 4 KB. See: GetItem.
+
+        Raises:
+            ValidationError: What is stored cannot be read; `reset_watermark` sets it anew.
+        """
+        found = stored_position(pipeline_id, self._services.store.cursor(pipeline_id, name))
+        return default if found is None else found
 
     def reset_watermark(self, pipeline_id: str, name: str, value: Any) -> None:
         """Set a watermark by hand, back or forth.

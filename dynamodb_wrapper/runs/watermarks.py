@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.run import WatermarkMove
-from dynamodb_wrapper.models.run_state import if_short, is_behind, unpack
+from dynamodb_wrapper.models.run_state import if_short, is_behind, is_missing, unpack
 from dynamodb_wrapper.repositories.run_log.items import checked_name
 from dynamodb_wrapper.repositories.run_log.live import cursor_move
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.run_state import Cursor, CursorMove
 
 MAX_WATERMARKS = 50
+logger = logging.getLogger(__name__)
 
 
 class Watermarks:
@@ -45,20 +47,32 @@ class Watermarks:
             return self._current_value(name, self._cursor(name))
 
     def advance(self, name: str, value: Any) -> None:
-        """Move a watermark forward, if the run succeeds."""
+        """Move a watermark forward, if the run succeeds; None and NaN leave it where it is."""
         with self._lock:
             seen = self._cursor(name)
+            if _has_no_position(name, value):
+                logger.info("Watermark %r stays: there is no newer position (%s).", name, value)
+                return
             move = cursor_move(seen, value)
             old = self._current_value(name, seen)
-            if old is not None and is_behind(value, old):
-                raise ValidationError(
-                    f"Watermark {name!r} of pipeline {self._pipeline_id!r} would go back from "
-                    f"{old!r} to {value!r}. RunTracker.reset_watermark sets it back on purpose."
-                )
+            if old is not None:
+                self._refuse_step_back(name, old, value)
             if name not in self._moves and len(self._moves) >= MAX_WATERMARKS:
                 raise ValidationError(f"A run can move {MAX_WATERMARKS} watermarks at most.")
             self._require_open()  # here: the end takes the moves under the same lock
             self._moves[name] = move
+
+    def _refuse_step_back(self, name: str, old: Any, value: Any) -> None:
+        try:
+            if not is_behind(value, old):
+                return
+            step = f"would go back from {old!r} to {value!r}"
+        except TypeError as error:
+            step = f"would change its type, {error}: {old!r} to {value!r}"
+        raise ValidationError(
+            f"Watermark {name!r} of pipeline {self._pipeline_id!r} {step}. "
+            "RunTracker.reset_watermark sets it to any value, on purpose."
+        )
 
     def moves(self) -> tuple[CursorMove, ...]:
         """Return the moves to commit with the success of the run."""
@@ -75,7 +89,31 @@ class Watermarks:
         move = self._moves.get(name)
         if move is not None:
             return unpack(move.value_type, move.value)
-        return None if seen.value_type is None else unpack(seen.value_type, seen.value)
+        return stored_position(self._pipeline_id, seen)
+
+
+def _has_no_position(name: str, value: Any) -> bool:
+    try:
+        return is_missing(value)
+    except ValueError as error:
+        raise ValidationError(f"Watermark {name!r} {error}.") from error
+
+
+def stored_position(pipeline_id: str, cursor: Cursor) -> Any:
+    """Return the value of a stored watermark; None where there is none yet.
+
+    Raises:
+        ValidationError: It cannot be read: something else has written it.
+    """
+    if cursor.value_type is None:
+        return None
+    try:
+        return unpack(cursor.value_type, cursor.value)
+    except ValueError as error:
+        raise ValidationError(
+            f"Watermark {cursor.name!r} of pipeline {pipeline_id!r} {error}. "
+            f"RunTracker.reset_watermark({pipeline_id!r}, {cursor.name!r}, value) sets it anew."
+        ) from error
 
 
 def recorded_moves(moves: tuple[CursorMove, ...]) -> dict[str, WatermarkMove]:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from dynamodb_wrapper.config.settings import DynamoDBConfig
+    from dynamodb_wrapper.models.measures import Metric
     from dynamodb_wrapper.models.pipeline import PipelineConfig
-    from dynamodb_wrapper.models.run import Metric
     from dynamodb_wrapper.models.table_config import TableConfig
     from dynamodb_wrapper.spark.sessions import Setting
 

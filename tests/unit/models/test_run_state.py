@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -75,5 +76,33 @@ class TestWatermarkValues:
         assert is_behind(1, 2)
         assert is_behind(date(2026, 1, 1), date(2026, 1, 2))
         assert not is_behind(2, 2)
-        assert not is_behind("a", 2)
+        assert is_behind(1.5, Decimal(2))
         assert not is_behind({"a": 1}, {"a": 2})
+        for new, old in (("a", 2), (2, "a"), (True, 2), (date(2026, 1, 1), "2026-01-01")):
+            with pytest.raises(TypeError):
+                is_behind(new, old)
+
+    @pytest.mark.parametrize("value", [float("inf"), 1e300, 1e-200, 10**130, Decimal("1e300")])
+    def test_numbers_that_dynamodb_cannot_hold_are_kept_as_text(self, value: Any) -> None:
+        value_type, stored = pack(value)
+        assert isinstance(stored, str)
+        found = unpack(value_type, stored)
+        assert (found, type(found)) == (value, type(value))
+
+    @pytest.mark.parametrize(
+        ("value_type", "stored"),
+        [
+            ("integer", "seven"),
+            ("decimal", "x"),
+            ("datetime", "yesterday"),
+            ("date", 5),
+            ("json", "{"),
+            ("binary", None),
+            ("pickle", "x"),
+        ],
+    )
+    def test_a_stored_value_that_cannot_be_read_is_a_value_error(
+        self, value_type: str, stored: Any
+    ) -> None:
+        with pytest.raises(ValueError, match="cannot be read"):
+            unpack(value_type, stored)
