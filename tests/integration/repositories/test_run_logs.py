@@ -282,10 +282,14 @@ def test_a_stage_goes_into_a_run_that_another_program_wrote_without_stages(
     assert set(runs.get_or_raise("x", consistent=True).stages) == {"load", "clean"}
 
 
-def test_metrics_must_be_finite(local_runs: PipelineRunLogsRepository) -> None:
+def test_a_metric_that_is_no_number_is_stored_as_text(
+    local_runs: PipelineRunLogsRepository,
+) -> None:
     local_runs.create_run_log(record(1, status=RunStatus.RUNNING))
+    local_runs.update_run_metrics("run-001", {"share": float("nan")})
+    assert local_runs.get_or_raise("run-001", consistent=True).metrics == {"share": "nan"}
     with pytest.raises(ValidationError, match="share"):
-        local_runs.update_run_metrics("run-001", {"share": float("nan")})
+        local_runs.update_run_metrics("run-001", {"share": object()})  # type: ignore[dict-item]
     with pytest.raises(ValidationError, match="at least one"):
         local_runs.update_run_metrics("run-001")
 
