@@ -17,7 +17,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ThrottledError,
     ValidationError,
 )
-from dynamodb_wrapper.serialization.json_body import Encoded, part_of
+from dynamodb_wrapper.serialization.json_body import Encoded, part_of, unreadable
 from dynamodb_wrapper.serialization.values import identity
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def batch_get(
             for answer in done.result:
                 found.update(answer.by_key)
                 flow.advance(len(answer.by_key), answer.size_bytes, answer.used)
+    if not found.keys() <= set(names):
+        raise unreadable("it holds the item of another key than those asked for")
     return [found.get(name) for name in names]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _SKEW_SECONDS = 30
+_EARLIEST, _LATEST = 1_325_376_000, 7_258_118_400  # 2012, when DynamoDB began, and 2200
 _EVERY_SECONDS = 60
 _TOLERATED_SECONDS = 240  # DynamoDB refuses what was signed five minutes ago, or ahead
 _CODES = (
@@ -21,6 +22,15 @@ _CODES = (
     b"RequestTimeTooSkewed",
     b"SignatureDoesNotMatch",
 )
+
+
+def seconds_of(date: str) -> float | None:
+    """Return the seconds since 1970 of a ``Date`` header; None where it is no date, or not ours."""
+    try:
+        seconds = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError, OSError):
+        return None
+    return seconds if _EARLIEST < seconds < _LATEST else None
 
 
 class ClockMonitor:
@@ -38,10 +48,10 @@ class ClockMonitor:
         if now < self._next or date is None:
             return
         self._next = now + _EVERY_SECONDS
-        try:
-            skew = time.time() - parsedate_to_datetime(date).timestamp()
-        except (TypeError, ValueError):
+        theirs = seconds_of(date)
+        if theirs is None:
             return
+        skew = time.time() - theirs
         if abs(skew) > _SKEW_SECONDS:
             logger.warning(
                 "The clock of this machine is %.0f s %s DynamoDB's. Set it: leases of runs are "
@@ -65,9 +75,8 @@ class ClockOffset:
         """Set the difference from a refusal; return whether signing again may help."""
         if answer.status not in (400, 403) or not any(code in answer.body for code in _CODES):
             return False
-        try:
-            theirs = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-        except (TypeError, ValueError, IndexError):
+        theirs = seconds_of(answer.headers.get("date", ""))
+        if theirs is None:
             return False
         ours = time.time()
         if abs(theirs - ours - self.seconds) < _TOLERATED_SECONDS:

@@ -53,6 +53,7 @@ _USUAL_SO_FAR = re.compile(
     rb"(?:HTTP/1\.1 [2-9]\d\d [\t -~]*\r\n(?:[A-Za-z0-9_.-]+:[\t -~]*\r\n)*)?[^\n]*"
 )
 _WITHOUT_BODY = frozenset({204, 304})
+_FIRST_FINAL = 200
 _HOST_TO_PROXY = "BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"
 
 
@@ -157,8 +158,17 @@ def _read_with_http_client(received: bytes, connection: socket.socket) -> Answer
     for name, value in response.getheaders():
         _add(headers, name, value)
     body = b"".join(iter(lambda: response.read(_FIRST_BYTES), b""))
+    lengths = {length.strip() for length in headers.get("content-length", "").split(",")}
+    if len(lengths) > 1:
+        raise HTTPException("the reply has several lengths")
+    if response.status < _FIRST_FINAL:
+        raise HTTPException("an interim reply took the place of the final one")
     whole = not response.length
-    stays = whole and not response.will_close and source.is_read_to_the_end()
+    # What follows a reply that must not have a body may be its body, still on its way.
+    is_bounded = response.status not in _WITHOUT_BODY and not (
+        lengths != {""} and "transfer-encoding" in headers
+    )
+    stays = whole and is_bounded and not response.will_close and source.is_read_to_the_end()
     return Answer(response.status, headers, body, whole, leaves_open=stays)
 
 
@@ -342,7 +352,11 @@ class Pool:
         except BaseException:
             connection.close()
             raise
-        if answer.leaves_open and len(self._idle) < self._size:
+        if (
+            answer.leaves_open
+            and len(self._idle) < self._size
+            and not _has_decrypted_data(connection)
+        ):
             self._idle.append(connection)
         else:
             connection.close()
@@ -364,8 +378,15 @@ class Pool:
         return self.endpoint.connect()
 
 
+def _has_decrypted_data(connection: Any) -> bool:
+    """Return whether TLS has data that was received, and which polling the socket does not show."""
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+
+
 def _has_unread_data(connection: Any) -> bool:
     """Return whether there is something to read, or the connection has ended."""
+    if _has_decrypted_data(connection):
+        return True
     if not hasattr(select, "poll"):
         return bool(select.select([connection], [], [], 0)[0])
     poll = select.poll()  # takes descriptors of any number, which select does not

@@ -22,7 +22,7 @@ from dynamodb_wrapper.serialization.json_body import Reply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from dynamodb_wrapper.serialization.values import Item
+    from dynamodb_wrapper.serialization.values import AttributeValue, Item
 
 T = TypeVar("T")
 ALL: Iterable[int | None] = repeat(None)
@@ -167,7 +167,8 @@ def read_token(token: str, table_name: str, index: str | None, mark: str) -> Ite
         version, of_table, of_index, of_mark, key = json.loads(text)
         if version != _VERSION:
             raise ValueError("version")
-    except (ValueError, TypeError, binascii.Error) as error:
+        key = {name: _key_value(value) for name, value in key.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
         raise ValidationError("The page token is damaged; start again without one.") from error
     for what, made_for, used_on in (
         ("table", of_table, table_name),
@@ -177,10 +178,15 @@ def read_token(token: str, table_name: str, index: str | None, mark: str) -> Ite
         if made_for != used_on:
             shown = f" {made_for!r}, not {used_on!r}" if what != "query" else ""
             raise ValidationError(f"The page token belongs to another {what}{shown}.")
-    return {
-        name: {"B": base64.b64decode(value["B"])} if "B" in value else value
-        for name, value in key.items()
-    }
+    return key
+
+
+def _key_value(value: dict[str, str]) -> AttributeValue:
+    """Return the value of a key attribute in a token."""
+    ((tag, content),) = value.items()
+    if tag not in ("S", "N", "B") or not isinstance(content, str):
+        raise ValueError("not a key")
+    return {tag: base64.b64decode(content) if tag == "B" else content}
 
 
 def _checksum(text: bytes) -> bytes:

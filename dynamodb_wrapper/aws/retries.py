@@ -26,6 +26,8 @@ THROTTLES = frozenset(
 _NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 _WITHOUT_ANSWER = (BotoConnectionError, HTTPClientError, ChecksumError)
 _FIRST_ERROR = 300
+own_random = random.SystemRandom()
+"""Draws the library's random numbers, so that a program that has set a seed stays the same."""
 _NOTE = "dynamodb_wrapper_maybe_applied"
 _reporter: ContextVar[Callable[[], object] | None] = ContextVar("reporter", default=None)
 
@@ -56,7 +58,7 @@ class Backoff(NamedTuple):
     left: Callable[[], float] | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = random.uniform
+    uniform: Callable[[float, float], float] = own_random.uniform
 
     def waits(self) -> Iterator[None]:
         """Yield immediately, then after each wait, until the time is used up."""

@@ -32,6 +32,7 @@ _VARIABLE_HEADERS = frozenset(
     {"authorization", "content-length", "host", "amz-sdk-invocation-id", _DATE, _TARGET, _TRACE}
 )
 _MARK = "\0"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class UnknownSignatureError(Exception):
@@ -91,6 +92,8 @@ class Signer:
         if match is None or _DATE not in headers or _TARGET not in headers:
             raise UnknownSignatureError("it is not signed with Signature Version 4")
         access_key, region, service, signed, signature = match.groups()
+        if _CONTROL.search(access_key):
+            raise UnknownSignatureError("its access key holds a line end or another control")
         if access_key != credentials.access_key:
             raise UnknownSignatureError("its credentials are not the client's")
         made = cls(prepared.url, headers, signed, (region, service), credentials, offset)
@@ -175,6 +178,9 @@ def _canonical_parts(parts: Any, headers: Mapping[str, str], signed: str) -> tup
 def _fixed_part(parts: Any, headers: Mapping[str, str]) -> str:
     fixed = {name: value for name, value in headers.items() if name not in _VARIABLE_HEADERS}
     fixed = {"host": _host(parts), "accept-encoding": "identity", **fixed}
+    for name, value in fixed.items():
+        if _CONTROL.search(name + value):
+            raise UnknownSignatureError(f"its header {name!r} holds a line end or another control")
     return "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
 
 

@@ -134,6 +134,13 @@ class DynamoDBConfig(BaseModel):
             raise ValueError("is not a time zone; use an IANA name such as Europe/Berlin") from None
         return name
 
+    @field_validator(*_CREDENTIAL_FIELDS)
+    @classmethod
+    def _one_line(cls, secret: Optional[SecretStr]) -> Optional[SecretStr]:
+        if secret is not None and not secret.get_secret_value().isprintable():
+            raise ValueError("holds a line end or another control character; copy it again")
+        return secret
+
     def model_post_init(self, _context: Any, /) -> None:
         """Check that fields which need each other are set together."""
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):

@@ -47,6 +47,7 @@ from dynamodb_wrapper.serialization.changes import check_changes
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.decoder import stored_items
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
+from dynamodb_wrapper.serialization.values import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -141,6 +142,8 @@ class BaseDynamoRepository(Generic[ModelT]):
         reply = self._caller.fetch("GetItem", request, key=plain(stored_key))
         found = self._requests.reader_of(into or self.table.model).one(reply)
         self._caller.measure("GetItem", found.capacity)
+        if found.key is not None and found.key != identity(stored_key):
+            raise unreadable("it holds the item of another key than the one asked for")
         return found.model
 
     @overload

@@ -86,10 +86,12 @@ class DecodedItem(Generic[T]):
     Attributes:
         model: The model; None where there is no item, or an expired one is not wanted.
         capacity: The reply's ``ConsumedCapacity``.
+        key: The `identity` of its key; None where there is no model.
     """
 
     model: T | None
     capacity: Any
+    key: tuple[Any, ...] | None = None
 
 
 @dataclass(eq=False)
@@ -220,14 +222,15 @@ class ItemReader(Generic[ModelT]):
                 found = decoder.decode(reply.body)
                 items = [] if found.Item is None else [found.Item]
                 models, _ = self._compiled(code, items, even_expired=even_expired)
-                return DecodedItem(models[0] if models else None, found.ConsumedCapacity)
+                key = code.items.key(found.Item) if models else None
+                return DecodedItem(models[0] if models else None, found.ConsumedCapacity, key)
             except Exception:  # noqa: BLE001 - as above
                 pass
-        parsed, model = reply.parsed(), None
+        parsed, model, key = reply.parsed(), None, None
         item = part_of(parsed, name, dict)
         if item and not self._is_left_out(item, even_expired=even_expired):
-            model = self._generic(item)
-        return DecodedItem(model, parsed.get("ConsumedCapacity"))
+            model, key = self._generic(item), self._identity(item)
+        return DecodedItem(model, parsed.get("ConsumedCapacity"), key)
 
     # ---- items -----------------------------------------------------------------------------------
 

@@ -85,3 +85,9 @@ def server(tls: SSLContext | None) -> Iterator[MisbehavingServer]:
     """A misbehaving endpoint over HTTP, then over HTTPS."""
     with MisbehavingServer(tls) as running:
         yield running
+
+
+@pytest.fixture
+def plain() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running

@@ -57,12 +57,6 @@ EVENTS = (
 )
 
 
-@pytest.fixture
-def plain() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
-
-
 def direct_of(repository: BaseDynamoRepository[Order]) -> Any:
     return Connection(repository.config).direct
 
