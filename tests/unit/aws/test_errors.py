@@ -107,7 +107,8 @@ def test_a_refusal_becomes_our_error_with_its_context(
     assert error.operation == "GetItem"
     assert error.error_code == code
     assert error.request_id == REQUEST_ID
-    assert "GetItem on table 'dev_orders' was refused: injected" in error.message
+    item = f", item {error.key}" if cls is ValidationError else ""
+    assert f"GetItem on table 'dev_orders'{item} was refused: injected" in error.message
     assert isinstance(error.__cause__, boto.ClientError)
 
 

@@ -80,6 +80,11 @@ def test_replies_that_are_nearly_right_are_read_alike(sent: bytes) -> None:
     if isinstance(theirs, str):
         assert isinstance(ours, (str, tuple))
         return
+    status, headers, _ = theirs
+    lengths = {length.strip() for length in headers.get("content-length", "").split(",")}
+    if len(lengths) > 1 or status < 200:  # http.client takes the first length, and any status
+        assert ours == "HTTPException"
+        return
     assert ours == theirs
 
 
@@ -125,7 +130,7 @@ LEFT_OPEN = {
     "many bytes more": (CHUNKED + bytes(20_000), False),
     "to be closed": (CHUNKED.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), False),
     "of HTTP 1.0": (CHUNKED.replace(b"1.1", b"1.0"), False),
-    "no content": (b"HTTP/1.1 204 No\r\n\r\n", True),
+    "no content, whose body may follow": (b"HTTP/1.1 204 No\r\n\r\n", False),
     "bare line feeds": (UNUSUAL["bare line feeds"], True),
     "bare line feeds and more": (UNUSUAL["bare line feeds"] + b"x", False),
 }
