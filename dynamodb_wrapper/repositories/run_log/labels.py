@@ -78,4 +78,5 @@ def tagged_runs(
     suffix = f"#tag#{name}"
     for page in raw_pages(caller, "Query", query, stored_items, sizes):
         keys = [item["run_id"]["S"] for item in page.found.models]
-        yield [key.removesuffix(suffix) for key in keys]
+        # The tag "a=b" of value "c" has the entry of the tag "a" of value "b=c".
+        yield [key.removesuffix(suffix) for key in keys if key.endswith(suffix)]
