@@ -224,7 +224,8 @@ def duration_seconds(start: datetime | None, end: datetime) -> Decimal | None:
 def _expiry(run: PipelineRunLog, outcome: RunOutcome) -> datetime | None:
     if run.retention_days is None:
         return None
-    return outcome.end_time + timedelta(days=run.retention_days)
+    expiry = outcome.end_time + timedelta(days=run.retention_days)
+    return expiry.replace(microsecond=0)  # as it is stored
 
 
 def note_end(
