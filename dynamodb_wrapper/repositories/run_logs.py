@@ -211,17 +211,17 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         its pipeline stay. A driver that is taken for dead and lives may store a last piece of its
         log afterwards. None when there was no run or its TTL has passed.
 
-        Costs a write unit per KB of the run, of its index entries and of each item beside it, two
-        for a run key that is freed, and three read units.
-        See: GetItem, BatchWriteItem, DeleteItem.
+        Costs a write unit per KB of the run, of its index entries and of each item beside it, and
+        three read units. Freeing a run key doubles the units of the run and costs two write units
+        and a read unit more. See: GetItem, BatchWriteItem, DeleteItem, TransactWriteItems.
 
         Args:
             key_or_item: The run: its id, or the run as it was read, which must not have changed.
             condition: For records of other systems: must hold for the stored record.
             must_exist: Whether a missing run is an error.
-            free_run_key: Whether its run key may be run again as if this run had not been. Kept
-                unless given: a key that has succeeded stays covered. A key that another run has
-                succeeded for is never freed.
+            free_run_key: Whether its run key may be run again as if this run had not been, in the
+                same transaction. Kept unless given: a key that has succeeded stays covered. A key
+                stays covered, too, if another run was the first to succeed for it, or the last.
 
         Raises:
             ValidationError: Run control owns the run, and it has not ended; the message names the

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.aws.batches import batch_write, deletion_of
 from dynamodb_wrapper.aws.concurrency import Flow
+from dynamodb_wrapper.aws.transactions import transact
 from dynamodb_wrapper.exceptions.errors import (
     ConditionFailedError,
     ItemNotFoundError,
+    TransactionCanceledError,
     ValidationError,
     VersionConflictError,
 )
-from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run_state import TERMINAL
 from dynamodb_wrapper.repositories.run_log.items import (
     chunk_key,
     refuse_companion,
     run_key,
-    slot_key,
     tag_key,
 )
 from dynamodb_wrapper.repositories.run_log.protocol import same, update_request
@@ -34,7 +34,9 @@ from dynamodb_wrapper.serialization.values import identity
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from dynamodb_wrapper.aws.transactions import Action
     from dynamodb_wrapper.repositories.run_log.items import RunReads
+    from dynamodb_wrapper.repositories.run_log.protocol import Builder
     from dynamodb_wrapper.serialization.values import Item
 
 _MOST_CHUNKS = 1000  # a run has at most some 500; a damaged number must not cost a billion requests
@@ -77,6 +79,11 @@ class StoredRun(NamedTuple):
         return self.fields.get("status") in TERMINAL
 
     @property
+    def end(self) -> tuple[str, str]:
+        """Its status and its writer."""
+        return str(self.fields["status"]), str(self.fields["writer"])
+
+    @property
     def version(self) -> int | None:
         """Its version; None where another program stored none."""
         value = self.fields.get("row_version")
@@ -103,10 +110,12 @@ class RunRemoval:
 
     Args:
         reads: Reads for decisions.
+        build: Builds the requests that have conditions.
     """
 
-    def __init__(self, reads: RunReads) -> None:
+    def __init__(self, reads: RunReads, build: Builder) -> None:
         self._reads = reads
+        self._build = build
         self._caller = reads.caller
 
     def find(self, run_id: str) -> StoredRun | None:
@@ -135,15 +144,16 @@ class RunRemoval:
             self._refuse_live(run, "deleted")
             self._refuse_version(run, version)
             self.delete_beside(run)
+            actions = [self._build.delete_run(run_id, *run.end)]
+            if free_run_key:
+                actions += self._freeing(run)
             try:
-                if free_run_key:
-                    self._free_run_key(run)
-                expressions = Expressions()
-                unchanged = self._unchanged(expressions, run)
-                request = {"Key": run_key(run_id), "ConditionExpression": unchanged}
-                self._send("DeleteItem", expressions.into(request))
-            except ConditionFailedError:
-                deleted = run
+                if len(actions) > 1:
+                    transact(self._caller, actions)
+                else:
+                    self._caller.call("DeleteItem", actions[0].request, key={"run_id": run_id})
+            except (ConditionFailedError, TransactionCanceledError) as error:
+                deleted = run if error.maybe_applied else deleted
                 continue  # the run or its key has changed in between: read again
             return run
         raise self._reads.gave_up(f"Run {run_id!r}")
@@ -158,7 +168,7 @@ class RunRemoval:
         for kind in ("log", "err"):
             count = run.chunks(kind)
             for key in reversed(self._uncounted(run.run_id, kind, count)):
-                self._send("DeleteItem", {"Key": key})
+                self._caller.call("DeleteItem", {"TableName": self._caller.table_name, "Key": key})
             keys += [chunk_key(run.run_id, kind, number) for number in range(1, count + 1)]
         writes = [deletion_of(identity(key), key, plain(key)) for key in keys]
         if writes:
@@ -174,30 +184,14 @@ class RunRemoval:
             found.append(key)
         return found
 
-    def _free_run_key(self, run: StoredRun) -> None:
-        """Let the run key of a run be run again, unless another run has succeeded for it."""
+    def _freeing(self, run: StoredRun) -> list[Action]:
+        """Return what frees the run key of a run."""
         key = run.fields.get("run_key")
         slot = self._reads.slot(run.pipeline_id, key) if isinstance(key, str) else None
         if slot is None:
-            return
-        is_last = slot.last_run_id == run.run_id
-        is_success = slot.success_run_id == run.run_id
-        expressions = Expressions()
-        unchanged = (
-            f"{same(expressions, 'last_run_id', slot.last_run_id)} AND "
-            f"{same(expressions, 'status', slot.status)}"
-        )
-        item_key = slot_key(run.pipeline_id, str(key))
-        if is_last and (is_success or slot.success_run_id is None):
-            request = {"Key": item_key, "ConditionExpression": unchanged}
-            self._send("DeleteItem", expressions.into(request))
-        elif is_success and not is_last and slot.status != RunStatus.SUCCESS:
-            update = Update(expressions)
-            update.remove(("first_success_at",))
-            update.remove(("success_run_id",))
-            update.increase(("row_version",))
-            table = self._caller.table_name
-            self._send("UpdateItem", update_request(table, item_key, update, unchanged))
+            return []
+        action = self._build.free_slot(run.pipeline_id, str(key), slot, run.run_id)
+        return [] if action is None else [action]
 
     # ---- expire ----------------------------------------------------------------------------------
 
@@ -214,7 +208,7 @@ class RunRemoval:
             self._refuse_live(run, "given a date of expiry")
             self._expire_beside(run, moment)
             expressions = Expressions()
-            unchanged = self._unchanged(expressions, run)
+            unchanged = same(expressions, "row_version", run.version)
             try:
                 response = self._set_expiry(run_key(run_id), moment, expressions, unchanged)
             except ConditionFailedError:
@@ -245,16 +239,9 @@ class RunRemoval:
         if "#" not in key["run_id"]["S"]:
             update.increase(("row_version",))
         request = update_request(self._caller.table_name, key, update, condition)
-        return self._send("UpdateItem", {**request, "ReturnValues": "ALL_NEW"})
+        return self._caller.call("UpdateItem", {**request, "ReturnValues": "ALL_NEW"})
 
     # ---- parts -----------------------------------------------------------------------------------
-
-    def _unchanged(self, expressions: Expressions, run: StoredRun) -> str:
-        """Return the condition that a run is the one that was read."""
-        seen = {name: run.fields.get(name) for name in ("status", "writer")}
-        texts = {name: text for name, text in seen.items() if text is None or isinstance(text, str)}
-        parts = [same(expressions, name, text) for name, text in texts.items()]
-        return " AND ".join([*parts, same(expressions, "row_version", run.version)])
 
     def _refuse_live(self, run: StoredRun, what: str) -> None:
         if not run.is_tracked or run.has_ended:
@@ -279,7 +266,3 @@ class RunRemoval:
                 table_name=self._caller.table_name,
                 key={"run_id": run.run_id},
             )
-
-    def _send(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        whole = {"TableName": self._caller.table_name, **request}
-        return self._caller.call(operation, whole, key=plain(request["Key"]))

@@ -63,7 +63,7 @@ class RunStore:
         self._chunks = RunChunks(caller)
         self._parts = RunParts(caller, requests)
         self.ends = RunEnds(self._reads, build, self._parts.storable)
-        self.removal = RunRemoval(self._reads)
+        self.removal = RunRemoval(self._reads, build)
 
     @classmethod
     def of(cls, config: DynamoDBConfig, *, client: Any = None) -> RunStore:
