@@ -238,7 +238,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         found = removal.find(run_id)
         if found is not None and found.is_tracked and condition is None:
             version = self._requests.version_of(key_or_item) if _is_run(key_or_item) else None
-            removed = removal.delete(run_id, version=version, free_run_key=free_run_key)
+            removed = removal.delete(found, version=version, free_run_key=free_run_key)
             return self._removed(removed)
         if found is not None and not found.is_tracked and condition is None:
             removal.delete_beside(found)

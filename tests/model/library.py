@@ -196,7 +196,8 @@ class Library:
 
     def delete(self, run_id: str) -> Optional[StoredRun]:
         """Delete a run that has ended, and free its run key."""
-        return self._removal.delete(run_id, free_run_key=True)
+        found = self._removal.find(run_id)
+        return None if found is None else self._removal.delete(found, free_run_key=True)
 
     def reset(self) -> Cursor:
         """Set the watermark by hand."""

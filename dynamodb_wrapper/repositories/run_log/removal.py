@@ -127,20 +127,23 @@ class RunRemoval:
     # ---- delete ----------------------------------------------------------------------------------
 
     def delete(
-        self, run_id: str, *, version: int | None = None, free_run_key: bool = False
+        self, found: StoredRun, *, version: int | None = None, free_run_key: bool = False
     ) -> StoredRun | None:
         """Delete a run of run control that has ended, and return it; None where there is none.
 
         Args:
-            run_id: The run.
+            found: The run as it was read.
             version: Version it must have.
             free_run_key: Whether its run key may be run again.
         """
+        run_id, run = found.run_id, found
         deleted: StoredRun | None = None
-        for _ in self._caller.backoff().waits():
-            run = self.find(run_id)
-            if run is None:
-                return deleted  # by this call, if the reply was lost
+        for attempt, _ in enumerate(self._caller.backoff().waits()):
+            if attempt:
+                stored = self.find(run_id)
+                if stored is None:
+                    return deleted  # by this call, if the reply was lost
+                run = stored
             self._refuse_live(run, "deleted")
             self._refuse_version(run, version)
             self.delete_beside(run)

@@ -25,6 +25,7 @@ from dynamodb_wrapper.exceptions import (
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, utc_now
 from dynamodb_wrapper.repositories import PipelineRunLogsRepository
 from dynamodb_wrapper.runs import RunOptions, RunTracker
+from tests.support.client_faults import lost_reply
 from tests.support.runs import STEADY, abandoned, later, run_table_items, store_log_lines
 
 if TYPE_CHECKING:
@@ -196,6 +197,21 @@ def test_a_deleted_run_that_comes_back_learns_that_it_no_longer_exists(
         pass
 
 
+@pytest.mark.parametrize(("free", "operation"), [(False, "Delete"), (True, "TransactWrite")])
+def test_a_deletion_whose_reply_is_lost_returns_the_run(
+    local_tables: DynamoDBConfig, free: bool, operation: str
+) -> None:
+    run_id = attempt(local_tables)
+    runs = PipelineRunLogsRepository(local_tables)
+    operation += "Items" if free else "Item"
+    with lost_reply(client_for(local_tables), operation) as lost:
+        deleted = runs.delete(run_id, free_run_key=free)
+    assert len(lost) > 1
+    assert deleted is not None
+    assert deleted.run_id == run_id
+    assert beside(local_tables, run_id) == []
+
+
 # ---- run keys ------------------------------------------------------------------------------------
 
 
@@ -246,10 +262,14 @@ def test_a_run_key_that_another_run_has_covered_since_stays_covered(
     runs = PipelineRunLogsRepository(local_tables)
     failure, success = attempt(local_tables, fails=True), attempt(local_tables)
     last = attempt(local_tables, rerun=True)
-    for run_id in (failure, success, last):
-        runs.delete(run_id, free_run_key=run_id != last)
-    with pytest.raises(AlreadySucceededError):
+    for run_id in (failure, success):
+        runs.delete(run_id, free_run_key=True)
+    with pytest.raises(AlreadySucceededError) as covered:
         attempt(local_tables)
+    assert covered.value.succeeded_run_id == last
+    runs.delete(last, free_run_key=True)
+    again = runs.get_or_raise(attempt(local_tables), consistent=True)
+    assert again.attempt == 4
 
 
 def free_and_start(config: DynamoDBConfig, pipe: Any, run_id: str) -> None:

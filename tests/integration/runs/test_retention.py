@@ -62,8 +62,17 @@ def test_runs_are_kept_for_400_days_unless_the_pipeline_says_otherwise(
     kept = {key: item for key, item in items.items() if key.startswith(run.run_id)}
     assert len(kept) == 3
     assert not any("expires_at" in item for item in kept.values())
-    stored = PipelineConfigRepository(locking_tables).get_or_raise("for-ever")
-    assert stored.retention_days is None
+
+
+def test_a_pipeline_whose_runs_are_kept_for_ever_stays_so(local_tables: DynamoDBConfig) -> None:
+    pipelines = PipelineConfigRepository(local_tables)
+    forever = pipelines.get_or_raise("for-ever")
+    assert forever.retention_days is None
+    assert pipelines.update(forever).retention_days is None
+    pipelines.update("default", set={"retention_days": None})
+    pipelines.put(PipelineConfig(pipeline_id="put", retention_days=None))
+    for pipeline_id in ("for-ever", "default", "put"):
+        assert pipelines.get_or_raise(pipeline_id, consistent=True).retention_days is None
 
 
 def test_run_keys_watermarks_and_the_history_of_a_pipeline_do_not_expire(
