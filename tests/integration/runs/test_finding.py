@@ -16,8 +16,18 @@ from dynamodb_wrapper.exceptions import (
     RunStartError,
     ValidationError,
 )
-from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, utc_now
-from dynamodb_wrapper.repositories import PipelineConfigRepository, PipelineRunLogsRepository
+from dynamodb_wrapper.models import (
+    PIPELINE_RUN_LOGS,
+    PipelineConfig,
+    PipelineRunLog,
+    Table,
+    utc_now,
+)
+from dynamodb_wrapper.repositories import (
+    BaseDynamoRepository,
+    PipelineConfigRepository,
+    PipelineRunLogsRepository,
+)
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests.support.engines import refuse_scan
 from tests.support.faults import answer, outage
@@ -245,11 +255,16 @@ def test_a_table_without_the_index_says_how_to_add_it(config: DynamoDBConfig) ->
     tracker, runs = RunTracker(config), PipelineRunLogsRepository(config)
     pipelines = PipelineConfigRepository(config)
     pipelines.create_table()
-    runs.create_table()
-    client, table = client_for(config), config.table_name("pipeline_run_logs")
-    drop = [{"Delete": {"IndexName": "by_label"}}]
-    client.update_table(TableName=table, GlobalSecondaryIndexUpdates=drop)
-    client.get_waiter("table_exists").wait(TableName=table)
+    known = [index for index in PIPELINE_RUN_LOGS.indexes if index.name != "by_label"]
+    before = Table(
+        "pipeline_run_logs",
+        PipelineRunLog,
+        partition_key="run_id",
+        ttl="expires_at",
+        version_field="row_version",
+        indexes=known,
+    )
+    BaseDynamoRepository(config, before).create_table()
     pipelines.create(PipelineConfig(pipeline_id="p"))
     with tracker.run("p", external_id="j", tags={"team": "a"}) as run:
         pass
