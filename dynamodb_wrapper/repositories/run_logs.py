@@ -265,7 +265,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             ItemNotFoundError: There is no such run.
             ValidationError: Run control owns the run, and it has not ended.
         """
-        return self._requests.codec.decode(self._store.removal.expire(run_id, _moment_of(after)))
+        known = self._requests.key(run_id)["run_id"]["S"]
+        return self._requests.codec.decode(self._store.removal.expire(known, _moment_of(after)))
 
     def _removed(self, run: StoredRun | None) -> PipelineRunLog | None:
         if run is None or self._requests.guards.is_expired(run.item):
@@ -477,7 +478,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
 
         Costs as `find_by_external_id`. See: Query, BatchGetItem.
         """
-        return self._summaries("children", parent_run_id, None, None, limit, newest_first)
+        parent = arguments.text("parent_run_id", parent_run_id, "the run_id of a run")
+        return self._summaries("children", parent, None, None, limit, newest_first)
 
     def latest(self, pipeline_id: str) -> RunSummary | None:
         """Return the run of a pipeline that started last. Costs half a read unit. See: Query."""

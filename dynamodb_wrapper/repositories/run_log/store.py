@@ -87,7 +87,8 @@ class RunStore:
 
         An exclusive run takes its pipeline's lock in the same transaction, a run with a run key
         takes the key. Costs 8 to 12 write units and a read unit; two write units and a read unit
-        more for the run key, 8 to 14 and a read unit for a run that is taken over.
+        more for the run key, 8 to 14 and a read unit for a run that is taken over, three to four
+        write units for each tag, one to two for an external id.
         See: TransactWriteItems.
 
         Args:
