@@ -41,6 +41,16 @@ def live_environment(environment: str | None, status: RunStatus, writer: str | N
     return environment if writer is not None and not status.is_terminal else None
 
 
+def external_label(external_id: str | None) -> str | None:
+    """Return the entry of an external id in the index ``by_label``; absent without one."""
+    return f"id#{external_id}" if external_id else None
+
+
+def tag_label(name: str, value: str) -> str:
+    """Return the entry of a tag in the index ``by_label``."""
+    return f"tag#{name}={value}"
+
+
 _LIST = Derived("gx_list", ("environment",), or_absent)
 
 
@@ -119,6 +129,12 @@ PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
         GlobalIndex(
             "children",
             Derived("gx_parent", ("parent_run_id",), or_absent),
+            _STARTED,
+            project="keys",
+        ),
+        GlobalIndex(
+            "by_label",  # also holds the items of tags, which run control puts beside a run
+            Derived("gx_label", ("external_id",), external_label),
             _STARTED,
             project="keys",
         ),

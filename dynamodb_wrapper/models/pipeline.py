@@ -34,6 +34,8 @@ from dynamodb_wrapper.models.fields import (
     time_zone,
 )
 
+RETENTION_DAYS = 400
+"""Days a run is kept unless its pipeline says otherwise: a year can be compared with the last."""
 _MEMORY = re.compile(r"^[1-9]\d*(\.\d+)?\s*[kmgt]b?$", re.IGNORECASE)
 
 
@@ -132,7 +134,8 @@ class PipelineConfig(Document):
         sla: Expected duration and freshness.
         spark_config: Settings whose names begin with ``spark.``; values are stored as text.
         resources: Sizes of the Spark application.
-        retention_days: Days after which a finished run may be deleted by TTL; None keeps runs.
+        retention_days: Days a run is kept after its end, with what is stored beside it; then
+            DynamoDB's TTL deletes it. None keeps runs for ever.
         version: Raised by every write that may change the configuration; 1 for an object that
             was never stored, also where `put` replaces a pipeline with it.
     """
@@ -179,7 +182,7 @@ class PipelineConfig(Document):
     sla: Sla = Field(default_factory=Sla)
     spark_config: Settings = Field(default_factory=dict)
     resources: Resources = Field(default_factory=Resources)
-    retention_days: Optional[int] = Field(default=None, ge=1, le=36_500)
+    retention_days: Optional[int] = Field(default=RETENTION_DAYS, ge=1, le=36_500)
     version: int = Field(default=1, ge=1, frozen=True)
 
     @model_validator(mode="before")

@@ -34,6 +34,9 @@ if sys.version_info >= (3, 14):
 else:
     from uuid6 import uuid7
 
+MAX_EXTERNAL_ID = 510
+"""Characters of an external id: in UTF-8 it must fit the key of an index, 2,048 bytes."""
+
 
 def new_run_id() -> str:
     """Return a UUID of version 7 as text: unique, and in the order of creation."""
@@ -172,7 +175,9 @@ class PipelineRunLog(Document):
         run_seq: Number of the run within its pipeline; gaps are harmless.
         fence: Number that only grows within an exclusive pipeline; None for others.
         writer: Random id of the handle that owns the run.
-        root_run_id: The outermost run that this one was started inside of.
+        parent_run_id: The run that this one was started inside of, or for.
+        root_run_id: The outermost of these.
+        external_id: Id of the job in another system, such as Airflow, that started the run.
         superseded_by: The run that took over after this one was lost.
         late_finish: Whether the outcome was stored after the run had been marked lost.
         heartbeat_at: When the driver was last known to be alive.
@@ -217,6 +222,7 @@ class PipelineRunLog(Document):
     writer: Optional[str] = None
     parent_run_id: Optional[str] = None
     root_run_id: Optional[str] = None
+    external_id: Optional[str] = Field(default=None, min_length=1, max_length=MAX_EXTERNAL_ID)
     superseded_by: Optional[str] = None
     late_finish: bool = False
     heartbeat_at: Optional[UtcDatetime] = None

@@ -5,15 +5,16 @@ The status of a run is changed by run control and `update_run_status` only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from dynamodb_wrapper.arrow.frames import map_items
-from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.exceptions.errors import IncompatibleItemError, ValidationError
 from dynamodb_wrapper.models import arguments
-from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
+from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS, external_label, tag_label
 from dynamodb_wrapper.models.enums import RunStatus, enum_of
 from dynamodb_wrapper.models.fields import utc_now, utc_text
 from dynamodb_wrapper.models.measures import Metric
@@ -27,18 +28,24 @@ from dynamodb_wrapper.models.run import (
 from dynamodb_wrapper.models.run_state import RunOutcome, check_transition, predecessors
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository, check_place
 from dynamodb_wrapper.repositories.batch import check_items, flow_of, keys_of
-from dynamodb_wrapper.repositories.queries import Reading
+from dynamodb_wrapper.repositories.queries import Queries, Reading
+from dynamodb_wrapper.repositories.run_log.labels import tagged_runs
 from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.serialization.expressions import between
 
 if TYPE_CHECKING:
+    from boto3.dynamodb.conditions import ConditionBase
+
     from dynamodb_wrapper.arrow.frames import Frame
     from dynamodb_wrapper.aws.concurrency import Flow, Progress, RateLimiter
     from dynamodb_wrapper.config.settings import DynamoDBConfig
     from dynamodb_wrapper.models.table import Table
+    from dynamodb_wrapper.repositories.run_log.removal import StoredRun
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_LONGEST = timedelta(days=36_500)
 
 
 class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
@@ -46,7 +53,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
 
     Lists return `RunSummary` from an index, which follows writes within about a second; whole runs
     come from `get_by_run_id`. Runs of run control (they have a `writer`) are refused by
-    `put`, `update` with a model and `delete`; the other methods change them.
+    `put` and `update` with a model, and by `delete` until they have ended; the other methods change
+    them.
     """
 
     TABLE = PIPELINE_RUN_LOGS
@@ -71,13 +79,17 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         """Store the record of a run that another system controls, such as an imported one.
 
         It holds no lock and is not listed as running now. Its `start_time` is now unless given.
-        Costs a write unit per KB of the item and about three for its index entries. See: PutItem.
+        Costs a write unit per KB of the item and about three for its index entries, two more per
+        tag. See: PutItem, BatchWriteItem.
 
         Raises:
             ItemAlreadyExistsError: The run id is taken.
+            BatchWriteError: The record is stored, and not found by all of its tags.
             ValidationError: Run control owns the run.
         """
-        return self.create(run)
+        stored = self.create(run)
+        self._store.put_tags(stored, utc_now())
+        return stored
 
     def get_by_run_id(self, run_id: str, *, consistent: bool = False) -> PipelineRunLog | None:
         """Return a whole run, None when there is none or it has expired.
@@ -181,6 +193,89 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         if not parts:
             raise ValidationError("update_run_metrics needs at least one metric or total.")
         self._store.put_parts(run_id, parts)
+
+    # ---- deletion and expiry ---------------------------------------------------------------------
+
+    def delete(
+        self,
+        key_or_item: Any,
+        *,
+        condition: ConditionBase | None = None,
+        must_exist: bool = False,
+        free_run_key: bool = False,
+    ) -> PipelineRunLog | None:
+        """Delete a run that has ended with all that is stored beside it, and return what it was.
+
+        What is beside it (log lines, stack trace, entries of its tags) goes first, the run last:
+        where a call is cut off, the same call deletes the rest. The history and the watermarks of
+        its pipeline stay. A driver that is taken for dead and lives may store a last piece of its
+        log afterwards. None when there was no run or its TTL has passed.
+
+        Costs a write unit per KB of the run, of its index entries and of each item beside it, and
+        three read units. Freeing a run key doubles the units of the run and costs two write units
+        and a read unit more. See: GetItem, BatchWriteItem, DeleteItem, TransactWriteItems.
+
+        Args:
+            key_or_item: The run: its id, or the run as it was read, which must not have changed.
+            condition: For records of other systems: must hold for the stored record.
+            must_exist: Whether a missing run is an error.
+            free_run_key: Whether its run key may be run again as if this run had not been, in the
+                same transaction. Kept unless given: a key that has succeeded stays covered. A key
+                stays covered, too, if another run was the first to succeed for it, or the last.
+
+        Raises:
+            ValidationError: Run control owns the run, and it has not ended; the message names the
+                ways to end it. Or `condition` is given for a run of run control.
+            ItemNotFoundError: `must_exist` and there is none.
+            VersionConflictError: Another writer changed the run since it was read.
+            ConditionFailedError: The condition did not hold.
+            BatchWriteError: It stopped half way; call it again.
+        """
+        arguments.flag("must_exist", must_exist)
+        arguments.flag("free_run_key", free_run_key)
+        run_id = self._requests.key(key_or_item)["run_id"]["S"]
+        removal = self._store.removal
+        found = removal.find(run_id)
+        if found is not None and found.is_tracked and condition is None:
+            version = self._requests.version_of(key_or_item) if _is_run(key_or_item) else None
+            removed = removal.delete(found, version=version, free_run_key=free_run_key)
+            return self._removed(removed)
+        if found is not None and not found.is_tracked and condition is None:
+            removal.delete_beside(found)
+        deleted = super().delete(key_or_item, condition=condition, must_exist=must_exist)
+        if found is not None and condition is not None:
+            removal.delete_beside(found)
+        return deleted
+
+    def expire(self, run_id: str, after: timedelta | None) -> PipelineRunLog:
+        """Set how long from now a run that has ended is kept, and return it.
+
+        Readers skip it from then on; DynamoDB's TTL deletes it, and all that is stored beside it,
+        within days. Until it has, another call keeps the run longer. Its run key stays as it is: a
+        key that has succeeded stays covered. Safe to repeat after a break.
+
+        Costs a write unit per KB of the run, of its index entries and of each item beside it, and
+        three read units. See: GetItem, UpdateItem.
+
+        Args:
+            run_id: The run.
+            after: Time from now, at most 36,500 days; None keeps the run for ever.
+
+        Raises:
+            ItemNotFoundError: There is no such run.
+            ValidationError: Run control owns the run, and it has not ended.
+        """
+        known = self._requests.key(run_id)["run_id"]["S"]
+        return self._requests.codec.decode(self._store.removal.expire(known, _moment_of(after)))
+
+    def _removed(self, run: StoredRun | None) -> PipelineRunLog | None:
+        if run is None or self._requests.guards.is_expired(run.item):
+            return None
+        try:
+            return self._requests.codec.decode(run.item)
+        except IncompatibleItemError as error:
+            logger.warning("The run is deleted; it cannot be returned. %s", error)
+            return None
 
     # ---- logs, traces and locks -----------------------------------------------------------------
 
@@ -324,6 +419,68 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         newest = sorted(found, key=lambda run: (run.start_time or since, run.run_id), reverse=True)
         return newest[:limit]
 
+    def find_by_external_id(
+        self,
+        external_id: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 50,
+        newest_first: bool = True,
+    ) -> list[RunSummary]:
+        """Return the runs that a job of another system started, such as one of Airflow.
+
+        Costs half a read unit per 4 KB of index entries (about 200 bytes each) and of each run.
+        See: Query, BatchGetItem.
+
+        Raises:
+            IndexNotFoundError: The table was made before this index; `create_table` adds it.
+        """
+        known = arguments.text("external_id", external_id)
+        label = str(external_label(known))
+        return self._summaries("by_label", label, since, until, limit, newest_first)
+
+    def find_by_tag(
+        self,
+        name: str,
+        value: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 50,
+        newest_first: bool = True,
+    ) -> list[RunSummary]:
+        """Return the runs that began with a tag, and still have it.
+
+        Tags that `update` adds to a run later are not found, and neither are those of records
+        stored by other methods than `create_run_log`. Costs and errors as `find_by_external_id`.
+        """
+        known_value = "" if value == "" else arguments.text("value", value)
+        label = tag_label(arguments.text("name", name), known_value)
+        low, high = _range(since, until)
+        reading = Reading(index="by_label", limit=limit, descending=newest_first)
+        sort = between("gx_started", low, high)
+        plan = Queries(self._requests).query(label, sort, reading)
+        found: list[RunSummary] = []
+        for ids in tagged_runs(self._caller, plan.request, name, plan.limit):
+            runs = self.get_many(ids)
+            found += [
+                summary_of(run) for run in runs if run is not None and run.tags.get(name) == value
+            ]
+            if plan.limit is not None and len(found) >= plan.limit:
+                break
+        return found[: plan.limit]
+
+    def children(
+        self, parent_run_id: str, *, limit: int | None = None, newest_first: bool = False
+    ) -> list[RunSummary]:
+        """Return the runs that were started inside of a run, or for it; not theirs in turn.
+
+        Costs as `find_by_external_id`. See: Query, BatchGetItem.
+        """
+        parent = arguments.text("parent_run_id", parent_run_id, "the run_id of a run")
+        return self._summaries("children", parent, None, None, limit, newest_first)
+
     def latest(self, pipeline_id: str) -> RunSummary | None:
         """Return the run of a pipeline that started last. Costs half a read unit. See: Query."""
         found = self.get_runs_by_pipeline(pipeline_id, limit=1)
@@ -366,12 +523,12 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         rate: float | RateLimiter | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> int:
-        """Delete records of other systems one by one, because a batch has no conditions.
+        """Delete runs that have ended, and records of other systems, one by one as `delete`.
 
         Arguments as those of any repository; `workers` has no effect.
 
         Raises:
-            ValidationError: Run control owns a run; those before it are deleted.
+            ValidationError: Run control owns a run that has not ended; those before it are deleted.
         """
         flow = flow_of(workers, rate, on_progress)
         deleted = [
@@ -415,9 +572,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         limit: int | None,
         newest_first: bool,
     ) -> list[RunSummary]:
-        low, high = _moment(since, "since"), _moment(until, "until")
-        if since is not None and until is not None and since >= until:
-            raise ValidationError("since must be before until.")
+        low, high = _range(since, until)
         sort = between("gx_started", low, high)
         reading = Reading(index=index, limit=limit, descending=newest_first, into=RunSummary)
         return self._results(partition, sort, reading).all()
@@ -426,6 +581,31 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
 def summary_of(run: PipelineRunLog) -> RunSummary:
     """Return the summary of a whole run."""
     return RunSummary(**{name: getattr(run, name) for name in RunSummary.model_fields})
+
+
+def _range(since: datetime | None, until: datetime | None) -> tuple[str | None, str | None]:
+    """Return the sort keys of a range of starts."""
+    low, high = _moment(since, "since"), _moment(until, "until")
+    if since is not None and until is not None and since >= until:
+        raise ValidationError("since must be before until.")
+    return low, high
+
+
+def _moment_of(after: timedelta | None) -> datetime | None:
+    if after is None:
+        return None
+    if not isinstance(after, timedelta):
+        raise ValidationError(
+            f"after is {arguments.shown(after)}; it is the time from now, such as "
+            "timedelta(days=30), or None to keep the run for ever."
+        )
+    if not timedelta() <= after <= _LONGEST:
+        raise ValidationError(f"after is {after}; it is from 0 to {_LONGEST.days:,} days.")
+    return utc_now() + after
+
+
+def _is_run(given: Any) -> bool:
+    return isinstance(given, PipelineRunLog)
 
 
 def _moment(moment: datetime | None, name: str) -> str | None:

@@ -38,6 +38,19 @@ def checked_mapping(value: Any, name: str) -> dict[Any, Any]:
     return dict(value)
 
 
+def checked_text(value: Any, name: str, wanted: str) -> str | None:
+    """Return a text that is not empty, or None.
+
+    Raises:
+        ValidationError: It is anything else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise _refused(value, name, wanted)
+    if value == "":
+        raise ValidationError(f"{name} is empty; give {wanted}, or leave it out.")
+    return value
+
+
 def check_seconds(value: Any, name: str) -> None:
     """Raise unless a value is a number of seconds above 0.
 
@@ -166,6 +179,8 @@ class RunArguments(TypedDict, total=False):
     parameters: Mapping[str, Any] | None
     tags: Mapping[str, str] | None
     trigger: TriggerType | str | None
+    external_id: str | None
+    parent: str | None
     options: RunOptions | None
 
 
@@ -178,6 +193,8 @@ class RunRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     trigger: TriggerType = TriggerType.MANUAL
+    external_id: str | None = None
+    parent: str | None = None
     options: RunOptions = field(default_factory=RunOptions)
 
     @classmethod
@@ -203,5 +220,7 @@ class RunRequest:
             checked_mapping(arguments.get("parameters"), "parameters"),
             checked_mapping(arguments.get("tags"), "tags"),
             TriggerType.MANUAL if trigger is None else enum_of(TriggerType, trigger),
+            checked_text(arguments.get("external_id"), "external_id", "a text, the id of the job"),
+            checked_text(arguments.get("parent"), "parent", "the run_id of a run"),
             options or RunOptions(),
         )

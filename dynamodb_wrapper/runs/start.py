@@ -20,12 +20,14 @@ import pydantic
 import pydantic_core
 
 from dynamodb_wrapper.aws.retries import Backoff
+from dynamodb_wrapper.config.schedulers import external_id_of_process
 from dynamodb_wrapper.exceptions.errors import (
     AccessDeniedError,
     AlreadyRunningError,
     AlreadySucceededError,
     ConnectionError,
     DynamoDBWrapperError,
+    ItemNotFoundError,
     PipelineInactiveError,
     RunSkippedError,
     RunStartError,
@@ -37,7 +39,7 @@ from dynamodb_wrapper.models.enums import PartitionGrain, RunStatus
 from dynamodb_wrapper.models.measures import measured_parts, python_scalar
 from dynamodb_wrapper.models.partitions import Partition, partition_of, partition_of_key
 from dynamodb_wrapper.models.pipeline import PipelineConfig
-from dynamodb_wrapper.models.run import PipelineRunLog, RuntimeInfo
+from dynamodb_wrapper.models.run import MAX_EXTERNAL_ID, PipelineRunLog, RuntimeInfo
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.redaction import presentable, redact_known, redact_values, stored_text
 from dynamodb_wrapper.repositories.run_log.items import identity
@@ -198,14 +200,52 @@ def _check_run_key(key: object, secrets: tuple[str, ...]) -> None:
         identity(text, "A run key", secrets)
 
 
+def _family(request: RunRequest, services: Services) -> tuple[str | None, str | None]:
+    """Return the parent of a run that begins, and the outermost of its parents."""
+    if request.parent is None:
+        outer = current.find_current_run()
+        return (outer.run_id, outer.record.root_run_id or outer.run_id) if outer else (None, None)
+    try:
+        parent = services.runs.get_by_run_id(request.parent, consistent=True)
+    except _UNREACHABLE:
+        if request.options.tracking != "best_effort":
+            raise
+        return request.parent, request.parent
+    if parent is None:
+        raise ItemNotFoundError(
+            f"The run of pipeline {request.pipeline_id!r} cannot begin: there is no run "
+            f"{request.parent!r}, which is given as its parent. Give the run_id of a run.",
+            table_name=services.run_table,
+            key={"run_id": request.parent},
+        )
+    return parent.run_id, parent.root_run_id or parent.run_id
+
+
+def _external_id(request: RunRequest, secrets: tuple[str, ...]) -> str | None:
+    """Return the external id of a run: the one given, or else that of the process.
+
+    One of the process that cannot be stored must not stop a job: it is left out.
+    """
+    if request.external_id is not None:
+        return identity(request.external_id, "An external id", secrets)
+    found = external_id_of_process()
+    try:
+        is_storable = found is not None and len(identity(found, "", secrets)) <= MAX_EXTERNAL_ID
+    except ValidationError:
+        is_storable = False
+    return found if is_storable else None
+
+
 def new_record(request: RunRequest, pipeline: PipelineConfig, services: Services) -> PipelineRunLog:
     """Return the record of a requested run that begins now.
 
     Raises:
-        ValidationError: A parameter, a tag or the run key cannot be stored.
+        ItemNotFoundError: There is no run that is given as the parent.
+        ValidationError: A parameter, a tag, the run key or the external id cannot be stored.
     """
-    parent = current.find_current_run()
     now = services.clock()
+    parent_id, root_id = _family(request, services)
+    external_id = _external_id(request, services.secrets)
     _check_run_key(request.run_key, services.secrets)
     key, start, end = _partition(request, pipeline)
     try:
@@ -223,8 +263,9 @@ def new_record(request: RunRequest, pipeline: PipelineConfig, services: Services
             lease_until=now + min(_FIRST_LEASE, pipeline.lease_duration),
             lease_grace_seconds=pipeline.lease_grace.total_seconds(),
             deadline=None if pipeline.max_runtime is None else now + pipeline.max_runtime,
-            parent_run_id=None if parent is None else parent.run_id,
-            root_run_id=None if parent is None else parent.record.root_run_id or parent.run_id,
+            parent_run_id=parent_id,
+            root_run_id=root_id,
+            external_id=external_id,
             pipeline_version=pipeline.version,
             config_hash=pipeline.config_hash,
             parameters=stored_parameters(request.parameters, services.secrets),

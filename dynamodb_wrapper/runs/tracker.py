@@ -113,7 +113,8 @@ class RunTracker:
 
         The call sends nothing. Entering costs 8 to 12 write units and two read units, each beat a
         write unit per KB of the run, leaving 10 to 16 write units and a read unit. A run key costs
-        two write units of each and a read unit more, a watermark two write units on leaving.
+        two write units of each and a read unit more, a watermark two write units on leaving, a tag
+        three to four on entering, an external id one to two.
         See: TransactWriteItems.
 
         Args:
@@ -126,17 +127,22 @@ class RunTracker:
                 * ``parameters``: A dict that is stored with the run, with secrets taken out.
                 * ``tags``: A dict of texts that is stored with the run.
                 * ``trigger``: What started the run, a `TriggerType`; ``manual`` unless given.
+                * ``external_id``: Id of the job of another system that starts the run, by which
+                  `find_by_external_id` finds it; by default that of Airflow, Databricks, AWS Glue
+                  or EMR in the environment (docs/runs.md lists the variables).
+                * ``parent``: The run_id of the run that this one is started for, in another process
+                  say; by default the run it is started inside of. Costs a read unit per 4 KB.
                 * ``options``: How it begins and ends, `RunOptions`.
 
         Raises:
-            ItemNotFoundError: There is no such pipeline.
+            ItemNotFoundError: There is no such pipeline, or no such parent.
             PipelineInactiveError: It is switched off.
             AlreadyRunningError: A live run holds the pipeline, or works at the run key.
             AlreadySucceededError: The run key has succeeded.
             RunSkippedError: One of these two, with ``on_conflict="skip"``; a run SKIPPED is stored.
             RunStartError: The start could not be stored; the block is not entered.
-            ValidationError: The run key, a parameter or a tag cannot be stored, or the block has
-                been entered and not left.
+            ValidationError: The run key, the external id, a parameter or a tag cannot be stored, or
+                the block has been entered and not left.
             RunFinishError: On leaving: the block raised nothing, and the end of its run could not
                 be stored although a lock, a run key or a watermark depends on it.
         """

@@ -75,6 +75,10 @@ def _ends() -> Iterator[Any]:
     yield _BUILD.reap(_OLD, lost, _HELD, owns_slot=True)
     yield _BUILD.release(PIPELINE, _HELD, _OLD, lost, owns_slot=True)
     yield _BUILD.release(PIPELINE, _HELD, _ENDED, lost, owns_slot=False)
+    deletion = _BUILD.delete_run("old", "failed", "w")
+    for attempt, covered_by in ((1, None), (2, "old")):
+        seen = RunSlot("old", "failed", attempt, success_run_id=covered_by)
+        yield [deletion, _BUILD.free_slot(PIPELINE, "k", seen, "old")]
 
 
 def _updates() -> Iterator[dict[str, Any]]:

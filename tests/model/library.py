@@ -15,6 +15,7 @@ from dynamodb_wrapper.repositories.run_log.finish import RunEnds
 from dynamodb_wrapper.repositories.run_log.items import RunReads, read_cursor
 from dynamodb_wrapper.repositories.run_log.live import LiveRuns, cursor_move
 from dynamodb_wrapper.repositories.run_log.protocol import Builder
+from dynamodb_wrapper.repositories.run_log.removal import RunRemoval, StoredRun
 from dynamodb_wrapper.repositories.run_log.start import RunStarts
 from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
 from tests.model.items import ITEMS, PIPELINE, WATERMARK, moment
@@ -31,7 +32,7 @@ TABLE = "runs"
 BY_HAND = "by hand"
 BUILT = (
     "start_exclusive count_start start_shared beat request_cancel finish finish_late reap release "
-    "note_late_outcome"
+    "note_late_outcome delete_run free_slot"
 ).split()
 
 REQUESTS = ItemRequests(PIPELINE_RUN_LOGS, TABLE, "model", "test")
@@ -41,6 +42,8 @@ def marked(built: Any, by: str) -> Any:
     """Return what a builder made, with the name of its method on every request."""
     if isinstance(built, list):
         return [marked(action, by) for action in built]
+    if built is None:
+        return None
     if isinstance(built, dict):
         return {**built, BUILT_BY: by}
     return built._replace(request={**built.request, BUILT_BY: by})
@@ -145,6 +148,7 @@ class Library:
         self._starts = RunStarts(reads, build, self.created)
         self._ends = RunEnds(reads, build, lambda outcome: outcome)
         self._life = LiveRuns(reads, build)
+        self._removal = RunRemoval(reads, build)
 
     def created(self, run: PipelineRunLog) -> Action:
         """Return the put of a run that begins."""
@@ -189,6 +193,11 @@ class Library:
         if run is None or run.status.is_terminal:
             return None
         return self._ends.finish(run, RunOutcome(RunStatus.FAILED, BY_HAND, end_time=moment(0)))
+
+    def delete(self, run_id: str) -> Optional[StoredRun]:
+        """Delete a run that has ended, and free its run key."""
+        found = self._removal.find(run_id)
+        return None if found is None else self._removal.delete(found, free_run_key=True)
 
     def reset(self) -> Cursor:
         """Set the watermark by hand."""

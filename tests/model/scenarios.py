@@ -28,7 +28,7 @@ class Scenario:
         beats: How many beats each driver may send.
         outcomes: What a body may come to; one entry for all drivers, or one for each.
         helpers: What others may do once each: reap, release, reset, cancel, end (by hand), expire;
-            to any run, or to the one that is named as in "reap run-0".
+            delete; to any run, or to the one that is named as in "reap run-0".
         watermark: Whether runs move a watermark.
         cursor_first: Whether drivers read the watermark before they start: a mistake.
     """
@@ -74,7 +74,7 @@ class Scenario:
     @property
     def expires(self) -> bool:
         """Whether records may be deleted, so that a history can name what is gone."""
-        return any(helper.startswith("expire") for helper in self.helpers)
+        return any(helper.startswith(("expire", "delete")) for helper in self.helpers)
 
     @property
     def items(self) -> tuple[str, ...]:
@@ -119,6 +119,20 @@ SCENARIOS = {
     "run key, rerun": Scenario(_SAME_KEY, faults=0, rerun=True, helpers=("reap",)),
     "two run keys": Scenario(("a", "b"), faults=0, helpers=("reap",)),
     "two run keys, three drivers": Scenario(("a", "b", "a"), ticks=0, faults=0),
+    # deletion
+    "deleted": Scenario(faults=0, helpers=("delete",)),
+    "deleted, a reaper": Scenario(_ONE, helpers=("reap", "delete")),
+    "deleted, run key": Scenario(_SAME_KEY, faults=0, exclusive=False, helpers=("delete",)),
+    "deleted, run key, a reaper": Scenario(
+        _SAME_KEY, faults=0, exclusive=False, helpers=("reap", "delete")
+    ),
+    "deleted, run key, exclusive": Scenario(_SAME_KEY, faults=0, helpers=("delete",)),
+    "deleted, run key, rerun": Scenario(
+        _SAME_KEY, faults=0, exclusive=False, rerun=True, helpers=("delete",)
+    ),
+    "deleted, run id used again": Scenario(
+        run_ids=_SAME_ID, ticks=0, faults=0, helpers=("expire", "delete")
+    ),
     # without a limit
     "no limit": Scenario(ticks=0, faults=0, exclusive=False),
     "no limit, three drivers": Scenario(_THREE, ticks=0, faults=0, exclusive=False),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 BUILT_BY = "BuiltBy"
 
-_VERBS = {"Put": "put", "Update": "update", "ConditionCheck": "check"}
+_VERBS = {"Put": "put", "Update": "update", "ConditionCheck": "check", "Delete": "delete"}
+_OPERATIONS = {"GetItem": "get", "UpdateItem": "update", "DeleteItem": "delete"}
 _TAKEN = frozenset(
     "TableName Key Item UpdateExpression ConditionExpression ExpressionAttributeNames "
     "ExpressionAttributeValues ReturnValues ReturnValuesOnConditionCheckFailure "
@@ -53,7 +54,7 @@ class Part:
     """What a request does with one item.
 
     Attributes:
-        verb: ``get``, ``put``, ``update`` or ``check``.
+        verb: ``get``, ``put``, ``update``, ``delete`` or ``check``.
         key: Of the item.
         built_by: The method of the builder it comes from; empty for reads.
         conditions: What must all hold.
@@ -84,7 +85,7 @@ class Part:
 
     def write(self, before: Optional[Item]) -> Optional[Item]:
         """Return the item as it is afterwards."""
-        if self.item is not None:
+        if self.item is not None or self.verb == "delete":
             return self.item
         if self.update is None:
             return before
@@ -170,7 +171,7 @@ def understand(operation: str, request: dict[str, Any]) -> Request:
             entries = [next(iter(entry.items())) for entry in steady["TransactItems"]]
             parts = [_part(_VERBS[verb], content) for verb, content in entries]
         else:
-            parts = [_part({"GetItem": "get", "UpdateItem": "update"}[operation], steady)]
+            parts = [_part(_OPERATIONS[operation], steady)]
         _requests[operation, text] = Request(operation, tuple(parts), _unmarked(steady))
     return _requests[operation, text]
 

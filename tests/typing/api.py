@@ -30,7 +30,7 @@ from dynamodb_wrapper import (
     create_tables,
 )
 from dynamodb_wrapper.aws.calls import Consumed
-from dynamodb_wrapper.models import Discriminator
+from dynamodb_wrapper.models import Discriminator, RunSummary
 from dynamodb_wrapper.repositories import Collection, query_collection
 from dynamodb_wrapper.repositories.queries import Page, Results
 
@@ -126,6 +126,9 @@ with tracker.run("p", options=RunOptions(rerun=True)) as run:
     assert_type(run.watermark("w", "a"), str)
     assert_type(run.delta_txn_options(), dict[str, str])
 assert_type(tracker.start("p", run_key=date(2026, 3, 29), tags={"team": "a"}), Run)
+assert_type(tracker.start("p", external_id="job-1", parent="a-run"), Run)
+assert_type(tracker.runs.find_by_tag("team", "a"), list[RunSummary])
+assert_type(tracker.runs.delete("a-run", free_run_key=True), Optional[PipelineRunLog])
 with SparkDynamoDBIntegration(config).pipeline_run_context("p", trigger="event") as run_id:
     assert_type(run_id, str)
 assert_type(tracker.holder("p"), Optional[PipelineRunLog])

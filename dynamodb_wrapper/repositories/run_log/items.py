@@ -1,7 +1,8 @@
 """Items of the run table: keys, names, reads, and chunks of long texts.
 
-Besides the runs there is one item per pipeline (STATE), per run key (SLOT), per watermark (CURSOR)
-and per piece of a log or stack trace (CHUNK). Their keys hold a ``#``, which no run id does.
+Besides the runs there is one item per pipeline (STATE), per run key (SLOT), per watermark (CURSOR),
+per piece of a log or stack trace (CHUNK) and per tag of a run (TAG). Their keys hold a ``#``, which
+no run id does. CHUNK and TAG belong to a run, and expire and are deleted with it; the others stay.
 """
 
 from __future__ import annotations
@@ -112,6 +113,21 @@ def chunk_key(run_id: str, kind: str, number: int) -> Item:
     return run_key(f"{run_id}#{kind}#{number:04d}")
 
 
+def tag_key(run_id: str, name: str) -> Item:
+    """Return the key of a TAG item."""
+    return run_key(f"{run_id}#tag#{name}")
+
+
+def beside_expiry(run: PipelineRunLog, now: datetime) -> Item:
+    """Return the TTL of an item that is stored beside a run now; empty for one that is kept."""
+    if run.expires_at is not None:
+        return {"expires_at": {"N": str(int(run.expires_at.timestamp()))}}
+    if run.retention_days is None:
+        return {}
+    days = run.retention_days + _KEPT_LONGER_DAYS
+    return {"expires_at": {"N": str(int(now.timestamp()) + days * _SECONDS_PER_DAY)}}
+
+
 def read_state(item: Mapping[str, Any] | None) -> PipelineState:
     """Return the state in a STATE item; of an absent one, that of a pipeline that never ran."""
     return PipelineState(**_known(PipelineState, item))
@@ -146,22 +162,22 @@ class RunReads:
 
     def state(self, pipeline_id: str) -> PipelineState:
         """Return the state of a pipeline. Costs one read unit."""
-        return read_state(self._get(state_key(pipeline_id)))
+        return read_state(self.item(state_key(pipeline_id)))
 
     def run(self, run_id: str) -> PipelineRunLog | None:
         """Return a run as it is now. Costs a read unit per 4 KB."""
         if is_companion(run_id):
             return None
-        item = self._get(run_key(run_id))
+        item = self.item(run_key(run_id))
         return None if item is None else self.decode(item)
 
     def slot(self, pipeline_id: str, key: str) -> RunSlot | None:
         """Return the last attempt at a run key. Costs one read unit."""
-        return read_slot(self._get(slot_key(pipeline_id, key)))
+        return read_slot(self.item(slot_key(pipeline_id, key)))
 
     def cursor(self, pipeline_id: str, name: str) -> Cursor:
         """Return a watermark. Costs a read unit per 4 KB."""
-        item = self._get(cursor_key(pipeline_id, name))
+        item = self.item(cursor_key(pipeline_id, name))
         return read_cursor(name, item)
 
     def owns_slot(self, run: PipelineRunLog) -> bool:
@@ -194,7 +210,8 @@ class RunReads:
             retryable=True,
         )
 
-    def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
+    def item(self, key: Item) -> Item | None:
+        """Return an item as it is stored, also one whose TTL has passed. Costs as `run`."""
         request = {"TableName": self.caller.table_name, "Key": key, "ConsistentRead": True}
         return self.caller.call("GetItem", request, key=plain(key)).get("Item") or None
 
@@ -226,10 +243,8 @@ class RunChunks:
             "pipeline_id": {"S": run.pipeline_id},
             "created_at": {"S": utc_text(now)},
             "data": {"B": gzip.compress(text.encode(), mtime=0)},
+            **beside_expiry(run, now),
         }
-        if run.retention_days is not None:
-            days = run.retention_days + _KEPT_LONGER_DAYS
-            item["expires_at"] = {"N": str(int(now.timestamp()) + days * _SECONDS_PER_DAY)}
         self._caller.call("PutItem", {"TableName": self._caller.table_name, "Item": item})
 
     def read(self, run_id: str, kind: str, count: int) -> Iterator[str]:

@@ -224,7 +224,8 @@ def duration_seconds(start: datetime | None, end: datetime) -> Decimal | None:
 def _expiry(run: PipelineRunLog, outcome: RunOutcome) -> datetime | None:
     if run.retention_days is None:
         return None
-    return outcome.end_time + timedelta(days=run.retention_days)
+    expiry = outcome.end_time + timedelta(days=run.retention_days)
+    return expiry.replace(microsecond=0)  # as it is stored
 
 
 def note_end(
@@ -281,6 +282,12 @@ def update_request(table_name: str, key: Item, update: Update, condition: str) -
 def update_action(table_name: str, key: Item, update: Update, condition: str) -> Action:
     """Return a conditional update as an action of a transaction."""
     return Action("update", key, update_request(table_name, key, update, condition))
+
+
+def delete_action(table_name: str, key: Item, expressions: Expressions, condition: str) -> Action:
+    """Return a conditional deletion as an action of a transaction."""
+    request = {"TableName": table_name, "Key": key, "ConditionExpression": condition}
+    return Action("delete", key, expressions.into(request))
 
 
 def check_action(table_name: str, run_id: str, expressions: Expressions, condition: str) -> Action:
@@ -538,6 +545,41 @@ class Builder:
         update.set(("late_outcome",), {"S": str(outcome.status)})
         condition = lost_and_mine(expressions, run, unsuperseded=False)
         return update_request(self.table_name, run_key(run.run_id), update, condition)
+
+    # ---- deletion --------------------------------------------------------------------------------
+
+    def delete_run(self, run_id: str, status: str, writer: str) -> Action:
+        """Return the deletion of a RUN that has ended, if it still has this status and writer.
+
+        The status of a run that was lost may change, and then more may be stored beside it.
+        """
+        expressions = Expressions()
+        ended = same(expressions, "status", status)
+        condition = f"{ended} AND {same(expressions, 'writer', writer)}"
+        return delete_action(self.table_name, run_key(run_id), expressions, condition)
+
+    def free_slot(self, pipeline_id: str, key: str, seen: RunSlot, run_id: str) -> Action | None:
+        """Return what makes a run key free of a run that is deleted with it, if no run came after.
+
+        The only attempt at a key leaves nothing; else the number of attempts stays. None where the
+        key has not been covered by this run.
+        """
+        expressions = Expressions()
+        same_attempt = same(expressions, "last_run_id", seen.last_run_id)
+        condition = f"{same_attempt} AND {same(expressions, 'status', seen.status)}"
+        is_last, is_success = seen.last_run_id == run_id, seen.success_run_id == run_id
+        item_key = slot_key(pipeline_id, key)
+        if is_last and seen.attempt == 1:
+            return delete_action(self.table_name, item_key, expressions, condition)
+        if not is_success:
+            return None
+        update = companion_update(expressions, "SLOT", pipeline_id)
+        if seen.status == RunStatus.SUCCESS and not is_last:
+            update.set(("success_run_id",), {"S": seen.last_run_id})
+        else:
+            update.remove(("first_success_at",))
+            update.remove(("success_run_id",))
+        return update_action(self.table_name, item_key, update, condition)
 
     # ---- actions on run keys and watermarks ------------------------------------------------------
 

@@ -66,6 +66,8 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
             run.start_time = write_time()
         run.parameters = redact_values(run.parameters, self.secrets)
         run.error = self.clean_error(run.error)
+        if run.external_id is not None:
+            run.external_id = redact_known(run.external_id, self.secrets)
         if run.environment is None:
             run.environment = self.environment
         return run
@@ -149,7 +151,8 @@ def _belongs_to_run_control(run_id: str) -> ValidationError:
     return ValidationError(
         f"Run {run_id!r} belongs to run control. Change its status with update_run_status, its "
         "parts with add_stage_info, add_data_quality and update_run_metrics, free its pipeline "
-        "with release; TTL deletes it.",
+        "with release; once it has ended, runs.delete(run_id) deletes it and runs.expire(run_id, "
+        "after) sets when TTL does.",
         key={"run_id": run_id},
     )
 

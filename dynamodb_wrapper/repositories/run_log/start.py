@@ -14,6 +14,7 @@ from dynamodb_wrapper.exceptions.errors import (
 )
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.repositories.run_log.items import read_state
+from dynamodb_wrapper.repositories.run_log.labels import tag_actions
 from dynamodb_wrapper.repositories.run_log.protocol import next_fence, run_after, superseded_outcome
 from dynamodb_wrapper.repositories.run_log.takeover import Refusal, StartPlan, decide_start
 from dynamodb_wrapper.repositories.write_results import has_landed
@@ -69,7 +70,9 @@ class RunStarts:
             started = self._started(numbered, plan, now, exclusive=exclusive)
             make = self._build.start_exclusive if exclusive else self._build.start_shared
             try:
-                transact(self._caller, make(self._create(started), started, plan, now))
+                actions = make(self._create(started), started, plan, now)
+                tags = tag_actions(self._build.table_name, started, now)
+                transact(self._caller, [*actions, *tags])
             except TransactionCanceledError as error:
                 if error.reasons and error.reasons[0].code:
                     return self._stored_before(started, error), ()

@@ -22,8 +22,10 @@ from dynamodb_wrapper.repositories.run_log.items import (
     read_slot,
     slot_key,
 )
+from dynamodb_wrapper.repositories.run_log.labels import put_tags
 from dynamodb_wrapper.repositories.run_log.live import LiveRuns, RunParts
 from dynamodb_wrapper.repositories.run_log.protocol import Builder
+from dynamodb_wrapper.repositories.run_log.removal import RunRemoval
 from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
 from dynamodb_wrapper.repositories.run_log.start import RunStarts
 from dynamodb_wrapper.serialization.decoder import stored_batch
@@ -48,6 +50,7 @@ class RunStore:
     Attributes:
         caller: Sends to the run table; counts what is consumed.
         ends: Ends runs.
+        removal: Deletes and expires runs.
     """
 
     def __init__(self, caller: Caller, requests: RunLogRequests) -> None:
@@ -60,6 +63,7 @@ class RunStore:
         self._chunks = RunChunks(caller)
         self._parts = RunParts(caller, requests)
         self.ends = RunEnds(self._reads, build, self._parts.storable)
+        self.removal = RunRemoval(self._reads, build)
 
     @classmethod
     def of(cls, config: DynamoDBConfig, *, client: Any = None) -> RunStore:
@@ -83,7 +87,8 @@ class RunStore:
 
         An exclusive run takes its pipeline's lock in the same transaction, a run with a run key
         takes the key. Costs 8 to 12 write units and a read unit; two write units and a read unit
-        more for the run key, 8 to 14 and a read unit for a run that is taken over.
+        more for the run key, 8 to 14 and a read unit for a run that is taken over, three to four
+        write units for each tag, one to two for an external id.
         See: TransactWriteItems.
 
         Args:
@@ -267,6 +272,13 @@ class RunStore:
             now: The present moment.
         """
         self._chunks.put(run, kind, number, text, now)
+
+    def put_tags(self, run: PipelineRunLog, now: datetime) -> None:
+        """Store the items by which a stored record is found by its tags.
+
+        Storing them again changes nothing. Costs two write units per tag. See: BatchWriteItem.
+        """
+        put_tags(self.caller, run, now)
 
     def read_chunks(self, run_id: str, kind: str, count: int) -> str:
         """Return the text of the first `count` pieces together; a missing one is left out.

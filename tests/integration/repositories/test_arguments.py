@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -172,6 +172,7 @@ CHANGES = {
     "upsert": value(False),
 }
 WINDOW = {"since": value(DAY), "until": value(datetime(2027, 1, 1, tzinfo=timezone.utc))}
+FOUND = {"limit": value(10), "newest_first": value(True)}
 HOURS = {"hours": value(24), "environment": value("dev"), "limit": value(10)}
 
 
@@ -304,6 +305,11 @@ RUN_CALLS = [
     Call("get_failed_runs", pipeline_id=value(None), **HOURS),
     Call("get_successful_runs", pipeline_id=value(None), **HOURS),
     Call("get_recent_runs", **HOURS),
+    Call("delete", key_or_item=value("own"), free_run_key=value(False)),
+    Call("expire", run_id=value("own"), after=value(timedelta(days=1))),
+    Call("find_by_external_id", external_id=value("job"), **WINDOW, **FOUND),
+    Call("find_by_tag", name=value("team"), value=value("a"), **WINDOW, **FOUND),
+    Call("children", parent_run_id=value("own"), **FOUND),
     Call("latest", pipeline_id=value("own")),
     Call("last_success", pipeline_id=value("own")),
 ]

@@ -518,7 +518,7 @@ def test_no_method_of_the_runs_but_scan_scans(
     abandoned(config, "p")
     assert runs.release("p", reason="test")
     assert store.state("p").holder is None
-    runs.create_run_log(record(8, status="running"))
+    runs.create_run_log(record(8, status="running", external_id="job-8", tags={"team": "a"}))
     runs.update_run_status("run-008", "failed")
     for name in ("get_runs_by_pipeline", "latest", "last_success"):
         assert getattr(runs, name)("p")
@@ -526,8 +526,13 @@ def test_no_method_of_the_runs_but_scan_scans(
         assert getattr(runs, name)()
     assert runs.get_runs_by_status("failed")
     assert runs.get_by_run_id("run-008")
+    assert runs.find_by_external_id("job-8") == runs.find_by_tag("team", "a")
+    assert runs.children("run-008") == []
+    assert runs.expire("run-008", timedelta(days=1)).expires_at is not None
+    assert runs.delete("run-008") is not None
     used |= set(
-        "add_data_quality add_stage_info create_run_log get_by_run_id get_failed_runs "
+        "add_data_quality add_stage_info children create_run_log expire find_by_external_id "
+        "find_by_tag get_by_run_id get_failed_runs "
         "get_log_lines get_recent_runs get_running_pipelines get_runs_by_pipeline "
         "get_runs_by_status get_stack_trace get_successful_runs last_success latest release "
         "update_run_metrics update_run_status".split()

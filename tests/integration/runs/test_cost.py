@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ START, TAKEOVER, FINISH, REAP, RUN_KEY, WATERMARK = 8, 8, 10, 10, 2, 2
 START_UNLIMITED, FURTHER_KB = 7, 2
 # The most a call may cost for a run of up to 4 KB.
 STAGE_OR_METRIC, BEAT, LOG_CHUNK, LARGE_FINISH = 4, 4, 10, 18
+EXTERNAL_ID, TAG, CHILD, EXPIRE, DELETE = 1, 3, 1, 4, 4
+WRITES = ("UpdateItem", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems")
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ class Bill:
         consumed = parsed.get("ConsumedCapacity") or []
         entries = [consumed] if isinstance(consumed, dict) else consumed
         units = float(sum(entry.get("CapacityUnits", 0) for entry in entries))
-        if model.name in ("UpdateItem", "PutItem", "TransactWriteItems"):
+        if model.name in WRITES:
             self.write_units += units
             self.requests.append((model.name, units))
         else:
@@ -156,6 +159,39 @@ def test_dead_runs_cost_what_the_page_says(charging_tables: DynamoDBConfig) -> N
     assert bill.of(future.reap) in (REAP, REAP + FURTHER_KB)
     abandoned(charging_tables, "e")
     assert about(bill.both(lambda: tracker.release("e", reason="dead")), REAP, 3)
+
+
+def test_finding_and_removing_runs_costs_what_the_page_says(
+    charging_tables: DynamoDBConfig,
+) -> None:
+    bill, tracker = Bill(charging_tables), RunTracker(charging_tables)
+    runs = tracker.runs
+    tracker.start("u").finish()
+    found: list[Run] = []
+
+    def begin(**how: Any) -> tuple[float, float]:
+        return bill.both(lambda: found.append(tracker.start("u", **how)))
+
+    assert about(begin(external_id="job-1"), START_UNLIMITED + EXTERNAL_ID, 1.5)
+    found[-1].finish()
+    assert about(begin(tags={"a": "x", "b": "y"}), START_UNLIMITED + 2 * TAG, 1.5)
+    found[-1].finish()
+    assert about(begin(parent=found[0].run_id), START_UNLIMITED + CHILD, 2.5)
+    found[-1].finish()
+    assert bill.both(lambda: runs.find_by_external_id("job-1")) == (0, 1)
+    assert bill.both(lambda: runs.find_by_tag("a", "x")) == (0, 1)
+    assert bill.both(lambda: runs.children(found[0].run_id)) == (0, 1)
+    for run, beside, deleted in zip(found, (0, 2, 0), (1, 4, 1)):
+        expiring = bill.both(lambda run=run: runs.expire(run.run_id, timedelta(days=1)))
+        assert expiring[0] - EXPIRE - beside in (0, 1), "one more for a run of more than 1 KB"
+        assert expiring[1] == 3
+        removal = bill.both(lambda run=run: runs.delete(run.run_id))
+        assert removal[0] - DELETE - deleted in (0, 1)
+        assert removal[1] == 3
+    begin(run_key="monday")
+    found[-1].finish()
+    freed = bill.both(lambda: runs.delete(found[-1].run_id, free_run_key=True))
+    assert about(freed, DELETE + 1 + RUN_KEY, 4)
 
 
 def test_the_store_counts_the_same(charging_tables: DynamoDBConfig) -> None:

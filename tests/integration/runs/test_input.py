@@ -202,7 +202,8 @@ def test_an_argument_that_is_of_no_use_is_refused_by_its_name(
 def test_an_unknown_argument_is_refused_naming_those_there_are(
     tracker: RunTracker, form: str
 ) -> None:
-    told = "no argument params; it has run_key, parameters, tags, trigger, options"
+    known = "run_key, parameters, tags, trigger, external_id, parent, options"
+    told = f"no argument params; it has {known}"
     with pytest.raises(TypeError, match=told):
         getattr(tracker, form)("exclusive", params={})
 

@@ -18,6 +18,7 @@ from dynamodb_wrapper.repositories import (
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability, refuse_scan
+from tests.support.runs import run_table_items
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -30,7 +31,8 @@ NOW = datetime.now(timezone.utc)
 def pipeline_configs() -> list[PipelineConfig]:
     return [
         PipelineConfig(pipeline_id="kept", retention_days=30),
-        PipelineConfig(pipeline_id="for-ever"),
+        PipelineConfig(pipeline_id="default"),
+        PipelineConfig(pipeline_id="for-ever", retention_days=None),
     ]
 
 
@@ -42,9 +44,46 @@ def test_a_run_gets_its_expiry_when_it_ends_and_not_before(locking_tables: Dynam
     assert during.expires_at is None
     assert after.end_time is not None
     assert after.expires_at == (after.end_time + timedelta(days=30)).replace(microsecond=0)
-    with tracker.run("for-ever") as run:
+
+
+def test_runs_are_kept_for_400_days_unless_the_pipeline_says_otherwise(
+    locking_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(locking_tables)
+    with tracker.run("default") as run:
         pass
+    after = tracker.runs.get_or_raise(run.run_id, consistent=True)
+    assert after.end_time is not None
+    assert after.expires_at == (after.end_time + timedelta(days=400)).replace(microsecond=0)
+    with tracker.run("for-ever", tags={"team": "a"}) as run:
+        logging.getLogger("my").warning("a line")
     assert tracker.runs.get_or_raise(run.run_id, consistent=True).expires_at is None
+    items = run_table_items(locking_tables)
+    kept = {key: item for key, item in items.items() if key.startswith(run.run_id)}
+    assert len(kept) == 3
+    assert not any("expires_at" in item for item in kept.values())
+
+
+def test_a_pipeline_whose_runs_are_kept_for_ever_stays_so(local_tables: DynamoDBConfig) -> None:
+    pipelines = PipelineConfigRepository(local_tables)
+    forever = pipelines.get_or_raise("for-ever")
+    assert forever.retention_days is None
+    assert pipelines.update(forever).retention_days is None
+    pipelines.update("default", set={"retention_days": None})
+    pipelines.put(PipelineConfig(pipeline_id="put", retention_days=None))
+    for pipeline_id in ("for-ever", "default", "put"):
+        assert pipelines.get_or_raise(pipeline_id, consistent=True).retention_days is None
+
+
+def test_run_keys_watermarks_and_the_history_of_a_pipeline_do_not_expire(
+    locking_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(locking_tables)
+    with tracker.run("kept", run_key="monday", tags={"team": "a"}) as run:
+        run.advance_watermark("position", 1)
+    items = run_table_items(locking_tables)
+    kept = {key for key, item in items.items() if "expires_at" not in item}
+    assert kept == {"#pipeline#kept", "#slot#kept#monday", "#cursor#kept#position"}
 
 
 def test_what_is_kept_beside_a_run_does_not_outlive_it_for_long(

@@ -227,6 +227,7 @@ def test_what_items_are_found_by_is_refused_with_a_secret_of_the_process(
         with tracker.run("p") as run:
             for call in (
                 lambda: RunTracker(known).start("unlimited", run_key=f"for-{secret}"),
+                lambda: tracker.start("unlimited", external_id=f"job {hidden.key}"),
                 lambda: run.advance_watermark(hidden.token, 1),
                 lambda: run.watermark(f"of {hidden.key}"),
                 lambda: tracker.reset_watermark("p", hidden.key, 1),

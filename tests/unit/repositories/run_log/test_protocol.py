@@ -39,6 +39,7 @@ CAUGHT_IN = {
     "beat: update RUN(status, writer, lease_until) without writer": (
         "run id used again after its record has expired"
     ),
+    "delete_run: delete RUN(status, writer) without status": "deleted, run key, a reaper",
     "finish: update CURSOR(row_version) without row_version": "a watermark, reset",
     "finish: update RUN(status, writer) without status": "no limit, one driver, a reaper",
     "finish: update RUN(status, writer) without writer": (
@@ -59,6 +60,8 @@ CAUGHT_IN = {
         "no limit, three drivers, a reaper"
     ),
     "finish_late: update STATE(last_seq, last_ok_seq) without last_seq": "no limit, a reaper",
+    "free_slot: delete SLOT(last_run_id, status) without last_run_id": "deleted, run key, rerun",
+    "free_slot: update SLOT(last_run_id, status) without status": "deleted, run key, rerun",
     "move_cursor: update CURSOR(row_version) without row_version": "a watermark, reset",
     "note_late_outcome: update RUN(status, writer) without writer": (
         "run id used again, lost again"
@@ -92,6 +95,9 @@ _LIVE = "who takes the lock or the run key of a live run ends it: the clause on 
 _BY_HAND = "only a change by hand leaves a holder, or a run key, to a run that is not live"
 UNOBSERVABLE = {
     "beat: update RUN(status, writer, lease_until) without status": _NO_LEASE,
+    "delete_run: delete RUN(status, writer) without writer": (
+        "who reads that a run has ended means no live one: the clause on its status says so"
+    ),
     "finish: update SLOT(last_run_id) without last_run_id": _LIVE,
     "finish: update STATE(holder) without holder": _LIVE,
     "finish_late: update RUN(status, writer, superseded_by) without superseded_by": (
@@ -99,6 +105,12 @@ UNOBSERVABLE = {
     ),
     "finish_late: update STATE(fence, holder) without holder": (
         "under the fence of a lost run nobody holds the lock"
+    ),
+    "free_slot: delete SLOT(last_run_id, status) without status": (
+        "the first attempt at a run key changes its status with its run"
+    ),
+    "free_slot: update SLOT(last_run_id, status) without last_run_id": (
+        "another attempt that has ended alike leaves the run key covered, or not, alike"
     ),
     "note_late_outcome: update RUN(status, writer) without status": (
         "what keeps a run from a late finish keeps it lost"
@@ -134,6 +146,13 @@ TOGETHER = {
     "all of a release": (
         {"release: update RUN(status, writer)", "release: update STATE(holder, fence)"},
         "a release",
+    ),
+    "the run key of a deletion": (
+        {
+            "free_slot: delete SLOT(last_run_id, status)",
+            "free_slot: update SLOT(last_run_id, status)",
+        },
+        "deleted, run key",
     ),
     "the run key of a start": (
         {"start_shared: update SLOT(last_run_id, status)"},
