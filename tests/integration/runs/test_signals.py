@@ -555,9 +555,11 @@ class SignalAt:
 
 
 RUN_CONTROL = Path(dynamodb_wrapper.runs.__file__).parent
-SIGNALS = {"hold", "release", "restore", "deliver", "install"}
-AT_START = {"_start", "_store_start", "_assemble", "_open", *SIGNALS}
-AT_END = {"_finish", "_finish_once", "_store_end", "_freeze", "_store", *SIGNALS}
+SIGNALS = {"hold", "release", "_put_back", "deliver", "_deliver", "_answer"}
+SIGNALS |= {"watch", "unwatch", "open", "close", "_tidy"}
+AT_START = {"__enter__", "start", "_start", "_store_start", "_assemble", "_open", "_undo", *SIGNALS}
+AT_END = {"_end", "finish", "_finish", "_conclude", "_decided", "_settle", "_store_end", *SIGNALS}
+AT_END |= {"_freeze", "_store", "_store_texts", "_notify", "notify"}
 
 
 def signals_at_every_line(
