@@ -92,6 +92,8 @@ class RunFinisher:
         try:
             error = _exit_reason() if run.ending is None else run.ending.error
             self._finish(run, error, within_seconds, at_exit=True)
+        except RunFinishError:
+            pass  # logged where it was made
         except DynamoDBWrapperError as problem:
             logger.error("%s", problem)
         finally:
