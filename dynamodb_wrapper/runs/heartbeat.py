@@ -65,7 +65,10 @@ class Heartbeat:
         self._after_beat = tuple(after_beat)
         self._on_stop_request = on_stop_request
         self._describe = describe
-        self._stopping = threading.Event()
+        self._is_stopping = False
+        # Not an Event: an exception from outside could leave the lock inside of it held for ever.
+        self._until_stop = threading.Lock()
+        self._until_stop.acquire()
         self._thread: threading.Thread | None = None
         self._beating = threading.RLock()  # a signal handler may beat while this thread does
         self._has_warned = False
@@ -75,8 +78,12 @@ class Heartbeat:
         """Begin to beat."""
         name = f"dynamodb-wrapper-heartbeat-{self._liveness.record.run_id}"
         thread = threading.Thread(target=self._live, name=name, daemon=True)
-        thread.start()
-        self._thread = thread  # not before: one that did not start cannot be joined
+        before, self._thread = self._thread, thread
+        try:
+            thread.start()
+        except BaseException:
+            self._thread = before  # one that did not start cannot be joined
+            raise
 
     def ensure(self) -> None:
         """Begin to beat again if the thread has died before its run."""
@@ -87,7 +94,10 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Stop beating; wait up to a second for a beat that is being sent."""
-        self._stopping.set()
+        if not self._is_stopping:
+            self._is_stopping = True
+            with suppress(RuntimeError):  # another thread stops it as well
+                self._until_stop.release()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
 
@@ -104,13 +114,13 @@ class Heartbeat:
         if not liveness.is_open or not liveness.tracked:
             return liveness.is_open
         with self._beating:
-            if lease.is_lost or self._stopping.is_set():
+            if lease.is_lost or self._is_stopping:
                 return not lease.is_lost
             record, sent = liveness.record, lease.read_clocks()
             until = sent[0] + self._lease_duration
             stored = self._store().beat(record, now=sent[0], lease_until=until)
             if stored is None or stored.writer != record.writer or stored.status.is_terminal:
-                if not self._stopping.is_set():  # else this process has just ended it
+                if not self._is_stopping:  # else this process has just ended it
                     self._lost(stored)
                 return False
             lease.renew(stored.lease_until, sent=sent)
@@ -119,14 +129,18 @@ class Heartbeat:
             return True
 
     def _has_to_beat(self) -> bool:
-        return self._liveness.is_open and not self._lease.is_lost and not self._stopping.is_set()
+        is_wanted = self._liveness.is_open and not self._lease.is_lost
+        return is_wanted and not self._is_stopping
+
+    def _is_replaced(self) -> bool:
+        return self._thread is not threading.current_thread()
 
     def _live(self) -> None:
         """Beat until the run has ended; a thread that dies before starts its successor."""
         try:
             self._loop()
         finally:
-            if self._thread is threading.current_thread() and self._has_to_beat():
+            if self._has_to_beat() and not self._is_replaced():
                 with suppress(RuntimeError):  # no thread can be started: see `ensure`
                     self.start()
 
@@ -134,15 +148,19 @@ class Heartbeat:
         delay = min(self._interval, self._lease.remaining_seconds() / 3)
         while True:
             try:
-                if self._stopping.wait(self._until_next(delay)):
+                if self._wait(self._until_next(delay)):
                     return
                 delay = self._interval
                 delay = self._turn()
-                if not self._has_to_beat():
+                if not self._has_to_beat() or self._is_replaced():
                     return
             except BaseException as error:  # noqa: BLE001 - this thread lives as long as its run
                 self._say(logging.WARNING, "A beat of run %s met %s.", error)
-                self._stopping.wait(_AFTER_TROUBLE_SECONDS)  # if waiting is what fails
+                self._wait(_AFTER_TROUBLE_SECONDS)  # if waiting is what fails
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait, and return whether to stop."""
+        return self._is_stopping or self._until_stop.acquire(timeout=max(0.0, seconds))
 
     def _turn(self) -> float:
         """Beat once, and do what is due; return the seconds until the next beat."""
