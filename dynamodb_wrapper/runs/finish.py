@@ -7,9 +7,10 @@ import logging
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.services import Services
     from dynamodb_wrapper.runs.signals import SignalGuard
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _EXIT_SECONDS = 5.0
 _LEAST_EXIT_SECONDS = 0.1
@@ -56,6 +56,31 @@ _LONGEST_WAIT_SECONDS = 5.0
 _CANCEL_JOIN_SECONDS = 1.0
 # Errors that no repetition changes: the outcome is refused, and spooling it would not help.
 _REFUSED = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
+
+
+if TYPE_CHECKING:
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
+
+
+class CalmLogger(_Adapter):
+    """A logger; handlers and filters of the program that raise change neither a run nor its body.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name), {})
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        """Log a line."""
+        with suppress(Exception):
+            super().log(level, msg, *args, **options)
+
+
+logger = CalmLogger(__name__)
 
 
 class RunFinisher:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import os
 import platform
 import socket
@@ -45,7 +44,7 @@ from dynamodb_wrapper.repositories.run_log.items import identity
 from dynamodb_wrapper.repositories.run_log.protocol import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.fencing import DeltaFence
-from dynamodb_wrapper.runs.finish import JobCanceller, finish_at_exit
+from dynamodb_wrapper.runs.finish import CalmLogger, JobCanceller, finish_at_exit
 from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.liveness import Liveness
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.reaper import Reaper
     from dynamodb_wrapper.runs.services import Services
 
-logger = logging.getLogger(__name__)
+logger = CalmLogger(__name__)
 _TEXT_BYTES = 4096
 _ALL_BYTES = 32_768
 _FIRST_LEASE = timedelta(seconds=90)

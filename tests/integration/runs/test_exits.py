@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.support.processes import settings_of
 from tests.support.runs import outside_of_runs, state, stored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.processes import Drivers
@@ -176,3 +179,46 @@ def test_an_end_that_could_not_be_kept_is_stored_when_the_process_exits(
     run_id = driver.hear()
     assert driver.exit_code() == 0
     assert end_of(local_tables, run_id) == ("success", None, None)
+
+
+# ---- log handlers that raise ---------------------------------------------------------------------
+
+
+class Raising(logging.Handler):
+    """A handler of a program with a mistake."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ArithmeticError("of the handler")
+
+
+@contextmanager
+def raising_handlers() -> Iterator[None]:
+    handler, logger = Raising(), logging.getLogger("dynamodb_wrapper.runs")
+    logger.addHandler(handler)
+    logger.setLevel("DEBUG")
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel("NOTSET")
+
+
+def test_log_handlers_that_raise_change_neither_a_run_nor_what_leaves_its_block(
+    local_tables: DynamoDBConfig, tmp_path: Path
+) -> None:
+    config = local_tables.model_copy(update={"spool_directory": str(tmp_path)})
+    tracker, mine = RunTracker(config), OutOfDataError("none")
+    with raising_handlers(), tracker.run("exclusive") as run:
+        pass
+    assert end_of(config, run.run_id) == ("success", None, None)
+    with raising_handlers(), pytest.raises(OutOfDataError) as caught:
+        with tracker.run("exclusive") as run:
+            raise mine
+    assert caught.value is mine
+    assert end_of(config, run.run_id)[:2] == ("failed", "exception")
+    block = tracker.run("exclusive", options=RunOptions(finish_seconds=0.1))
+    run = block.__enter__()
+    with raising_handlers(), faults.outage(config), pytest.raises(RunFinishError):
+        block.__exit__(None, None, None)
+    tracker.replay_outcomes()
+    assert end_of(config, run.run_id) == ("success", None, None)
