@@ -89,26 +89,19 @@ class RunFinisher:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def finish(
-        self,
-        run: RunInternals,
-        error: BaseException | None,
-        *,
-        within_seconds: float | None = None,
-    ) -> None:
+    def finish(self, run: RunInternals, error: BaseException | None) -> None:
         """Store how a run ended; safe to repeat, and tries again what is not stored yet.
 
         Args:
             run: The run.
             error: The exception that left its body; None for a normal end.
-            within_seconds: How long storing is tried; the run's options decide unless given.
 
         Raises:
             RunFinishError: The body raised nothing, its end could not be stored, and it had to be:
                 a lock, a run key or a watermark depends on it.
             InvalidTransitionError: The run has ended otherwise before.
         """
-        self._finish(run, error, within_seconds or run.options.finish_seconds)
+        self._finish(run, error, run.options.finish_seconds)
 
     def finish_at_exit(self, run: RunInternals, within_seconds: float) -> None:
         """End a run that is still open when the process exits: it did not succeed."""

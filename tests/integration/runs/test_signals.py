@@ -529,6 +529,7 @@ def block_in_spark_after_runs(config: DynamoDBConfig, pipe: Any) -> None:
     session.range(1).selectExpr(SLEEP_FOR_EVER).collect()
 
 
+@pytest.mark.slow
 def test_sigterm_in_a_spark_action_after_runs_is_answered_within_a_second(
     spark_installation: None, local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
