@@ -451,6 +451,8 @@ class Run:
     def finish(self) -> None:
         """End a run of `RunTracker.start` as SUCCESS; repeating it has the same result.
 
+        An end that could neither be stored nor kept in the spool is tried again.
+
         Costs as leaving the block of `RunTracker.run`. See: TransactWriteItems.
 
         Raises:

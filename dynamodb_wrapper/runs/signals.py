@@ -33,6 +33,7 @@ def _known(*names: str) -> tuple[int, ...]:
     return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
 
 
+_EVERY = tuple(signal.valid_signals())
 _ENDS_BODY = _known("SIGTERM", "SIGHUP")
 _ENDS_PROCESS = (*_ENDS_BODY, signal.SIGINT)
 _HURRIES = (*_ENDS_PROCESS, *_known("SIGALRM", "SIGUSR1", "SIGUSR2"))
@@ -289,7 +290,7 @@ class _Handlers:
     def hold(self, run: SignalGuard) -> None:
         if run not in self._holding:
             self._holding.append(run)
-        for number in signal.valid_signals():
+        for number in _EVERY:
             handler = signal.getsignal(number)
             if handler == self._hold_back or not _can_wait(number, handler):
                 continue
