@@ -98,11 +98,13 @@ class SignalGuard:
         hurried_at: Monotonic seconds of the first signal that asks the program to end and is held
             back; None before.
         is_urgent: Whether another one came while the first was held back.
+        is_starting: Whether the start is being sent: then another one interrupts it.
     """
 
     def __init__(self) -> None:
         self.hurried_at: float | None = None
         self.is_urgent = False
+        self.is_starting = False
         self._raised: BaseException | None = None
 
     # ---- SIGTERM and SIGHUP end the body ---------------------------------------------------------
@@ -315,15 +317,21 @@ class _Handlers:
 
     def _hold_back(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._held.append(number)
-        for run in self._holding:
+        for run in list(self._holding):
             run.hurry(number)
+            if run.is_urgent and run.is_starting:
+                run.is_starting = False
+                self._deliver(self._taken(), run)
 
     def deliver(self, run: SignalGuard) -> None:
         if self._holding:
             return  # by the run that holds them back as well
+        self._deliver(self._taken(), run)
+
+    def _taken(self) -> list[int]:
         # Those that end the process come last: what they raise goes on, with the rest as context.
         held, self._held = sorted(dict.fromkeys(self._held), key=_rank), []
-        self._deliver(held, run)
+        return held
 
     def _deliver(self, held: list[int], run: SignalGuard) -> None:
         if not held:
@@ -334,7 +342,7 @@ class _Handlers:
             self._deliver(held[1:], run)
 
     def _answer(self, number: int, run: SignalGuard) -> None:
-        handler = signal.getsignal(number)
+        handler = self._current(number)
         if number not in _ENDS_BODY or handler == self._end_bodies:
             if callable(handler):  # not sent again: an event loop would count it twice
                 handler(number, sys._getframe())

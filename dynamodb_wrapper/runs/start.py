@@ -322,7 +322,7 @@ class RunStarter:
         if sent is None or pipeline is None:
             return None
         try:
-            stored = self._services.runs.get_by_run_id(sent.run_id, consistent=True)
+            stored = self._services.impatient_runs.get_by_run_id(sent.run_id, consistent=True)
         except DynamoDBWrapperError as trouble:
             logger.warning("If run %s began, it will be taken for lost: %s", sent.run_id, trouble)
             return None
@@ -390,6 +390,7 @@ class RunStarter:
                 record = new_record(request, pipeline, self._services)  # it begins after the wait
             attempt.sent = record
             attempt.signals.hold()
+            attempt.signals.is_starting = True
             try:
                 return self._services.store.start(
                     record,
@@ -404,6 +405,8 @@ class RunStarter:
                     raise
                 conflict = error
                 logger.info("Waiting: %s", error)
+            finally:
+                attempt.signals.is_starting = False
         raise conflict
 
     def _skipped(

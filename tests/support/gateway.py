@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-QUICK, SLOW, AWAY = "quick", "slow", "away"
+QUICK, SLOW, AWAY, MUTE = "quick", "slow", "away", "mute"
 _SLOW_SECONDS = 0.15
 _TARGET = re.compile(rb"X-Amz-Target: DynamoDB_20120810\.(\w+)", re.IGNORECASE)
 
@@ -25,8 +25,8 @@ class Gateway:
         url: The engine.
 
     Attributes:
-        state: ``quick``, ``slow``: each request waits a moment, or ``away``: connections are cut
-            when something is sent.
+        state: ``quick``, ``slow``: each request waits a moment, ``away``: connections are cut
+            when something is sent, or ``mute``: replies are lost.
     """
 
     def __init__(self, url: str) -> None:
@@ -56,7 +56,7 @@ class Gateway:
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, socket.create_connection(self._engine) as engine:
-            threading.Thread(target=_pump, args=(engine, client), daemon=True).start()
+            threading.Thread(target=self._reply, args=(engine, client), daemon=True).start()
             while data := client.recv(1 << 20):
                 found = _TARGET.search(data)
                 if found is not None:
@@ -73,10 +73,10 @@ class Gateway:
             self._awaited = None
             awaited[1]()
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(1 << 20):
-            target.sendall(data)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
+    def _reply(self, engine: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := engine.recv(1 << 20):
+                if self.state != MUTE:
+                    client.sendall(data)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)

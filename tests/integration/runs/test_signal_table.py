@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from itertools import product
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from dynamodb_wrapper.models import PipelineConfig
 from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.runs import RunEvent, RunOptions, RunTracker
-from tests.support.gateway import AWAY, QUICK, SLOW, Gateway
+from tests.support.gateway import AWAY, MUTE, QUICK, SLOW, Gateway
 from tests.support.runs import run_table_items, state, with_pipelines
 
 if TYPE_CHECKING:
@@ -183,3 +184,38 @@ def test_no_signal_at_any_moment_loses_a_success_an_exception_or_a_lock(
                 assert case.kept == ([status] if case.gateway == AWAY else []), case
                 assert (case.holder is not None) == (case.gateway == AWAY), case
             assert "holder" not in state(config, case.pipeline_id), case
+
+
+def start_without_a_reply(config: DynamoDBConfig, pipe: Any) -> None:
+    """Begin a run whose start is stored and never answered; two signals come meanwhile."""
+
+    def press_twice() -> None:
+        gateway.state = MUTE
+        threading.Thread(target=press, daemon=True).start()
+
+    def press() -> None:
+        for _ in range(2):
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGTERM)
+        gateway.state = QUICK
+
+    with Gateway(str(config.endpoint_url)) as gateway:
+        through = config.model_copy(update={"endpoint_url": gateway.url})
+        gateway.on_next("TransactWriteItems", press_twice)
+        begin = time.monotonic()
+        try:
+            with RunTracker(through).run("exclusive"):
+                pipe.send("the body was entered")
+        finally:
+            pipe.send(time.monotonic() - begin)
+
+
+def test_a_second_signal_interrupts_a_start_that_is_not_answered(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(start_without_a_reply, local_tables)
+    assert driver.hear() < HURRIED_SECONDS  # one wait for a reply alone is 10 s
+    assert driver.exit_code() == 143
+    (run,) = (one for one in run_table_items(local_tables).values() if one["kind"] == "RUN")
+    assert (run["status"], run["status_reason"]) == ("cancelled", "signal")
+    assert "holder" not in state(local_tables, "exclusive")
