@@ -66,11 +66,14 @@ class RunContext(AbstractContextManager["Run"]):
                 "left: its run goes on. Call RunTracker.run(...) once for every block."
             )
         try:
-            run = self._run = self._starter.start(self._request, watch_signals=True)
-        except BaseException:
-            self._entered.release()
+            self._run = self._starter.start(self._request, watch_signals=True)
+            return self._run
+        except BaseException as error:
+            if self._run is None:
+                self._entered.release()
+            else:  # raised in between by a signal or another thread
+                self._end(error)
             raise
-        return run
 
     def __exit__(
         self,
@@ -78,16 +81,27 @@ class RunContext(AbstractContextManager["Run"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        run, self._run = self._run, None
+        try:
+            self._end(error)
+        except BaseException:
+            self._end(error)  # does nothing unless this came from outside, before the end began
+            raise
+
+    def _end(self, error: BaseException | None) -> None:
+        run = self._run
         if run is None:
             return
+        parts = run.internals
         try:
-            self._finisher.finish(run.internals, error)
+            self._finisher.finish(parts, error)
         except InvalidTransitionError:
             if error is None:
                 raise  # else: the body called finish() or fail(), and its exception goes on
         finally:
-            self._entered.release()
+            has_begun = parts.ending is not None or not parts.liveness.is_own_process
+            if has_begun and not parts.signals.is_holding:
+                self._run = None
+                self._entered.release()
 
 
 class RunDecorator:

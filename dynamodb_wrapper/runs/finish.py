@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
@@ -22,7 +24,7 @@ from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known
 from dynamodb_wrapper.repositories.run_log.protocol import run_after
 from dynamodb_wrapper.runs import current
-from dynamodb_wrapper.runs.hooks import FAILED, FINISHED
+from dynamodb_wrapper.runs.hooks import FAILED, FINISHED, HOOK_SECONDS, HURRIED_SECONDS
 from dynamodb_wrapper.runs.outcome import (
     Circumstances,
     ProcessEndedError,
@@ -31,6 +33,7 @@ from dynamodb_wrapper.runs.outcome import (
     stack_chunks,
     stack_text,
 )
+from dynamodb_wrapper.runs.run import Ending
 from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 from dynamodb_wrapper.runs.watermarks import recorded_moves
 
@@ -42,16 +45,42 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.services import Services
     from dynamodb_wrapper.runs.signals import SignalGuard
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _EXIT_SECONDS = 5.0
 _LEAST_EXIT_SECONDS = 0.1
-_SIGNALLED_SECONDS = 5.0
+_HURRIED_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+_BEFORE_OTHERS = 100
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _CANCEL_JOIN_SECONDS = 1.0
 # Errors that no repetition changes: the outcome is refused, and spooling it would not help.
 _REFUSED = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
+
+
+if TYPE_CHECKING:
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
+
+
+class CalmLogger(_Adapter):
+    """A logger; handlers and filters of the program that raise change neither a run nor its body.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name), {})
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        """Log a line."""
+        with suppress(Exception):
+            super().log(level, msg, *args, **options)
+
+
+logger = CalmLogger(__name__)
 
 
 class RunFinisher:
@@ -60,41 +89,33 @@ class RunFinisher:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def finish(
-        self,
-        run: RunInternals,
-        error: BaseException | None,
-        *,
-        within_seconds: float | None = None,
-    ) -> None:
-        """Store how a run ended; safe to repeat.
+    def finish(self, run: RunInternals, error: BaseException | None) -> None:
+        """Store how a run ended; safe to repeat, and tries again what is not stored yet.
 
         Args:
             run: The run.
             error: The exception that left its body; None for a normal end.
-            within_seconds: How long storing is tried; the run's options decide unless given.
 
         Raises:
             RunFinishError: The body raised nothing, its end could not be stored, and it had to be:
                 a lock, a run key or a watermark depends on it.
             InvalidTransitionError: The run has ended otherwise before.
         """
-        is_signalled = run.signals.received_at is not None
-        limit_seconds = within_seconds or run.options.finish_seconds
-        try:
-            self._finish(run, error, limit_seconds, is_signalled=is_signalled)
-        except BaseException:
-            if run.liveness.outcome is None:  # a signal arrived before signals were held back
-                self._finish(run, error, limit_seconds, is_signalled=is_signalled)
-            raise
+        self._finish(run, error, run.options.finish_seconds)
 
     def finish_at_exit(self, run: RunInternals, within_seconds: float) -> None:
         """End a run that is still open when the process exits: it did not succeed."""
+        if not run.settling.acquire(timeout=within_seconds):
+            return  # another thread is at it
         try:
-            error = ProcessEndedError("The process ended before the run did.")
-            self.finish(run, error, within_seconds=within_seconds)
+            error = _exit_reason() if run.ending is None else run.ending.error
+            self._finish(run, error, within_seconds, at_exit=True)
+        except RunFinishError:
+            pass  # logged where it was made
         except DynamoDBWrapperError as problem:
             logger.error("%s", problem)
+        finally:
+            run.settling.release()
 
     def _finish(
         self,
@@ -102,73 +123,96 @@ class RunFinisher:
         error: BaseException | None,
         limit_seconds: float,
         *,
-        is_signalled: bool,
+        at_exit: bool = False,
     ) -> None:
-        """Finish a run with signals held back, and deliver them afterwards."""
-        problem = None
-        with run.signals.finish_first():
+        """Conclude a run, deliver the signals held back meanwhile, and raise its problem."""
+        try:
             try:
-                problem = self._finish_once(run, error, limit_seconds, is_signalled=is_signalled)
-            finally:
-                run.signals.restore()
-        if error is not None and problem is not None:
-            add_note(error, f"dynamodb-wrapper: {problem}")
-        run.signals.deliver()
-        if error is None and isinstance(problem, RunFinishError):
+                self._conclude(run, error, limit_seconds, at_exit=at_exit)
+            except InvalidTransitionError:
+                raise
+            except BaseException:
+                # The end comes first. Unless the exception comes again it was raised from outside,
+                # such as by another thread, and goes on afterwards.
+                self._conclude(run, error, limit_seconds, at_exit=at_exit)
+                if run.ending is None or not run.ending.has_bug:
+                    raise
+        finally:
+            self._deliver(run, error)
+        problem = _problem(run)
+        if error is None and problem is not None:
             raise problem
 
-    def _finish_once(
+    def _deliver(self, run: RunInternals, error: BaseException | None) -> None:
+        try:
+            run.signals.deliver()
+        except BaseException as raised:
+            problem = _problem(run)
+            if error is None and problem is not None:
+                add_note(raised, f"dynamodb-wrapper: {problem}")
+            raise
+
+    def _conclude(
         self,
         run: RunInternals,
         error: BaseException | None,
         limit_seconds: float,
         *,
-        is_signalled: bool,
-    ) -> DynamoDBWrapperError | None:
-        """Decide the outcome, and store it unless the run has ended before."""
+        at_exit: bool,
+    ) -> None:
+        """Decide and store an end with signals held back; then notify the hooks."""
         liveness = run.liveness
-        record = liveness.record
-        current.leave(record.run_id)
+        current.leave(liveness.record.run_id)
         if not liveness.is_own_process:
             logger.warning(
-                "Run %s belongs to process %s; it is left alone.", record.run_id, liveness.pid
+                "Run %s belongs to process %s; it is left alone.",
+                liveness.record.run_id,
+                liveness.pid,
             )
-            return None
-        outcome = self._decide(run, error, is_signalled=is_signalled)
-        if liveness.outcome is not None:
-            liveness.refuse_other_end(outcome)
-            return run.finish_error
-        liveness.close(outcome)
-        outcome = self._with_watermarks(run, outcome)  # no more moves: the run is closed
-        liveness.close(outcome)
-        _open_runs.pop(run, None)
+            return
         try:
-            problem = self._store_end(run, outcome, error, limit_seconds)
-        except Exception as bug:  # noqa: BLE001 - the body's result must not change
-            self._log_bug(run, bug)
-            message = (
-                f"Run {record.run_id} ended as {outcome.status}; storing that met "
-                f"{describe(bug, self._services.secrets)}."
-            )
-            problem = _problem_of(run, outcome, message, bug)
-        if isinstance(problem, RunFinishError):
-            run.finish_error = problem
-        return problem
+            run.signals.hold()
+            with run.settling:  # another thread may be at it
+                ending = self._decided(run, error, at_exit=at_exit)
+                self._settle(run, ending, limit_seconds)
+        finally:
+            run.signals.unwatch()
+            run.signals.release()
+        self._notify(run, ending)
 
     # ---- decide ----------------------------------------------------------------------------------
 
+    def _decided(self, run: RunInternals, error: BaseException | None, *, at_exit: bool) -> Ending:
+        """Return the end of a run, decided now unless it was before.
+
+        Raises:
+            InvalidTransitionError: It was decided otherwise before.
+        """
+        before = run.ending
+        if before is not None and error is before.error:
+            return before
+        outcome = self._decide(run, error, at_exit=at_exit)
+        if before is not None:
+            run.liveness.refuse_other_end(outcome)
+            return before
+        run.ending = ending = Ending(outcome, error)
+        return ending
+
     def _decide(
-        self, run: RunInternals, error: BaseException | None, *, is_signalled: bool
+        self, run: RunInternals, error: BaseException | None, *, at_exit: bool
     ) -> RunOutcome:
         """Return how a run ended, when, and in which stage."""
         secrets = self._services.secrets
+        exit_zero = "failed" if at_exit else run.options.exit_zero
+        is_signalled = run.signals.is_cause_of(error)
         run_id = run.liveness.record.run_id
         outcome = outcome_of(
-            error,
-            Circumstances(run_id, secrets, is_signalled, run.options.exit_zero, run.skip_reason),
+            error, Circumstances(run_id, secrets, is_signalled, exit_zero, run.skip_reason)
         )
         try:
             outcome = replace(outcome, end_time=self._services.clock())
+            if at_exit and outcome.status is RunStatus.FAILED:
+                outcome = replace(outcome, reason="process_exit")
             stage = None if error is None else run.stage_errors.stage_of(error)
             if outcome.error is not None and stage is not None:
                 info = outcome.error.model_copy(update={"stage": redact_known(stage, secrets)})
@@ -191,31 +235,46 @@ class RunFinisher:
 
     # ---- freeze, store or spool, notify ----------------------------------------------------------
 
-    def _store_end(
-        self,
-        run: RunInternals,
-        outcome: RunOutcome,
-        error: BaseException | None,
-        limit_seconds: float,
-    ) -> DynamoDBWrapperError | None:
-        """Store the end of a run and the texts beside it; return what went wrong."""
+    def _settle(self, run: RunInternals, ending: Ending, limit_seconds: float) -> None:
+        """Store a decided end, or keep it in the spool; what was done before is not done again."""
+        run.liveness.close(ending.outcome)
+        try:
+            if not ending.is_settled or not ending.has_texts:
+                self._store_end(run, ending, limit_seconds)
+        except Exception as bug:
+            ending.mishaps += 1
+            if not ending.has_bug:
+                raise  # see `_finish`
+            self._log_bug(run, bug)
+            if not ending.is_settled:
+                ending.frozen = ending.frozen or self._bare_end(run, ending)
+                self._spool(run, ending, f"that met {describe(bug, self._services.secrets)}")
+        if ending.is_settled:
+            _open_runs.pop(run, None)
+
+    def _store_end(self, run: RunInternals, ending: Ending, limit_seconds: float) -> None:
+        """Store the end of a run and the texts beside it."""
         cancelling = None
-        if outcome.status in (RunStatus.CANCELLED, RunStatus.TIMED_OUT):
+        if ending.outcome.status in (RunStatus.CANCELLED, RunStatus.TIMED_OUT):
             cancelling = run.cancel_jobs()
-        end = self._freeze(run, outcome, error)
-        budget = _Budget(run.signals, limit_seconds)
-        stored, problem = self._store(run, end, budget)
-        if stored is not None:
-            problem = self._store_texts(end, budget) or problem
-        self._notify(end, stored)
+        end = ending.frozen
+        if end is None:
+            end = ending.frozen = self._freeze(run, ending)
+        budget = _Budget(run.signals, limit_seconds, is_hurried=_is_hurried(run, ending))
+        if not ending.is_settled:
+            self._store(run, ending, end, budget)
+        if ending.stored is not None and not ending.has_texts:
+            self._store_texts(ending, end, budget)
+        ending.has_texts = True
         if cancelling is not None:
             cancelling.join(_CANCEL_JOIN_SECONDS)
-        return problem
 
-    def _freeze(
-        self, run: RunInternals, outcome: RunOutcome, error: BaseException | None
-    ) -> SpooledRun:
+    def _freeze(self, run: RunInternals, ending: Ending) -> SpooledRun:
         """Stop beating and recording; return the end with everything that is not stored yet."""
+        # No more moves: the run is closed.
+        ending.outcome = outcome = self._with_watermarks(run, ending.outcome)
+        run.liveness.close(outcome)
+        error = ending.error
         run.heartbeat.stop()
         run.recorder.close()
         texts: list[RunText] = []
@@ -227,35 +286,42 @@ class RunFinisher:
         if error is not None and outcome.error is not None:
             chunks = stack_chunks(error, self._services.secrets)
             texts += [("err", *piece) for piece in enumerate(chunks, 1)]
+        end = self._bare_end(run, ending)
+        return replace(end, outcome=replace(outcome, parts=parts), texts=tuple(texts))
+
+    def _bare_end(self, run: RunInternals, ending: Ending) -> SpooledRun:
         return SpooledRun(
             self._services.run_table,
             run.liveness.record,
-            replace(outcome, parts=parts),
+            ending.outcome,
             is_stored=run.liveness.tracked,
-            texts=tuple(texts),
         )
 
-    def _store(
-        self, run: RunInternals, end: SpooledRun, budget: _Budget
-    ) -> tuple[PipelineRunLog | None, DynamoDBWrapperError | None]:
+    def _store(self, run: RunInternals, ending: Ending, end: SpooledRun, budget: _Budget) -> None:
         """Store the outcome in one transaction; spool it where that is not possible now."""
         record, outcome = end.record, end.outcome
         if not end.is_stored:
-            return None, self._spool(run, end, "its start could not be stored either")
+            self._spool(run, ending, "its start could not be stored either")
+            return
         ends = self._services.impatient_store.ends
         try:
             stored = budget.spend(lambda: ends.finish(record, outcome))
         except _REFUSED as refusal:
+            ending.problem = _problem_of(run, outcome, refusal.message, refusal)
+            ending.is_settled = True
             logger.error("%s", refusal)
-            return None, _problem_of(run, outcome, refusal.message, refusal)
-        except Exception as trouble:  # noqa: BLE001 - the outcome must not be lost
-            return None, self._spool(run, end, trouble)
+            return
+        except DynamoDBWrapperError as trouble:
+            self._spool(run, ending, trouble)
+            return
+        ending.problem = _watermark_conflict(stored)
+        ending.stored = stored
+        ending.is_settled = True
         logger.info(
             "Run %s of pipeline %s ended: %s.", record.run_id, record.pipeline_id, stored.status
         )
-        return stored, _watermark_conflict(stored)
 
-    def _store_texts(self, end: SpooledRun, budget: _Budget) -> DynamoDBWrapperError | None:
+    def _store_texts(self, ending: Ending, end: SpooledRun, budget: _Budget) -> None:
         """Store log lines and the whole stack trace; the end of the run is stored without them."""
         store, record = self._services.impatient_store, end.record
         try:
@@ -263,47 +329,61 @@ class RunFinisher:
             for text in end.texts:
                 budget.spend(partial(store.put_chunk, record, *text, now))
         except Exception as trouble:  # noqa: BLE001 - the end of the run is stored
+            _, kept = self._keep(end)
             message = (
                 f"Texts of run {record.run_id} of pipeline {record.pipeline_id!r} could not be "
-                f"stored ({str(trouble).rstrip('.')}). {self._keep(end)}"
+                f"stored ({str(trouble).rstrip('.')}). {kept}"
             )
             logger.warning("%s", message)
-            return DynamoDBWrapperError(message)
-        return None
+            ending.problem = ending.problem or DynamoDBWrapperError(message)
 
-    def _spool(
-        self, run: RunInternals, end: SpooledRun, why: Exception | str
-    ) -> DynamoDBWrapperError:
-        """Keep an outcome in the spool; return the error of an end that is not stored."""
+    def _spool(self, run: RunInternals, ending: Ending, why: Exception | str) -> None:
+        """Keep an outcome in the spool, and note the error of an end that is not stored."""
+        end = ending.frozen
+        if end is None:
+            return
+        ending.is_settled, kept = self._keep(end)
         message = (
             f"Run {end.record.run_id} of pipeline {end.record.pipeline_id!r} ended as "
-            f"{end.outcome.status}, which could not be stored ({str(why).rstrip('.')}). "
-            f"{self._keep(end)}"
+            f"{end.outcome.status}, which could not be stored ({str(why).rstrip('.')}). {kept}"
         )
-        problem = _problem_of(run, end.outcome, message, why)
+        ending.problem = problem = _problem_of(run, end.outcome, message, why)
         is_grave = isinstance(problem, RunFinishError) or end.outcome.error is not None
         logger.log(logging.ERROR if is_grave else logging.WARNING, "%s", message)
-        return problem
 
-    def _keep(self, end: SpooledRun) -> str:
-        """Write to the spool, and return a sentence that says where."""
+    def _keep(self, end: SpooledRun) -> tuple[bool, str]:
+        """Write to the spool; return whether that went well, and a sentence that says where."""
         try:
             path = self._services.spool.keep(end)
         except Exception as trouble:  # noqa: BLE001 - the body's result must not change
-            return f"It could not be kept in a file either ({trouble})."
-        return (
+            return False, f"It could not be kept in a file either ({trouble})."
+        return True, (
             f"It is kept in {path}; the next start of the pipeline on this machine stores it, "
             "and so does RunTracker.replay_outcomes()."
         )
 
-    def _notify(self, end: SpooledRun, stored: PipelineRunLog | None) -> None:
-        """Notify the hooks, also of an end that is not stored."""
-        hooks, ended = self._services.hooks, stored
-        if ended is None:
+    def _notify(self, run: RunInternals, ending: Ending) -> None:
+        """Add the note to the exception and notify the hooks, also of an end that is not stored."""
+        if ending.is_known:
+            return
+        ending.is_known = True
+        if ending.error is not None and ending.problem is not None:
+            add_note(ending.error, f"dynamodb-wrapper: {ending.problem}")
+        end, ended = ending.frozen, ending.stored
+        if ended is None and end is not None:
             ended = run_after(end.record, end.outcome, end.record.updated_by or "")
-        hooks.notify(FINISHED, ended, stored=stored is not None)
+        if ended is None:
+            return
+        is_hurried = _is_hurried(run, ending) or run.signals.hurried_at is not None
+        notify = partial(
+            self._services.hooks.notify,
+            run=ended,
+            stored=ending.stored is not None,
+            limit_seconds=HURRIED_SECONDS if is_hurried else HOOK_SECONDS,
+        )
+        notify(FINISHED)
         if ended.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
-            hooks.notify(FAILED, ended, stored=stored is not None)
+            notify(FAILED)
 
     def _log_bug(self, run: RunInternals, bug: Exception) -> None:
         run_id, stack = run.liveness.record.run_id, stack_text(bug, self._services.secrets)
@@ -311,18 +391,28 @@ class RunFinisher:
 
 
 class _Budget:
-    """The time to store an end and its texts; SIGTERM leaves 5 s of it."""
+    """The time to store an end and its texts.
+
+    Ctrl-C, SIGTERM and the like leave 5 s of it, whether they ended the body or are held back; a
+    second one leaves none.
+    """
 
     def __init__(
         self,
         signals: SignalGuard,
         limit_seconds: float,
         clock: Callable[[], float] = time.monotonic,  # a test that stops the time leaves this one
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        is_hurried: bool,
     ) -> None:
         self._signals = signals
         self._clock = clock
+        self._sleep = sleep
         self._begin = clock()
         self._limit_seconds = limit_seconds
+        if is_hurried:
+            self._limit_seconds = min(limit_seconds, _HURRIED_SECONDS)
 
     def spend(self, send: Callable[[], T]) -> T:
         """Call until it is stored, until it is refused, or until the time is used up."""
@@ -331,6 +421,7 @@ class _Budget:
             first_seconds=_FIRST_WAIT_SECONDS,
             longest_seconds=_LONGEST_WAIT_SECONDS,
             left=self._left,
+            sleep=self._wait,
         )
         problem: DynamoDBWrapperError
         for _ in backoff.waits():
@@ -343,12 +434,32 @@ class _Budget:
                 logger.debug("The end of a run is not stored yet: %s", error)
         raise problem
 
+    def _wait(self, seconds: float) -> None:
+        """Sleep, and notice within a moment that a signal has shortened the time."""
+        until = self._clock() + seconds
+        while (left := min(until - self._clock(), self._left())) > 0:
+            self._sleep(min(left, _LOOK_SECONDS))
+
     def _left(self) -> float:
+        if self._signals.is_urgent:
+            return 0.0
         until = self._begin + self._limit_seconds
-        signalled_at = self._signals.received_at
-        if signalled_at is not None:
-            until = min(until, max(signalled_at, self._begin) + _SIGNALLED_SECONDS)
+        hurried_at = self._signals.hurried_at
+        if hurried_at is not None:
+            until = min(until, max(hurried_at, self._begin) + _HURRIED_SECONDS)
         return until - self._clock()
+
+
+def _is_hurried(run: RunInternals, ending: Ending) -> bool:
+    """Return whether a signal ended the body."""
+    is_pressed = isinstance(ending.error, KeyboardInterrupt)
+    return is_pressed or run.signals.is_cause_of(ending.error)
+
+
+def _problem(run: RunInternals) -> RunFinishError | None:
+    """Return the error to raise where the body raised none."""
+    problem = None if run.ending is None else run.ending.problem
+    return problem if isinstance(problem, RunFinishError) else None
 
 
 def _problem_of(
@@ -405,18 +516,45 @@ _open_runs: dict[RunInternals, RunFinisher] = {}
 
 def finish_at_exit(run: RunInternals, finisher: RunFinisher) -> None:
     """Finish the run when the process exits, unless it has been finished by then."""
-    if not _open_runs:
+    if not any(other.liveness.is_own_process for other in _open_runs):
+        _open_runs.clear()  # of the process this one was forked from
         atexit.unregister(_finish_open_runs)
         atexit.register(_finish_open_runs)
+        if _is_child_of_multiprocessing():  # it leaves without what is registered above
+            sys.modules["multiprocessing.util"].Finalize(
+                None, _finish_open_runs, exitpriority=_BEFORE_OTHERS
+            )
     _open_runs[run] = finisher
+
+
+def _is_child_of_multiprocessing() -> bool:
+    # By name: other programs need not load it.
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def _finish_open_runs() -> None:
     """Finish all of them within the time of one; each is tried once at least."""
     until = time.monotonic() + _EXIT_SECONDS
     for run, finisher in list(_open_runs.items()):
-        if run.liveness.outcome is None:
+        if not run.liveness.is_own_process:
+            continue  # this process was forked from the one that began it
+        try:
             finisher.finish_at_exit(run, max(_LEAST_EXIT_SECONDS, until - time.monotonic()))
+        except BaseException as raised:  # noqa: BLE001 - by a signal; the others end as well
+            logger.warning(
+                "The process is exiting; run %s met %r.", run.liveness.record.run_id, raised
+            )
+
+
+def _exit_reason() -> BaseException:
+    """Return the exception that ends this process; one that says no more if it is not known."""
+    reason: BaseException | None = None
+    if _is_child_of_multiprocessing():
+        reason = sys.exc_info()[1]
+    elif not hasattr(sys, "ps1"):  # else it may be of any line a user has tried
+        reason = getattr(sys, "last_value", None)
+    return reason or ProcessEndedError("The process ended before the run did.")
 
 
 # ---- Spark jobs of a run that is to end early ----------------------------------------------------
@@ -444,12 +582,19 @@ class JobCanceller:
             return None
         name = f"dynamodb-wrapper-cancel-{self.run_id}"
         thread = threading.Thread(target=self._run, args=(self.cancel,), name=name, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be started
+            self._warn(error)
+            return None
         return thread
 
     def _run(self, cancel: Callable[[str], None]) -> None:
         try:
             cancel(self.run_id)
         except Exception as error:  # noqa: BLE001 - the run ends all the same
-            why = describe(error, self.secrets)
-            logger.warning("The Spark jobs of run %s could not be cancelled: %s", self.run_id, why)
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        why = describe(error, self.secrets)
+        logger.warning("The Spark jobs of run %s could not be cancelled: %s", self.run_id, why)

@@ -147,7 +147,8 @@ class RunOptions:
             none. Loggers filter first: where the root logger is left at Python's own level,
             WARNING, nothing below that arrives at any level given here. Set the level of your
             loggers, as ``logging.getLogger("my_job").setLevel("INFO")`` does.
-        finish_seconds: How long storing the end of a run is tried.
+        finish_seconds: How long storing the end of a run is tried; 5 s once Ctrl-C, SIGTERM or
+            the like asks the program to end.
     """
 
     on_conflict: str = "raise"

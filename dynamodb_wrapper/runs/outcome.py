@@ -66,7 +66,9 @@ def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome
 
 
 def _undescribed(error: BaseException | None, around: Circumstances) -> RunOutcome:
-    if error is None:  # only the reason of a skip is described
+    if error is None and around.skip_reason is None:
+        return RunOutcome(RunStatus.SUCCESS)
+    if error is None:  # the reason of a skip could not be described
         return RunOutcome(RunStatus.SKIPPED, "nothing_to_do")
     kind = redact_known(type(error).__qualname__, around.secrets)
     info = RunErrorInfo(type=kind, message="<could not be described>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -15,11 +15,12 @@ from dynamodb_wrapper.runs.options import checked_mapping
 from dynamodb_wrapper.runs.stages import Stage, checked
 
 if TYPE_CHECKING:
-    from threading import Thread
+    from threading import RLock, Thread
 
-    from dynamodb_wrapper.exceptions.errors import RunFinishError
+    from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
     from dynamodb_wrapper.models.pipeline import PipelineConfig
     from dynamodb_wrapper.models.run import PipelineRunLog
+    from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.fencing import DeltaFence
     from dynamodb_wrapper.runs.heartbeat import Heartbeat
     from dynamodb_wrapper.runs.liveness import Liveness
@@ -27,10 +28,43 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.options import RunOptions
     from dynamodb_wrapper.runs.recorder import Parts, Recorder
     from dynamodb_wrapper.runs.signals import SignalGuard
+    from dynamodb_wrapper.runs.spool import SpooledRun
     from dynamodb_wrapper.runs.stages import StageErrors
     from dynamodb_wrapper.runs.watermarks import Watermarks
 
 T = TypeVar("T")
+
+
+@dataclass(eq=False, repr=False)
+class Ending:
+    """How far the end of a run has come: what was decided, and what is stored.
+
+    Attributes:
+        outcome: How the run ended.
+        error: The exception that left its body.
+        frozen: The end with everything that goes with it; None while the run still records.
+        stored: The run as it is stored with its outcome.
+        is_settled: Whether the outcome is stored, kept in the spool, or refused for good.
+        has_texts: Whether log lines and stack trace are stored or kept as well.
+        mishaps: How often storing it met an unexpected exception.
+        is_known: Whether hooks were notified, and the exception has its note.
+        problem: Why the outcome, or its texts, are not stored.
+    """
+
+    outcome: RunOutcome
+    error: BaseException | None
+    frozen: SpooledRun | None = None
+    stored: PipelineRunLog | None = None
+    is_settled: bool = False
+    has_texts: bool = False
+    mishaps: int = 0
+    is_known: bool = False
+    problem: DynamoDBWrapperError | None = None
+
+    @property
+    def has_bug(self) -> bool:
+        """Whether an unexpected exception came again: then it is no one's but the library's."""
+        return self.mishaps > 1
 
 
 @dataclass(eq=False, repr=False)
@@ -52,7 +86,8 @@ class RunInternals:
             that is not wanted or not possible.
         logs: Stores the driver's log lines; None where that is not wanted.
         skip_reason: Why there was nothing to do; see `Run.skip`.
-        finish_error: Raised again when the run is finished again.
+        ending: How far the end of the run has come; None before it was decided.
+        settling: Held by the thread that stores the end.
     """
 
     run_table: str
@@ -68,7 +103,8 @@ class RunInternals:
     cancel_jobs: Callable[[], Thread | None]
     logs: LogCapture | None = None
     skip_reason: str | None = None
-    finish_error: RunFinishError | None = None
+    ending: Ending | None = None
+    settling: RLock = field(default_factory=threading.RLock)
 
 
 class Run:
@@ -159,6 +195,7 @@ class Run:
             RunTimedOutError: The run is past its deadline; it ends TIMED_OUT when this leaves its
                 block.
         """
+        self.internals.heartbeat.ensure()
         self._liveness.check_lease()
 
     def raise_if_cancelled(self) -> None:
@@ -167,6 +204,7 @@ class Run:
         Raises:
             RunCancelledError: It was; the run ends CANCELLED when this leaves its block.
         """
+        self.internals.heartbeat.ensure()
         self._liveness.raise_if_cancelled()
 
     # ---- stages, metrics, tables -----------------------------------------------------------------
@@ -185,6 +223,7 @@ class Run:
             NoActiveRunError: The run has ended, or belongs to another process.
         """
         self._liveness.require_open()
+        self.internals.heartbeat.ensure()
         self._liveness.raise_if_cancelled()
         self._liveness.raise_if_timed_out()
         number = next(self._stage_numbers)
@@ -411,6 +450,8 @@ class Run:
 
     def finish(self) -> None:
         """End a run of `RunTracker.start` as SUCCESS; repeating it has the same result.
+
+        An end that could neither be stored nor kept in the spool is tried again.
 
         Costs as leaving the block of `RunTracker.run`. See: TransactWriteItems.
 

@@ -71,6 +71,11 @@ class Services:
         return RunStore.of(self.config.impatient(), client=self._client)
 
     @cached_property
+    def impatient_runs(self) -> PipelineRunLogsRepository:
+        """The runs through a client that gives up quickly."""
+        return PipelineRunLogsRepository(self.config.impatient(), client=self._client)
+
+    @cached_property
     def spool(self) -> Spool:
         """Outcomes that could not be stored."""
         return Spool(self.config.spool_path(), self.secrets)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import os
 import platform
 import socket
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -46,7 +46,7 @@ from dynamodb_wrapper.repositories.run_log.items import identity
 from dynamodb_wrapper.repositories.run_log.protocol import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.fencing import DeltaFence
-from dynamodb_wrapper.runs.finish import JobCanceller, finish_at_exit
+from dynamodb_wrapper.runs.finish import CalmLogger, JobCanceller, finish_at_exit
 from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.liveness import Liveness
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.reaper import Reaper
     from dynamodb_wrapper.runs.services import Services
 
-logger = logging.getLogger(__name__)
+logger = CalmLogger(__name__)
 _TEXT_BYTES = 4096
 _ALL_BYTES = 32_768
 _FIRST_LEASE = timedelta(seconds=90)
@@ -303,28 +303,29 @@ class RunStarter:
             RunSkippedError: One of these two, with ``on_conflict="skip"``.
             RunStartError: The start could not be stored.
         """
-        signals = SignalGuard()
+        attempt = _Attempt()
         try:
             self._refuse_own_pipeline(request)
-            return self._start(request, signals, watch_signals=watch_signals)
+            return self._start(request, attempt, watch_signals=watch_signals)
         except (AlreadyRunningError, AlreadySucceededError) as error:
+            attempt.let_signals_through()
             if request.options.on_conflict != "skip":
                 raise
             raise self._skipped(request, error) from error
-        except BaseException:
-            signals.release()
+        except BaseException as error:
+            self._undo(request, attempt, error)
             raise
 
-    def _start(self, request: RunRequest, signals: SignalGuard, *, watch_signals: bool) -> Run:
+    def _start(self, request: RunRequest, attempt: _Attempt, *, watch_signals: bool) -> Run:
         pipeline: PipelineConfig | None = None
         record: PipelineRunLog | None = None
         lost: tuple[PipelineRunLog, ...] = ()
         is_tracked = True
         try:
-            pipeline = self._pipeline(request)
+            pipeline = attempt.pipeline = self._pipeline(request)
             self._reaper.before_start(pipeline)
             record = new_record(request, pipeline, self._services)
-            stored, lost = self._store_start(request, pipeline, record, signals)
+            stored, lost = self._store_start(request, pipeline, record, attempt)
         except _UNREACHABLE as error:
             pipeline = pipeline or self._services.known_pipelines.get(request.pipeline_id)
             if pipeline is None or not _may_go_untracked(request, pipeline):
@@ -336,8 +337,39 @@ class RunStarter:
             )
             # If its start was stored and only the reply was lost, it is this very record.
             stored, is_tracked = record or new_record(request, pipeline, self._services), False
-        run = self._assemble(request, pipeline, stored, signals, is_tracked=is_tracked)
-        return self._open(run, lost, watch_signals=watch_signals)
+        attempt.run = self._assemble(
+            request, pipeline, stored, attempt.signals, is_tracked=is_tracked
+        )
+        self._open(attempt.run, watch_signals=watch_signals)
+        for dead in lost:
+            self._services.hooks.notify(LOST, dead)
+        self._services.hooks.notify(STARTED, attempt.run.record)
+        return attempt.run
+
+    def _undo(self, request: RunRequest, attempt: _Attempt, error: BaseException) -> None:
+        """End a run whose start did not come to its end; a refused one never began."""
+        try:
+            run = attempt.run
+            if run is None and not isinstance(error, DynamoDBWrapperError):
+                run = self._begun(request, attempt)
+            if run is not None:
+                self._finisher.finish(run.internals, error)
+        finally:
+            attempt.let_signals_through()
+
+    def _begun(self, request: RunRequest, attempt: _Attempt) -> Run | None:
+        """Return the run of a start that was interrupted; None if it was not stored."""
+        sent, pipeline = attempt.sent, attempt.pipeline
+        if sent is None or pipeline is None:
+            return None
+        try:
+            stored = self._services.impatient_runs.get_by_run_id(sent.run_id, consistent=True)
+        except DynamoDBWrapperError as trouble:
+            logger.warning("If run %s began, it will be taken for lost: %s", sent.run_id, trouble)
+            return None
+        if stored is None or stored.writer != sent.writer or stored.status.is_terminal:
+            return None
+        return self._assemble(request, pipeline, stored, attempt.signals, is_tracked=True)
 
     # ---- before ----------------------------------------------------------------------------------
 
@@ -377,7 +409,7 @@ class RunStarter:
         request: RunRequest,
         pipeline: PipelineConfig,
         record: PipelineRunLog,
-        signals: SignalGuard,
+        attempt: _Attempt,
     ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
         """Store the start; with ``wait`` again and again while a live run is in the way.
 
@@ -394,10 +426,12 @@ class RunStarter:
             shortest_seconds=shortest,
         )
         conflict: AlreadyRunningError
-        for attempt, _ in enumerate(backoff.waits()):
-            if attempt:
+        for number, _ in enumerate(backoff.waits()):
+            if number:
                 record = new_record(request, pipeline, self._services)  # it begins after the wait
-            signals.hold()
+            attempt.sent = record
+            attempt.signals.hold()
+            attempt.signals.is_starting = True
             try:
                 return self._services.store.start(
                     record,
@@ -405,13 +439,15 @@ class RunStarter:
                     rerun=options.rerun,
                     clock=self._services.clock,
                 )
-            except DynamoDBWrapperError as error:
-                signals.release()
-                signals.deliver()
-                if not isinstance(error, AlreadyRunningError) or not is_waiting:
+            except AlreadyRunningError as error:
+                attempt.sent = None
+                attempt.let_signals_through()
+                if not is_waiting:
                     raise
                 conflict = error
                 logger.info("Waiting: %s", error)
+            finally:
+                attempt.signals.is_starting = False
         raise conflict
 
     def _skipped(
@@ -468,12 +504,17 @@ class RunStarter:
         secrets, run_id = services.secrets, record.run_id
         describe_error = partial(describe, secrets=secrets)
         liveness = Liveness(record, pipeline.max_runtime, services.clock, tracked=is_tracked)
+
+        def require_open() -> None:
+            liveness.require_open()
+            heartbeat.ensure()
+
         recorder = Recorder(
             lambda parts: services.impatient_store.put_parts(
                 record.run_id, parts, writer=record.writer
             ),
             services.store.check_parts,
-            liveness.require_open,
+            require_open,
             run_id,
         )
         logs = None
@@ -520,30 +561,46 @@ class RunStarter:
         )
         return Run(internals, self._finisher.finish)
 
-    def _open(self, run: Run, lost: tuple[PipelineRunLog, ...], *, watch_signals: bool) -> Run:
+    def _open(self, run: Run, *, watch_signals: bool) -> None:
         """Start the parts of a run; a signal that was held back ends the run at once."""
-        parts, hooks = run.internals, self._services.hooks
+        parts = run.internals
+        current.enter(run)
+        finish_at_exit(parts, self._finisher)
+        if parts.logs is not None:
+            parts.logs.attach()
+        if parts.liveness.tracked:
+            parts.heartbeat.start()
+        else:
+            parts.recorder.close()
+        if watch_signals:
+            parts.signals.watch()
+        logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
+        parts.signals.release()
+        parts.signals.deliver()
+
+
+@dataclass
+class _Attempt:
+    """How far a start has come.
+
+    Attributes:
+        signals: The signals that concern the run.
+        pipeline: The pipeline, once it was read.
+        sent: The record that may be stored.
+        run: The run, once its parts exist.
+    """
+
+    signals: SignalGuard = field(default_factory=SignalGuard)
+    pipeline: PipelineConfig | None = None
+    sent: PipelineRunLog | None = None
+    run: Run | None = None
+
+    def let_signals_through(self) -> None:
+        """Release and deliver the signals that were held back."""
         try:
-            current.enter(run)
-            if watch_signals:
-                parts.signals.install()
-            parts.signals.release()
-            parts.signals.deliver()
-            if parts.logs is not None:
-                parts.logs.attach()
-            if parts.liveness.tracked:
-                parts.heartbeat.start()
-            else:
-                parts.recorder.close()
-            finish_at_exit(parts, self._finisher)
-            logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
-            for dead in lost:
-                hooks.notify(LOST, dead)
-            hooks.notify(STARTED, run.record)
-            return run
-        except BaseException as error:
-            self._finisher.finish(parts, error)
-            raise
+            self.signals.release()
+        finally:
+            self.signals.deliver()
 
 
 def _may_go_untracked(request: RunRequest, pipeline: PipelineConfig) -> bool:

@@ -61,7 +61,8 @@ class RunTracker:
         config: Where the tables are.
         client: A boto3 client to use instead of the shared one.
         hooks: Called with a `RunEvent` when a run starts, finishes, fails, is lost, or its lease is
-            at risk; an exception of theirs is logged and not raised.
+            at risk; an exception of theirs is logged and not raised. Each is called in a separate
+            thread and waited for up to 5 s (1 s once a signal asks the program to end).
         clock: The present moment in UTC; for tests.
         auto_reap: Whether the heartbeats of this tracker's runs also look for dead runs of others.
         cancel_jobs: Cancels the Spark jobs of a run, given its id; `SparkDynamoDBIntegration`
@@ -107,9 +108,9 @@ class RunTracker:
     def run(self, pipeline_id: str, **arguments: Unpack[RunArguments]) -> RunContext:
         """Return a context manager that records its block as a run and yields the `Run`.
 
-        An exception leaves the block as the same object. In the main thread SIGTERM becomes
-        `SystemExit` in the block, unless the program has set another handler. Once the block has
-        been left it may be entered again, which is another run.
+        An exception leaves the block as the same object. In the main thread SIGTERM and SIGHUP
+        become `SystemExit` in the block, unless the program has set other handlers. Once the block
+        has been left it may be entered again, which is another run.
 
         The call sends nothing. Entering costs 8 to 12 write units and two read units, each beat a
         write unit per KB of the run, leaving 10 to 16 write units and a read unit. A run key costs
@@ -153,7 +154,8 @@ class RunTracker:
         """Begin a run outside of a block, as notebooks need it: `Run.finish` or `Run.fail` ends it.
 
         Arguments, costs and errors are those of `run`. A run that is still open when the process
-        exits is stored as FAILED, never as SUCCESS. Signals are not watched.
+        exits, or the child of multiprocessing it is in, is stored as FAILED, never as SUCCESS.
+        Signals are not watched; while it starts and ends they wait as for `run`.
         """
         return self._starter.start(RunRequest.of(pipeline_id, arguments))
 

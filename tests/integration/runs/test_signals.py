@@ -23,6 +23,7 @@ from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.models import PipelineConfig, RunStatus
 from dynamodb_wrapper.runs import Run, RunEvent, RunOptions, RunTracker, find_current_run
 from dynamodb_wrapper.spark import SparkDynamoDBIntegration
+from tests.support import faults
 from tests.support.processes import eventually, in_a_thread
 from tests.support.runs import beat, state, stored
 
@@ -365,6 +366,181 @@ def test_beside_the_main_thread_sigterm_does_what_it_always_does(
     assert stored(local_tables, run_id).status is RunStatus.RUNNING
 
 
+def clean_up_in_finally(config: DynamoDBConfig, pipe: Any) -> None:
+    with RunTracker(config).run("exclusive") as run:
+        try:
+            pipe.send(run.run_id)
+            pipe.recv()
+        finally:
+            pipe.send("cleaning up")
+            pipe.recv()
+            pipe.send("cleaned up")
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_does_not_cut_short_what_the_body_cleans_up(
+    local_tables: DynamoDBConfig, drivers: Drivers, second: int
+) -> None:
+    driver = drivers.fork(clean_up_in_finally, local_tables)
+    run_id = driver.hear()
+    driver.signal(signal.SIGTERM)
+    assert driver.hear() == "cleaning up"
+    driver.signal(second)
+    driver.tell("go on")
+    assert driver.hear() == "cleaned up"
+    assert driver.exit_code() == 143
+    assert end_of(local_tables, run_id) == ("cancelled", "signal", 143)
+
+
+def swallow_the_first(config: DynamoDBConfig, pipe: Any, fails: bool) -> None:
+    with RunTracker(config).run("exclusive") as run:
+        try:
+            pipe.send(run.run_id)
+            pipe.recv()
+        except SystemExit:
+            pass
+        pipe.send("swallowed")
+        if fails:
+            raise ValueError("mine")
+        pipe.recv()
+
+
+def test_a_signal_the_body_swallowed_does_not_explain_a_later_failure(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(swallow_the_first, local_tables, fails=True)
+    run_id = driver.hear()
+    driver.signal(signal.SIGTERM)
+    assert driver.hear() == "swallowed"
+    assert driver.exit_code() == 1
+    assert end_of(local_tables, run_id) == ("failed", "exception", None)
+
+
+def test_another_signal_ends_a_body_that_swallowed_the_first(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(swallow_the_first, local_tables, fails=False)
+    run_id = driver.hear()
+    driver.signal(signal.SIGTERM)
+    assert driver.hear() == "swallowed"
+    driver.signal(signal.SIGTERM)
+    assert driver.exit_code() == 143
+    assert end_of(local_tables, run_id) == ("cancelled", "signal", 143)
+
+
+def test_sighup_ends_a_body_as_sigterm_does(local_tables: DynamoDBConfig, drivers: Drivers) -> None:
+    driver = drivers.fork(clean_up_in_finally, local_tables)
+    run_id = driver.hear()
+    driver.signal(signal.SIGHUP)
+    assert driver.hear() == "cleaning up"
+    driver.tell("go on")
+    assert driver.hear() == "cleaned up"
+    assert driver.exit_code() == 129
+    assert end_of(local_tables, run_id) == ("cancelled", "signal", 129)
+
+
+# ---- runs that end in any order ------------------------------------------------------------------
+
+
+def watched() -> list[Any]:
+    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+
+
+def test_runs_that_end_in_any_order_leave_no_handler_behind(local_tables: DynamoDBConfig) -> None:
+    before = watched()
+    blocks = [RunTracker(local_tables).run(name) for name in ("exclusive", "other", "spark")]
+    for block in blocks:
+        block.__enter__()
+    for block in blocks[1:]:
+        block.__exit__(None, None, None)
+        assert watched() != before
+    blocks[0].__exit__(None, None, None)
+    assert watched() == before
+
+
+def test_tasks_that_end_in_any_order_leave_no_handler_behind(local_tables: DynamoDBConfig) -> None:
+    async def work(name: str, begun: asyncio.Event, end: asyncio.Event) -> None:
+        with RunTracker(local_tables).run(name):
+            begun.set()
+            await end.wait()
+
+    async def both() -> None:
+        events = [asyncio.Event() for _ in range(4)]
+        first = asyncio.create_task(work("exclusive", *events[:2]))
+        second = asyncio.create_task(work("other", *events[2:]))
+        await events[0].wait()
+        await events[2].wait()
+        events[1].set()
+        await first
+        events[3].set()
+        await second
+
+    before = watched()
+    asyncio.run(both())
+    assert watched() == before
+
+
+def test_a_handler_the_program_sets_between_two_runs_stays_in_place(
+    local_tables: DynamoDBConfig,
+) -> None:
+    def mine(*_: Any) -> None:
+        """Do nothing."""
+
+    before = watched()
+    outer, inner = RunTracker(local_tables).run("exclusive"), RunTracker(local_tables).run("other")
+    outer.__enter__()
+    of_runs = signal.signal(signal.SIGTERM, mine)
+    with inner:
+        assert watched()[0] is not mine
+    assert watched()[0] is mine
+    signal.signal(signal.SIGTERM, of_runs)
+    outer.__exit__(None, None, None)
+    assert watched() == before
+
+
+def end_in_a_thread(config: DynamoDBConfig, pipe: Any) -> None:
+    """End a block of the main thread in another one, and wait."""
+    block = RunTracker(config).run("exclusive")
+    run = block.__enter__()
+    in_a_thread(lambda: block.__exit__(None, None, None))
+    pipe.send(run.run_id)
+    pipe.recv()
+
+
+def test_sigterm_ends_a_process_whose_run_another_thread_has_ended(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(end_in_a_thread, local_tables)
+    run_id = driver.hear()
+    assert end_of(local_tables, run_id) == ("success", None, None)
+    driver.signal(signal.SIGTERM)
+    assert driver.exit_code() == -signal.SIGTERM
+
+
+def block_in_spark_after_runs(config: DynamoDBConfig, pipe: Any) -> None:
+    """End two runs out of order, and wait in a Spark action outside of runs."""
+    blocks = [RunTracker(config).run(name) for name in ("exclusive", "other")]
+    for block in blocks:
+        block.__enter__()
+    for block in blocks:
+        block.__exit__(None, None, None)
+    session = SparkDynamoDBIntegration(config).create_spark_session("spark")
+    tell_when_at_work(session, pipe, "at work")
+    session.range(1).selectExpr(SLEEP_FOR_EVER).collect()
+
+
+@pytest.mark.slow
+def test_sigterm_in_a_spark_action_after_runs_is_answered_within_a_second(
+    spark_installation: None, local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.launch(block_in_spark_after_runs, local_tables)
+    assert driver.hear() == "at work"
+    begin = time.monotonic()
+    driver.signal(signal.SIGTERM)
+    assert driver.exit_code() == -signal.SIGTERM
+    assert time.monotonic() - begin < SECONDS
+
+
 # ---- during the start and the end ----------------------------------------------------------------
 
 
@@ -416,6 +592,33 @@ def test_a_signal_during_the_end_waits_until_the_outcome_is_stored(
     assert driver.hear() == (raised, "ValueError" if raises else "NoneType", True)
     assert end_of(local_tables, run_id) == end
     assert "holder" not in state(local_tables, "exclusive")
+
+
+def end_in_an_outage(config: DynamoDBConfig, pipe: Any, spool: str) -> None:
+    away = config.model_copy(update={"spool_directory": spool})
+    with RunTracker(away).run("exclusive") as run:
+        pipe.send(run.run_id)
+        client = client_for(away.impatient())
+        client.meta.events.register("before-send.dynamodb", lambda **_: pipe.send("trying"))
+        outage = faults.outage(away)
+        outage.__enter__()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_during_an_outage_sends_the_end_to_the_spool_at_once(
+    local_tables: DynamoDBConfig, drivers: Drivers, tmp_path: Path, number: int
+) -> None:
+    driver = drivers.fork(end_in_an_outage, local_tables, spool=str(tmp_path))
+    run_id = driver.hear()
+    assert driver.hear() == "trying"
+    driver.signal(number)
+    begin = time.monotonic()
+    time.sleep(0.5)  # two at once would be one
+    driver.signal(number)
+    eventually(lambda: list(tmp_path.glob("*.jsonl")))
+    assert time.monotonic() - begin < SECONDS
+    RunTracker(local_tables.model_copy(update={"spool_directory": str(tmp_path)})).replay_outcomes()
+    assert end_of(local_tables, run_id) == ("success", None, None)
 
 
 def start_slowly(config: DynamoDBConfig, pipe: Any) -> None:
@@ -555,9 +758,11 @@ class SignalAt:
 
 
 RUN_CONTROL = Path(dynamodb_wrapper.runs.__file__).parent
-SIGNALS = {"hold", "release", "restore", "deliver", "install"}
-AT_START = {"_start", "_store_start", "_assemble", "_open", *SIGNALS}
-AT_END = {"_finish", "_finish_once", "_store_end", "_freeze", "_store", *SIGNALS}
+SIGNALS = {"hold", "release", "_put_back", "deliver", "_deliver", "_answer"}
+SIGNALS |= {"watch", "unwatch", "open", "close", "_tidy"}
+AT_START = {"__enter__", "start", "_start", "_store_start", "_assemble", "_open", "_undo", *SIGNALS}
+AT_END = {"_end", "finish", "_finish", "_conclude", "_decided", "_settle", "_store_end", *SIGNALS}
+AT_END |= {"_freeze", "_store", "_store_texts", "_notify", "notify"}
 
 
 def signals_at_every_line(
