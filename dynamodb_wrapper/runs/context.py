@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, overload
@@ -17,6 +16,7 @@ from dynamodb_wrapper.exceptions.errors import (
     RunSkippedError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.run import Run
     from dynamodb_wrapper.runs.start import RunStarter
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 _PROMISES = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)

@@ -17,6 +17,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemNotFoundError,
     RunFinishError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.services import Services
     from dynamodb_wrapper.runs.signals import SignalGuard
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 T = TypeVar("T")
 _EXIT_SECONDS = 5.0
 _LEAST_EXIT_SECONDS = 0.1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.runs.hooks import LEASE_AT_RISK, LOST
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _JITTER = 0.2
 _AT_RISK = 2 / 3

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.runs.outcome import stack_text
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.models.run import PipelineRunLog
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 STARTED = "started"
 FINISHED = "finished"

@@ -10,7 +10,6 @@ from the body until the action is done, so the signal is sent again.
 from __future__ import annotations
 
 import _thread
-import logging
 import os
 import signal
 import sys
@@ -20,10 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.loggers import SafeLogger
+
 if TYPE_CHECKING:
     from types import FrameType
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 _PYSPARK = ("pyspark", "py4j")  # by name: neither is imported here
 TERMINATED = 128 + signal.SIGTERM
 _HELD_BACK = (signal.SIGTERM, signal.SIGINT)

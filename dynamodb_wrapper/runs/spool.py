@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import STORED
 from dynamodb_wrapper.models.run import PipelineRunLog, RunErrorInfo
@@ -29,7 +29,7 @@ from dynamodb_wrapper.redaction import redact_values
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 RunText = tuple[str, int, str]
 """Kind (``log`` or ``err``), number and content of a text beside a run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import pydantic
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import StageStatus
 from dynamodb_wrapper.models.measures import Metric
 from dynamodb_wrapper.models.run import StageInfo
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 _ERRORS_KEPT = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import os
 import platform
 import socket
@@ -33,6 +32,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ThrottledError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import PartitionGrain, RunStatus
 from dynamodb_wrapper.models.measures import measured_parts, python_scalar
 from dynamodb_wrapper.models.partitions import Partition, partition_of, partition_of_key
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.reaper import Reaper
     from dynamodb_wrapper.runs.services import Services
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 _TEXT_BYTES = 4096
 _ALL_BYTES = 32_768
 _FIRST_LEASE = timedelta(seconds=90)

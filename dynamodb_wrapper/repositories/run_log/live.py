@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemNotFoundError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
     from dynamodb_wrapper.serialization.values import AttributeValue
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 MAX_WATERMARK_BYTES = 65_536
 _TEXT_BYTES = 4096
 
