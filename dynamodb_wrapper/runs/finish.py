@@ -221,7 +221,7 @@ class RunFinisher:
         run.recorder.close()
         texts: list[RunText] = []
         if run.logs is not None:
-            run.logs.detach()
+            run.logs.record_totals()
         parts = run.recorder.take_rest()
         if run.logs is not None:
             texts += [("log", *piece) for piece in run.logs.left_over()]
@@ -251,7 +251,7 @@ class RunFinisher:
             return None, _problem_of(run, outcome, refusal.message, refusal)
         except Exception as trouble:  # noqa: BLE001 - the outcome must not be lost
             return None, self._spool(run, end, trouble)
-        logger.info(
+        logger.debug(
             "Run %s of pipeline %s ended: %s.", record.run_id, record.pipeline_id, stored.status
         )
         return stored, _watermark_conflict(stored)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
@@ -72,7 +74,8 @@ class Heartbeat:
     def start(self) -> None:
         """Begin to beat."""
         name = f"dynamodb-wrapper-heartbeat-{self._liveness.record.run_id}"
-        thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        loop = partial(copy_context().run, self._loop)  # so that its log lines are the run's
+        thread = threading.Thread(target=loop, name=name, daemon=True)
         thread.start()
         self._thread = thread  # not before: one that did not start cannot be joined
 

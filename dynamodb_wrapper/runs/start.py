@@ -268,6 +268,7 @@ class RunStarter:
             return self._start(request, signals, watch_signals=watch_signals)
         except (AlreadyRunningError, AlreadySucceededError) as error:
             if request.options.on_conflict != "skip":
+                _say_if_held_here(error)
                 raise
             raise self._skipped(request, error) from error
         except BaseException:
@@ -311,8 +312,9 @@ class RunStarter:
             if is_same_pipeline and outer.fence is not None and not is_lost:
                 raise AlreadyRunningError(
                     f"Pipeline {request.pipeline_id!r} is exclusive and held by run "
-                    f"{outer.run_id}, inside of which this one would begin. End that one first: "
-                    "leave its block, or call its finish() or fail(error).",
+                    f"{outer.run_id} of this process, inside of which this one would begin. End "
+                    "that one first: leave its block, or call finish() or fail(error) of its "
+                    "handle, which current_run() returns.",
                     pipeline_id=request.pipeline_id,
                     holder=outer.run_id,
                     self_nested=True,
@@ -440,7 +442,6 @@ class RunStarter:
             logs = LogCapture(
                 options.capture_logs,
                 secrets,
-                lambda: liveness.is_own_process and current.is_current_or_none(run_id),
                 lambda number, text: services.impatient_store.put_chunk(
                     record, "log", number, text, services.clock()
                 ),
@@ -488,14 +489,12 @@ class RunStarter:
                 parts.signals.install()
             parts.signals.release()
             parts.signals.deliver()
-            if parts.logs is not None:
-                parts.logs.attach()
             if parts.liveness.tracked:
                 parts.heartbeat.start()
             else:
                 parts.recorder.close()
             finish_at_exit(parts, self._finisher)
-            logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
+            logger.debug("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
             for dead in lost:
                 hooks.notify(LOST, dead)
             hooks.notify(STARTED, run.record)
@@ -511,6 +510,16 @@ def _may_go_untracked(request: RunRequest, pipeline: PipelineConfig) -> bool:
         and not pipeline.is_exclusive
         and (pipeline.is_active or request.options.force)
     )
+
+
+def _say_if_held_here(error: RunStartError) -> None:
+    """Add to an error that the run in the way is one of this process."""
+    holder = getattr(error, "holder", None)
+    if holder is not None and current.is_open_here(holder) and not error.self_nested:  # type: ignore[attr-defined]
+        error.message += (
+            f" Run {holder} was begun in this very process (the kernel, in a notebook) and has not "
+            "ended: end it with finish() or fail(error) of its handle."
+        )
 
 
 def _start_error(request: RunRequest, error: DynamoDBWrapperError) -> RunStartError:
