@@ -110,11 +110,17 @@ def _assume_role(
     target.register_component("data_loader", source.get_component("data_loader"))
     # botocore offers no public setter for renewable credentials, but its provider chain does:
     # the provider placed first in the chain is asked first and renews them.
-    credentials = DeferredRefreshableCredentials(
-        refresh_using=fetcher.fetch_credentials, method="assume-role"
-    )
+    credentials = _RoleCredentials(fetcher, source.get_credentials())
     target.get_component("credential_provider").providers.insert(0, _RoleProvider(credentials))
     return target
+
+
+class _RoleCredentials(DeferredRefreshableCredentials):
+    """Credentials of a role, and those it is assumed with."""
+
+    def __init__(self, fetcher: Any, source: Any) -> None:
+        super().__init__(refresh_using=fetcher.fetch_credentials, method="assume-role")
+        self.source = source
 
 
 class _RoleProvider:
@@ -177,6 +183,13 @@ def _open_client_for(config: DynamoDBConfig) -> _OpenClient:
                 found = made._replace(is_mocked=key[1], environment=environment)
                 cache.open[key] = found
     return found
+
+
+def credentials_in_use() -> list[Any]:
+    """Return the credentials of the clients this process has made; nothing is resolved for it."""
+    signers = [found.client._request_signer for found in list(_cache.open.values())]
+    found = [getattr(signer, "_credentials", None) for signer in signers]
+    return [*found, *(one.source for one in found if isinstance(one, _RoleCredentials))]
 
 
 def is_mocked() -> bool:

@@ -36,7 +36,7 @@ from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 from dynamodb_wrapper.runs.watermarks import recorded_moves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.run import RunInternals
@@ -437,7 +437,7 @@ class JobCanceller:
 
     cancel: Callable[[str], None] | None
     run_id: str
-    secrets: tuple[str, ...] = field(repr=False)
+    secrets: Iterable[str] = field(repr=False)
 
     def start(self) -> threading.Thread | None:
         """Start the thread and return it."""

@@ -57,7 +57,7 @@ class Hooks:
         secrets: Values to take out of what is logged.
     """
 
-    def __init__(self, hooks: Iterable[Hook] = (), secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, hooks: Iterable[Hook] = (), secrets: Iterable[str] = ()) -> None:
         self._hooks = tuple(hooks)
         self._secrets = secrets
 

@@ -11,7 +11,7 @@ from types import MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.models.run import LogInfo
-from dynamodb_wrapper.redaction import stored_text
+from dynamodb_wrapper.redaction import redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import chunks_of
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class LogCapture:
         arrived = self._flushing.acquire(timeout=_WAIT_FOR_STORE_SECONDS)
         try:
             with self._guard:
+                self._clean()
                 pieces = chunks_of("".join(self._buffer))
                 return list(enumerate(pieces, self._chunks + 1))
         finally:
@@ -158,6 +159,7 @@ class LogCapture:
         """
         with self._flushing:
             with self._guard:
+                self._clean()
                 taken = list(self._buffer)
             for piece in chunks_of("".join(taken)):
                 self._store(self._chunks + 1, piece)
@@ -171,6 +173,11 @@ class LogCapture:
             self._recorded = totals
         if is_changed:
             self._record({("logs",): totals})
+
+    def _clean(self) -> None:
+        """Take out secrets that have come since: the SDK logs a reply before it knows its keys."""
+        known = tuple(self._secrets)
+        self._buffer = [redact_known(line, known) for line in self._buffer]
 
     def _forget(self, length: int) -> None:
         """Take so many characters off the beginning."""

@@ -9,6 +9,7 @@ import hashlib
 import sys
 import traceback
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import (
     LeaseLostError,
@@ -21,6 +22,9 @@ from dynamodb_wrapper.models.run import RunErrorInfo
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.redaction import head, presentable, redact_known, stored_text, tail
 from dynamodb_wrapper.repositories.run_log.items import chunks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
@@ -50,7 +54,7 @@ class Circumstances:
     """
 
     run_id: str | None = None
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: Iterable[str] = field(default=(), repr=False)
     signalled: bool = False
     exit_zero: str = "success"
     skip_reason: str | None = None
@@ -194,7 +198,7 @@ def _of_exit(error: BaseException, code: int, around: Circumstances) -> RunOutco
     return RunOutcome(RunStatus.FAILED, "process_exit", info, exit_code=known)
 
 
-def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
+def error_info(error: BaseException, secrets: Iterable[str]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     stack = stack_text(error, secrets)
     return RunErrorInfo(
@@ -207,7 +211,7 @@ def error_info(error: BaseException, secrets: tuple[str, ...]) -> RunErrorInfo:
     )
 
 
-def stack_chunks(error: BaseException, secrets: tuple[str, ...]) -> list[str]:
+def stack_chunks(error: BaseException, secrets: Iterable[str]) -> list[str]:
     """Return the whole stack in pieces to store; none where head and tail hold all of it."""
     stack = stack_text(error, secrets)
     return chunks_of(stack) if len(stack.encode()) > _STACK_BYTES else []
@@ -235,12 +239,12 @@ def _type_name(error: BaseException) -> str:
     return f"{module}{kind.__qualname__}"
 
 
-def stack_text(error: BaseException, secrets: tuple[str, ...]) -> str:
+def stack_text(error: BaseException, secrets: Iterable[str]) -> str:
     """Return the whole stack of an exception and its causes, without secrets."""
     return presentable("".join(_formatted(error)), secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
 
 
-def describe(error: BaseException, secrets: tuple[str, ...]) -> str:
+def describe(error: BaseException, secrets: Iterable[str]) -> str:
     """Return type and message of an exception in one text, shortened and without secrets."""
     return stored_text(f"{type(error).__qualname__}: {_text(error)}", secrets, _MESSAGE_BYTES)
 

@@ -27,7 +27,7 @@ from dynamodb_wrapper.models.run_state import Cursor, CursorMove, RunOutcome
 from dynamodb_wrapper.redaction import redact_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 logger = SafeLogger(__name__)
 
@@ -72,7 +72,7 @@ class Spool:
         secrets: Values to take out.
     """
 
-    def __init__(self, directory: Path, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, secrets: Iterable[str] = ()) -> None:
         self.directory = directory
         self._secrets = secrets
 

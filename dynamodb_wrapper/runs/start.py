@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -73,7 +73,7 @@ _POLL_SECONDS = (0.5, 5.0)
 _NEVER_STARTED = ("writer", "heartbeat_at", "lease_grace_seconds", "deadline")
 
 
-def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -> dict[str, Any]:
+def stored_parameters(parameters: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
     """Return parameters as they are stored; dates and the like become text, a cut is marked.
 
     Raises:
@@ -90,7 +90,7 @@ def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -
     return clean
 
 
-def stored_tags(tags: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
+def stored_tags(tags: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
     """Return tags as they are stored: texts; one that looks like a secret is refused by the model.
 
     Numbers, members of enums, None and scalars of numpy and pandas become their text.
@@ -103,11 +103,11 @@ def _tag(value: Any) -> Any:
     return str(plain) if plain is None or isinstance(plain, (int, float, Decimal)) else plain
 
 
-def _without(secrets: tuple[str, ...], text: Any) -> Any:
+def _without(secrets: Iterable[str], text: Any) -> Any:
     return redact_known(text, secrets) if isinstance(text, str) else text
 
 
-def _plain(name: Any, value: Any, secrets: tuple[str, ...]) -> dict[str, Any]:
+def _plain(name: Any, value: Any, secrets: Iterable[str]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = measured_parts(
             pydantic_core.to_jsonable_python({name: measured_parts(value)}, fallback=str)
@@ -121,7 +121,7 @@ def _plain(name: Any, value: Any, secrets: tuple[str, ...]) -> dict[str, Any]:
         ) from None
 
 
-def _cut(value: Any, secrets: tuple[str, ...]) -> Any:
+def _cut(value: Any, secrets: Iterable[str]) -> Any:
     if isinstance(value, str):
         return stored_text(value, secrets, _TEXT_BYTES)
     if isinstance(value, dict):
@@ -187,7 +187,7 @@ def _refuse_other_partition(given: Partition, own: Partition, zone: str) -> None
         )
 
 
-def _check_run_key(key: object, secrets: tuple[str, ...]) -> None:
+def _check_run_key(key: object, secrets: Iterable[str]) -> None:
     if not isinstance(key, (str, date, Partition, type(None))):
         raise ValidationError(
             f"run_key is a {type(key).__name__}; give a text, a date, an aware datetime or a "
@@ -471,6 +471,7 @@ class RunStarter:
                 partial(services.store.cursor, record.pipeline_id),
                 record.pipeline_id,
                 liveness.require_open,
+                secrets,
             ),
             delta=DeltaFence(services.run_table, record.pipeline_id, record.fence),
             signals=signals,

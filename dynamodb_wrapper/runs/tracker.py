@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from typing_extensions import Unpack
 
+from dynamodb_wrapper.aws.credentials import ProcessSecrets
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
@@ -80,11 +81,13 @@ class RunTracker:
         auto_reap: bool = False,
         cancel_jobs: Callable[[str], None] | None = None,
     ) -> None:
+        secrets = ProcessSecrets(config, client)
         self._services = services = Services(
             config,
             client,
             clock or utc_now,
-            Hooks(hooks, config.secret_values()),
+            Hooks(hooks, secrets),
+            secrets,
             cancel_jobs=cancel_jobs,
             auto_reap=auto_reap,
         )

@@ -21,7 +21,7 @@ from dynamodb_wrapper.spark.integration import SparkDynamoDBIntegration
 from dynamodb_wrapper.spark.sessions import describe_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from pyspark.sql import SparkSession
@@ -155,7 +155,7 @@ def _runtime(spark: SparkSession | None) -> RuntimeInfo:
     return describe_runtime().model_copy(update=facts)
 
 
-def _error(error: BaseException | str | None, secrets: tuple[str, ...]) -> RunErrorInfo | None:
+def _error(error: BaseException | str | None, secrets: Iterable[str]) -> RunErrorInfo | None:
     if isinstance(error, str):
         return RunErrorInfo(type="Error", message=redact(error, secrets))
     # The stack trace is stored as far as it fits into the record, without items beside it.
