@@ -439,25 +439,64 @@ def test_the_lines_of_a_thread_go_to_its_run_alone(tracker: RunTracker) -> None:
     }
 
 
-def test_a_thread_without_a_run_works_for_the_only_one(tracker: RunTracker) -> None:
+def log_from_threads(config: DynamoDBConfig, pipe: Any) -> None:
+    tracker = RunTracker(config)
     with tracker.run("p") as outer:
         in_a_thread(lambda: log.warning("for the only one"))
         with tracker.run("q") as inner:
             in_a_thread(lambda: log.warning("for the innermost"))
     in_a_thread(lambda: log.warning("after"))
-    assert lines_of(tracker, outer) == ["for the only one"]
-    assert lines_of(tracker, inner) == ["for the innermost"]
+    pipe.send([lines_of(tracker, run) for run in (outer, inner)])
 
 
-def test_logging_is_as_it_was_once_no_run_is_open(tracker: RunTracker) -> None:
-    before = dict(vars(logging.Logger)), dict(vars(logging.Filterer))
+def test_a_thread_without_a_run_works_for_the_only_one(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(log_from_threads, local_tables)
+    assert driver.hear() == [["for the only one"], ["for the innermost"]]
+
+
+def end_out_of_order(config: DynamoDBConfig, pipe: Any) -> None:
+    tracker = RunTracker(config)
+    before = dict(vars(logging.Logger)), dict(vars(logging.Filterer)), logging.getLogRecordFactory()
     first = tracker.start("q")
     second = tracker.start("q")
     first.finish()
     log.warning("for the second")
     second.finish()
-    assert (dict(vars(logging.Logger)), dict(vars(logging.Filterer))) == before
-    assert lines_of(tracker, second) == ["for the second"]
+    after = dict(vars(logging.Logger)), dict(vars(logging.Filterer)), logging.getLogRecordFactory()
+    pipe.send((after == before, logging.getLogger().handlers, lines_of(tracker, second)))
+
+
+def test_logging_is_as_it_was_once_no_run_is_open(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(end_out_of_order, local_tables)
+    assert driver.hear() == (True, [], ["for the second"])
+
+
+def fork_inside(config: DynamoDBConfig, pipe: Any) -> None:
+    tracker = RunTracker(config)
+    with tracker.run("p") as run:
+        child = os.fork()
+        if child == 0:
+            log.warning("of the child")
+            with tracker.run("q") as own:
+                log.warning("of its run")
+            pipe.send(lines_of(tracker, own))
+            os._exit(0)
+        os.waitpid(child, 0)
+        log.warning("of the parent")
+    pipe.send(lines_of(tracker, run))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
+def test_a_forked_child_keeps_the_lines_of_its_own_run(
+    local_tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    driver = drivers.fork(fork_inside, local_tables)
+    assert driver.hear() == ["of its run"]
+    assert driver.hear() == ["of the parent"]
 
 
 def test_another_program_s_replacement_is_left_alone(tracker: RunTracker) -> None:
