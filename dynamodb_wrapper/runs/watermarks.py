@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.run import WatermarkMove
 from dynamodb_wrapper.models.run_state import if_short, is_behind, is_missing, unpack
 from dynamodb_wrapper.repositories.run_log.items import checked_name
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.run_state import Cursor, CursorMove
 
 MAX_WATERMARKS = 50
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class Watermarks:
