@@ -186,10 +186,17 @@ def _open_client_for(config: DynamoDBConfig) -> _OpenClient:
 
 
 def credentials_in_use() -> list[Any]:
-    """Return the credentials of the clients this process has made; nothing is resolved for it."""
-    signers = [found.client._request_signer for found in list(_cache.open.values())]
-    found = [getattr(signer, "_credentials", None) for signer in signers]
+    """Return the credentials of the clients this process has made; nothing is resolved for it.
+
+    What botocore offers to ask for them resolves or renews them.
+    """
+    found = [credentials_of(opened.client) for opened in list(_cache.open.values())]
     return [*found, *(one.source for one in found if isinstance(one, _RoleCredentials))]
+
+
+def credentials_of(client: Any) -> Any:
+    """Return the credentials a boto3 client signs with, None where they are not known."""
+    return getattr(getattr(client, "_request_signer", None), "_credentials", None)
 
 
 def is_mocked() -> bool:

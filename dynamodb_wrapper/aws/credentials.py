@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.aws.client import credentials_in_use
+from dynamodb_wrapper.aws.client import credentials_in_use, credentials_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,12 +63,8 @@ class ProcessSecrets:
     def _now(self) -> Iterator[Any]:
         yield from map(os.environ.get, _VARIABLES)
         session = getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None)
-        signer = getattr(self._client, "_request_signer", None)
-        others = (
-            getattr(getattr(session, "_session", None), "_credentials", None),
-            getattr(signer, "_credentials", None),
-        )
-        for credentials in (*credentials_in_use(), *others):
+        of_session = getattr(getattr(session, "_session", None), "_credentials", None)
+        for credentials in (*credentials_in_use(), credentials_of(self._client), of_session):
             yield from _held(credentials)
 
 

@@ -132,9 +132,10 @@ class RunOptions:
         cancel_spark_jobs: Whether the run's Spark jobs are cancelled when the run is to end early:
             on a request to cancel, at its deadline, on SIGTERM and Ctrl-C.
         capture_logs: Level from which the driver's log lines are stored with the run; None stores
-            none. Loggers filter first: where the root logger is left at Python's own level,
-            WARNING, nothing below that arrives at any level given here. Set the level of your
-            loggers, as ``logging.getLogger("my_job").setLevel("INFO")`` does.
+            none. What is printed stays the same. Loggers filter first: where the root logger is
+            left at Python's own level, WARNING, nothing below that arrives at any level given
+            here. Set the level of your loggers, as
+            ``logging.getLogger("my_job").setLevel("INFO")`` does.
         finish_seconds: How long storing the end of a run is tried.
     """
 
