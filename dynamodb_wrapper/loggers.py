@@ -10,7 +10,7 @@ _CALLER = 3  # frames from `logging.Logger.log` to the line that logs: `log`, `d
 class SafeLogger:
     """Logs under a module's name; what a handler or filter of the program raises ends here.
 
-    A run must be stored and its lock freed whatever the program's logging does with a line about
+    A run must be stored and its lock freed even where the program's logging fails on a line about
     it. Lines the program logs itself are not touched.
 
     Args:

@@ -143,9 +143,6 @@ def load_until_stopped(run: Run) -> None:
 
 
 async def in_asyncio(run: Run) -> None:
-    if sys.version_info < (3, 11):
-        pytest.skip("has no TaskGroup")
-
     async def work() -> None:
         load_until_stopped(run)
 
@@ -181,18 +178,23 @@ def run_trio(main: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "begin"),
+    ("libraries", "program", "begin"),
     [
-        (in_asyncio, lambda main: asyncio.run(main())),
-        (in_anyio, lambda main: asyncio.run(main())),
-        (in_anyio, run_trio),
-        (in_trio, run_trio),
+        ([], in_asyncio, lambda main: asyncio.run(main())),
+        (["anyio"], in_anyio, lambda main: asyncio.run(main())),
+        (["anyio", "trio"], in_anyio, run_trio),
+        (["trio"], in_trio, run_trio),
     ],
     ids=["asyncio", "anyio", "anyio on trio", "trio"],
 )
 def test_a_request_to_cancel_that_a_task_meets_ends_the_run_cancelled(
-    tracker: RunTracker, program: Any, begin: Any
+    tracker: RunTracker, libraries: list[str], program: Any, begin: Any
 ) -> None:
+    for library in libraries:
+        pytest.importorskip(library)
+    if not libraries and sys.version_info < (3, 11):
+        pytest.skip("Python has no TaskGroup")
+
     async def main() -> None:
         with tracker.run("p") as run:
             tracker.cancel(run.run_id, by="ops")

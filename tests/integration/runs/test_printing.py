@@ -42,7 +42,7 @@ def pipeline_configs() -> list[PipelineConfig]:
     ]
 
 
-class Printing(logging.StreamHandler[Any]):
+class Printing(logging.StreamHandler):
     """Prints to standard output."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Failing(logging.Handler):
         raise OSError(f"no disk for {record.getMessage()}")
 
 
-class Misprinting(logging.StreamHandler[Any]):
+class Misprinting(logging.StreamHandler):
     """Fails to format, which logging reports with the stack of the call."""
 
     def format(self, record: logging.LogRecord) -> str:
