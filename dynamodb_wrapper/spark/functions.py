@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError as PydanticValidationError
 
+from dynamodb_wrapper.aws.credentials import ProcessSecrets
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
@@ -128,7 +129,7 @@ def log_pipeline_run_from_spark(
             status=RunStatus(status),
             runtime=_runtime(spark),
             metrics=dict(metrics or {}),
-            error=_error(error, config.secret_values()),
+            error=_error(error, ProcessSecrets(config, client)),
             **{name: value for name, value in values.items() if value is not None},
         )
     except ValueError as problem:

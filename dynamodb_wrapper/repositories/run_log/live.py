@@ -110,7 +110,7 @@ class LiveRuns:
         raise self._reads.gave_up(f"Watermark {name!r} of pipeline {pipeline_id!r}")
 
 
-def cursor_move(seen: Cursor, value: Any, secrets: Iterable[str]) -> CursorMove:
+def cursor_move(seen: Cursor, value: Any, secrets: Iterable[str] = ()) -> CursorMove:
     """Return the move of a watermark to a value.
 
     Raises:
