@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
+from dynamodb_wrapper.aws.retries import own_random
 from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.runs.hooks import LEASE_AT_RISK, LOST
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _JITTER = 0.2
 _AT_RISK = 2 / 3
@@ -77,7 +80,8 @@ class Heartbeat:
     def start(self) -> None:
         """Begin to beat."""
         name = f"dynamodb-wrapper-heartbeat-{self._liveness.record.run_id}"
-        thread = threading.Thread(target=self._live, name=name, daemon=True)
+        loop = partial(copy_context().run, self._live)  # so that its log lines are the run's
+        thread = threading.Thread(target=loop, name=name, daemon=True)
         before, self._thread = self._thread, thread
         try:
             thread.start()
@@ -186,7 +190,7 @@ class Heartbeat:
             return
 
     def _until_next(self, delay: float) -> float:
-        jittered = delay * random.uniform(1 - _JITTER, 1 + _JITTER)
+        jittered = delay * own_random.uniform(1 - _JITTER, 1 + _JITTER)
         try:
             to_deadline = self._liveness.seconds_to_deadline()
         except Exception:  # noqa: BLE001 - of a clock

@@ -29,7 +29,6 @@ from dynamodb_wrapper.exceptions import (
 from dynamodb_wrapper.models import DataQualityResult, StageStatus
 from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_log.store import RunStore
-from dynamodb_wrapper.runs.logs import LogCapture
 from tests.support import faults
 from tests.support.processes import eventually
 from tests.support.runs import (
@@ -185,7 +184,7 @@ class TestFigures:
         assert record.metrics == {"mean": "nan", "most": "Infinity"}
         assert record.stages["s"].metrics == {"mean": "nan"}
 
-    @pytest.mark.parametrize("value", [object(), None, [1]])
+    @pytest.mark.parametrize("value", [object(), {1}, [1]])
     def test_a_metric_that_cannot_be_stored_is_refused_at_once(
         self, tracker: RunTracker, value: Any
     ) -> None:
@@ -284,7 +283,7 @@ class TestWatermarks:
             run.advance_watermark("position", "x" * 65_536)
         assert tracker.watermark("exclusive", "position") == "x" * 65_536
 
-    @pytest.mark.parametrize("value", [None, object(), {1, 2}, datetime(2026, 1, 1), float("inf")])
+    @pytest.mark.parametrize("value", [object(), {1, 2}, datetime(2026, 1, 1)])
     def test_a_value_of_another_kind_is_refused(self, tracker: RunTracker, value: Any) -> None:
         with tracker.run("exclusive") as run, pytest.raises(ValidationError, match="'position'"):
             run.advance_watermark("position", value)
@@ -564,10 +563,10 @@ class TestLogs:
                 return "x" * length
 
         log = logging.getLogger("my.pipeline.of.many.lines")
-        log.propagate = True
+        log.addHandler(logging.NullHandler())
         with tracker.run("exclusive") as run:
             before = list(logging.getLogger().handlers)
-            logging.getLogger().handlers = [h for h in before if isinstance(h, LogCapture)]
+            logging.getLogger().handlers = []
             try:
                 for _ in range(600):
                     log.warning("%s", Line())
