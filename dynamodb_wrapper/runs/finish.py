@@ -151,10 +151,11 @@ class RunFinisher:
             with run.settling:  # another thread may be at it
                 ending = self._decided(run, error, at_exit=at_exit)
                 self._settle(run, ending, limit_seconds)
+                self._notify(run, ending)
         finally:
             run.signals.unwatch()
             run.signals.release()
-        self._notify(run, ending)
+        self._wait_for_hooks(run, ending)
 
     # ---- decide ----------------------------------------------------------------------------------
 
@@ -345,21 +346,24 @@ class RunFinisher:
         ending.is_known = True
         if ending.error is not None and ending.problem is not None:
             add_note(ending.error, f"dynamodb-wrapper: {ending.problem}")
-        end, ended = ending.frozen, ending.stored
-        if ended is None and end is not None:
-            ended = run_after(end.record, end.outcome, end.record.updated_by or "")
-        if ended is None:
+        end = ending.frozen
+        if end is None:
             return
+        is_failure = ending.outcome.status in (RunStatus.FAILED, RunStatus.TIMED_OUT)
+        kinds = [FINISHED, FAILED] if is_failure else [FINISHED]
+        try:
+            ended = ending.stored or run_after(end.record, end.outcome, end.record.updated_by or "")
+            is_stored = ending.stored is not None
+            ending.hooks = self._services.hooks.begin(kinds, ended, stored=is_stored)
+        except Exception as bug:  # noqa: BLE001 - the body's result must not change
+            self._log_bug(run, bug)
+
+    def _wait_for_hooks(self, run: RunInternals, ending: Ending) -> None:
+        """Wait for hooks; a signal that raises here ends the wait, and they go on by themselves."""
         is_hurried = _is_hurried(run, ending) or run.signals.hurried_at is not None
-        notify = partial(
-            self._services.hooks.notify,
-            run=ended,
-            stored=ending.stored is not None,
-            limit_seconds=HURRIED_SECONDS if is_hurried else HOOK_SECONDS,
-        )
-        notify(FINISHED)
-        if ended.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
-            notify(FAILED)
+        hooks, ending.hooks = ending.hooks, None
+        if hooks is not None:
+            hooks.wait(HURRIED_SECONDS if is_hurried else HOOK_SECONDS)
 
     def _log_bug(self, run: RunInternals, bug: Exception) -> None:
         run_id, stack = run.liveness.record.run_id, stack_text(bug, self._services.secrets)

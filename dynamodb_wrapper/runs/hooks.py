@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.runs.outcome import stack_text
@@ -61,8 +61,8 @@ Hook = Callable[[RunEvent], object]
 class Hooks:
     """Calls hooks; an exception of a hook, `SystemExit` included, is logged and not raised.
 
-    Each is called in a daemon thread and waited for as long as it may take, so that one that hangs
-    never holds the program.
+    They are called in a daemon thread and waited for as long as they may take, so that one that
+    hangs never holds the program.
 
     Args:
         hooks: Called one after the other.
@@ -73,65 +73,37 @@ class Hooks:
         self._hooks = tuple(hooks)
         self._secrets = secrets
 
-    def notify(
-        self,
-        kind: str,
-        run: PipelineRunLog,
-        *,
-        stored: bool = True,
-        limit_seconds: float = HOOK_SECONDS,
-    ) -> None:
+    def notify(self, kind: str, run: PipelineRunLog) -> None:
         """Call every hook, one after the other, and wait for each.
-
-        Args:
-            kind: What happened.
-            run: The run as it is now.
-            stored: Whether that is stored.
-            limit_seconds: How long each is waited for; it is left to itself after that.
 
         Raises:
             KeyboardInterrupt: A hook raised it.
         """
-        for hook in self._hooks:
-            call = _Call(partial(self._call, hook, kind, run, stored=stored))
-            if not self._is_done(call, limit_seconds):
-                logger.warning(
-                    "A hook on %r of run %s has not returned after %g s; it is left to itself.",
-                    kind,
-                    run.run_id,
-                    limit_seconds,
-                )
-            elif call.pressed is not None:
-                raise call.pressed
+        self.begin([kind], run).wait(HOOK_SECONDS)
 
     def notify_in_background(self, kind: str, run: PipelineRunLog) -> None:
-        """Call every hook from a separate daemon thread: one that hangs delays nothing."""
-        if not self._hooks:
-            return
-        name = f"dynamodb-wrapper-hooks-{run.run_id}"
-        try:
-            threading.Thread(target=self.notify, args=(kind, run), name=name, daemon=True).start()
-        except RuntimeError as error:  # no thread can be started
-            logger.warning("No hook was called on %r of run %s: %s", kind, run.run_id, error)
+        """Call every hook, and wait for none: one that hangs delays nothing."""
+        if not self.begin([kind], run).leave():
+            logger.warning(
+                "No thread can be started to tell hooks of %r of run %s.", kind, run.run_id
+            )
 
-    def _is_done(self, call: _Call, limit_seconds: float) -> bool:
-        """Let a thread make a call; return whether it returned in time."""
-        caller = _idle_caller()
-        if caller is None:
-            call.make()
-            return True
-        is_done = False
-        try:
-            caller.calls.put(call)
-            is_done = call.done.acquire(timeout=limit_seconds)
-        finally:
-            if is_done:
-                _idle.append(caller)
-            else:
-                caller.calls.put(None)
-        return is_done
+    def begin(self, kinds: Iterable[str], run: PipelineRunLog, *, stored: bool = True) -> Round:
+        """Let a thread call every hook for each of these events, and return at once.
 
-    def _call(self, hook: Hook, kind: str, run: PipelineRunLog, *, stored: bool) -> None:
+        Args:
+            kinds: What happened.
+            run: The run as it is now.
+            stored: Whether that is stored.
+        """
+        calls = [
+            Call(f"{kind!r} of run {run.run_id}", partial(self._call, hook, kind, run, stored))
+            for kind in kinds
+            for hook in self._hooks
+        ]
+        return Round(calls)
+
+    def _call(self, hook: Hook, kind: str, run: PipelineRunLog, stored: bool) -> None:
         try:
             seen = run.model_copy(deep=True)
             hook(RunEvent(kind, run.run_id, run.pipeline_id, str(run.status), seen, stored))
@@ -142,15 +114,17 @@ class Hooks:
             logger.warning("A hook failed on %r of run %s:\n%s", kind, run.run_id, stack)
 
 
-class _Call:
+class Call:
     """A call of a hook, which another thread makes, in the context of the thread that asks for it.
 
     Attributes:
+        subject: The event and the run, for the log.
         done: Free once the call has been made.
         pressed: What Ctrl-C raised in it.
     """
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, subject: str, call: Callable[[], None]) -> None:
+        self.subject = subject
         self._call = call
         self._context = contextvars.copy_context()
         self.done = threading.Lock()
@@ -169,16 +143,79 @@ class _Call:
             self.done.release()
 
 
-class _Caller(threading.Thread):
-    """A thread that makes calls until it is given None."""
+class Round:
+    """Calls that a thread makes one after the other, to the last even if it is not waited for.
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.calls: SimpleQueue[_Call | None] = SimpleQueue()
+    Args:
+        calls: The calls.
+    """
+
+    def __init__(self, calls: list[Call]) -> None:
+        self._calls = calls
+        self._left = deque(calls)
+        self._caller: _Caller | None = None
+        self._hand_over()
+
+    def wait(self, limit_seconds: float) -> None:
+        """Wait for each call in turn; one that takes longer is left to itself.
+
+        Raises:
+            KeyboardInterrupt: A hook raised it.
+        """
+        is_done = False
+        try:
+            for call in self._calls:
+                if self._caller is None:  # none could be started
+                    _make(self._left)
+                elif not call.done.acquire(timeout=limit_seconds):
+                    logger.warning(
+                        "A hook on %s has not returned after %g s; it is left to itself.",
+                        call.subject,
+                        limit_seconds,
+                    )
+                    self._caller.rounds.put(None)
+                    self._hand_over()
+                if call.pressed is not None:
+                    raise call.pressed
+            is_done = True
+        finally:
+            if self._caller is not None:
+                if is_done:
+                    _idle.append(self._caller)
+                else:
+                    self._caller.rounds.put(None)
+
+    def leave(self) -> bool:
+        """Wait for none; return whether a thread makes the calls."""
+        if self._caller is not None:
+            self._caller.rounds.put(None)
+        return self._caller is not None or not self._calls
+
+    def _hand_over(self) -> None:
+        self._caller = _idle_caller() if self._left else None
+        if self._caller is not None:
+            self._caller.rounds.put(self._left)
+
+
+class _Caller(threading.Thread):
+    """A thread that makes rounds of calls until it is given None."""
+
+    def __init__(self) -> None:
+        super().__init__(name="dynamodb-wrapper-hooks", daemon=True)
+        self.rounds: SimpleQueue[deque[Call] | None] = SimpleQueue()
 
     def run(self) -> None:
-        while (call := self.calls.get()) is not None:
-            call.make()
+        while (calls := self.rounds.get()) is not None:
+            _make(calls)
+
+
+def _make(calls: deque[Call]) -> None:
+    while True:
+        try:
+            call = calls.popleft()
+        except IndexError:
+            return
+        call.make()
 
 
 _idle: deque[_Caller] = deque()
@@ -192,7 +229,7 @@ def _idle_caller() -> _Caller | None:
             caller = _idle.pop()
             if caller.is_alive():  # not so in a forked child
                 return caller
-    caller = _Caller(name="dynamodb-wrapper-hooks", daemon=True)
+    caller = _Caller()
     try:
         caller.start()
     except RuntimeError:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.fencing import DeltaFence
     from dynamodb_wrapper.runs.heartbeat import Heartbeat
+    from dynamodb_wrapper.runs.hooks import Round
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.logs import LogCapture
     from dynamodb_wrapper.runs.options import RunOptions
@@ -51,6 +52,7 @@ class Ending:
         mishaps: How often storing it met an unexpected exception.
         is_known: Whether hooks were notified, and the exception has its note.
         problem: Why the outcome, or its texts, are not stored.
+        hooks: The calls of hooks that are not waited for yet.
     """
 
     outcome: RunOutcome
@@ -62,6 +64,7 @@ class Ending:
     mishaps: int = 0
     is_known: bool = False
     problem: DynamoDBWrapperError | None = None
+    hooks: Round | None = None
 
     @property
     def has_bug(self) -> bool:

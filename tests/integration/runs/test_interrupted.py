@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 RUN_CONTROL = Path(dynamodb_wrapper.runs.__file__).parent
 KINDS = (ArithmeticError, BaseException)
 FIRST_STEPS = {"_partition", "_plain", "_cut", "_user", "_library_version", "describe_runtime"}
-FIRST_STEPS |= {"__init__", "renew", "read_clocks"}
+FIRST_STEPS |= {"__init__", "renew", "read_clocks", "new_record", "stored_parameters"}
 """Of a start: they send nothing."""
+STARTING = {"start.py", "context.py", "signals.py", "finish.py", "heartbeat.py", "hooks.py"}
 DOORS = {"finish", "_finish", "_deliver", "_conclude", "_decided", "_settle", "_store_end"}
 SPOOLING = {"_store", "_spool", "_keep", "keep", "spend", "_wait", "_left", "_settle", "_bare_end"}
 
@@ -94,7 +95,7 @@ class Starts:
         self._tracker = RunTracker(config, hooks=[lambda event: None])
 
     def is_wanted(self, place: Place) -> bool:
-        return place.function not in FIRST_STEPS
+        return place.file in STARTING and place.function not in FIRST_STEPS
 
     def act(self, pipeline_id: str, trace: RaiseAt) -> None:
         block = self._tracker.run(pipeline_id)

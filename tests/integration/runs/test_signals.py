@@ -791,6 +791,8 @@ def signals_at_every_line(
             pipe.send(None)
             return
         holder = state(config, "exclusive").get("holder")
+        if at_end:  # a signal ends the wait for hooks, not the hooks
+            eventually(lambda seen=seen: "finished" in [event.kind for event in seen])
         ends = [event.status for event in seen if event.kind == "finished"]
         pipe.send((trace.place, holder, ends, handlers() == before, find_current_run() is None))
 
