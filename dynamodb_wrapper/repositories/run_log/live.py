@@ -52,7 +52,7 @@ class LiveRuns:
         secrets: Refused in watermarks.
     """
 
-    def __init__(self, reads: RunReads, build: Builder, secrets: Iterable[str]) -> None:
+    def __init__(self, reads: RunReads, build: Builder, secrets: Iterable[str] = ()) -> None:
         self._reads = reads
         self._secrets = secrets
         self._build = build

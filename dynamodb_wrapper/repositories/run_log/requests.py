@@ -78,8 +78,6 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
             run.start_time = write_time()
         run.parameters = redact_values(run.parameters, self.secrets)
         run.error = self.clean_error(run.error)
-        if run.external_id is not None:
-            run.external_id = redact_known(run.external_id, self.secrets)
         self._clean(run)
         if run.environment is None:
             run.environment = self.environment
