@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -79,9 +81,11 @@ _VALUE_PATTERNS = (
     ),
 )
 _ASSIGNED_NAME = re.compile(r"(?<![\w.\-])(?P<key>[A-Za-z][\w.\-]{0,127})[\"']?\s{0,8}[=:]\s{0,8}")
-_ASSIGNED_VALUE = re.compile(
-    r"\"[^\"\n]*\"|'[^'\n]*'|(?:(?:Bearer|Basic)\s+)?[^\s\"',;&}]+", re.IGNORECASE
+_ASSIGNED_VALUE = re.compile(  # b'…' as well: the SDK logs headers as bytes
+    r"[bB]?\"[^\"\n]*\"|[bB]?'[^'\n]*'|(?:(?:Bearer|Basic)\s+)?[^\s\"',;&}]+", re.IGNORECASE
 )
+# The replies of STS, which the SDK logs, are XML.
+_ELEMENT = re.compile(r"<(?P<key>[A-Za-z][\w.\-]{0,127})>[^<>]{1,16384}(?=</)")
 # pydantic's own texts show the refused value.
 _PYDANTIC_INPUT = re.compile(r"(?P<keep>\binput_value=)[^\n]{1,2000}(?=, input_type=)")
 CUT = " …[cut]"
@@ -130,6 +134,8 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for _, pattern in _VALUE_PATTERNS:
         text = pattern.sub(lambda match: match["keep"] + REDACTED, text)
     text = _PYDANTIC_INPUT.sub(rf"\g<keep>{REDACTED}", text)
+    if "</" in text:
+        text = _ELEMENT.sub(_without_content, text)
     return _redact_assignments(text)
 
 
@@ -169,6 +175,10 @@ def _is_literal(value: object) -> bool:
     return value not in (None, "", True, False) and not is_reference(value)
 
 
+def _without_content(element: re.Match[str]) -> str:
+    return f"<{element['key']}>{REDACTED}" if is_secret_key(element["key"]) else element[0]
+
+
 def _redact_assignments(text: str) -> str:
     """Remove the values of secret names; values of other names are searched for secrets."""
     kept, begin, place = [], 0, 0
@@ -177,8 +187,10 @@ def _redact_assignments(text: str) -> str:
         value = _ASSIGNED_VALUE.match(text, place) if is_secret_key(name["key"]) else None
         if value is None or is_reference(value[0].strip("\"'")):
             continue
-        quote = value[0][0] if value[0][0] in "\"'" and len(value[0]) > 1 else ""
-        kept.append(f"{text[begin:place]}{quote}{REDACTED}{quote}")
+        bare = value[0].lstrip("bB")
+        quote = bare[0] if bare and bare[0] in "\"'" and len(bare) > 1 else ""
+        prefix = value[0][: len(value[0]) - len(bare)] if quote else ""
+        kept.append(f"{text[begin:place]}{prefix}{quote}{REDACTED}{quote}")
         begin = place = value.end()
     return "".join([*kept, text[begin:]])
 
@@ -186,6 +198,27 @@ def _redact_assignments(text: str) -> str:
 def stored_text(text: str, secrets: Iterable[str], size_bytes: int) -> str:
     """Return the beginning of a text without secrets; a cut is marked."""
     return head(presentable(text, secrets), size_bytes)
+
+
+def without_known(value: Any, secrets: Iterable[str]) -> Any:
+    """Return a copy of a value with known secrets taken out of every text in it, keys included.
+
+    What holds none is returned as it is: dicts, lists, and models of pydantic.
+    """
+    known = tuple(secrets)
+    if isinstance(value, str):
+        clean = redact_known(value, known)
+        return value if clean == value else clean
+    if isinstance(value, dict):
+        return {without_known(k, known): without_known(v, known) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(without_known(inner, known) for inner in value)
+    if isinstance(value, list):
+        return [without_known(inner, known) for inner in value]
+    if isinstance(value, BaseModel):
+        fields = {name: without_known(inner, known) for name, inner in value}
+        return value.model_copy(update=fields)
+    return value
 
 
 def presentable(text: str, secrets: Iterable[str], *, kept: int = _KEPT_CHARACTERS) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -22,12 +21,13 @@ from dynamodb_wrapper.exceptions.errors import (
     ThrottledError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.serialization.json_body import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 OPERATIONS = tuple(
     sorted(
         {

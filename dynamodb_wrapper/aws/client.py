@@ -110,11 +110,17 @@ def _assume_role(
     target.register_component("data_loader", source.get_component("data_loader"))
     # botocore offers no public setter for renewable credentials, but its provider chain does:
     # the provider placed first in the chain is asked first and renews them.
-    credentials = DeferredRefreshableCredentials(
-        refresh_using=fetcher.fetch_credentials, method="assume-role"
-    )
+    credentials = _RoleCredentials(fetcher, source.get_credentials())
     target.get_component("credential_provider").providers.insert(0, _RoleProvider(credentials))
     return target
+
+
+class _RoleCredentials(DeferredRefreshableCredentials):
+    """Credentials of a role, and those it is assumed with."""
+
+    def __init__(self, fetcher: Any, source: Any) -> None:
+        super().__init__(refresh_using=fetcher.fetch_credentials, method="assume-role")
+        self.source = source
 
 
 class _RoleProvider:
@@ -177,6 +183,20 @@ def _open_client_for(config: DynamoDBConfig) -> _OpenClient:
                 found = made._replace(is_mocked=key[1], environment=environment)
                 cache.open[key] = found
     return found
+
+
+def credentials_in_use() -> list[Any]:
+    """Return the credentials of the clients this process has made; nothing is resolved for it.
+
+    What botocore offers to ask for them resolves or renews them.
+    """
+    found = [credentials_of(opened.client) for opened in list(_cache.open.values())]
+    return [*found, *(one.source for one in found if isinstance(one, _RoleCredentials))]
+
+
+def credentials_of(client: Any) -> Any:
+    """Return the credentials a boto3 client signs with, None where they are not known."""
+    return getattr(getattr(client, "_request_signer", None), "_credentials", None)
 
 
 def is_mocked() -> bool:

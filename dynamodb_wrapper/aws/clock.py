@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from dynamodb_wrapper.loggers import SafeLogger
+
 if TYPE_CHECKING:
     from dynamodb_wrapper.aws.http_pool import Answer
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 _SKEW_SECONDS = 30
 _EARLIEST, _LATEST = 1_325_376_000, 7_258_118_400  # 2012, when DynamoDB began, and 2200
 _EVERY_SECONDS = 60

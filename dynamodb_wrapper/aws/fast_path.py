@@ -7,7 +7,6 @@ decides on errors, retries, the retry quota and waits, in every version.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from contextlib import contextmanager
@@ -23,12 +22,13 @@ from dynamodb_wrapper.aws.interception import Interception, TrackingEmitter
 from dynamodb_wrapper.aws.raw_replies import RawResponse, send_through_client
 from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.serialization.json_body import write_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 _RETRY_QUOTA = 500
 _UNSUPPORTED_HANDLERS = {
     "botocore.discovery": "endpoint discovery (AWS_ENDPOINT_DISCOVERY_ENABLED) is on",

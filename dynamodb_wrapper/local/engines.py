@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
-import logging
 import os
 import platform
 import shutil
@@ -25,11 +24,12 @@ import platformdirs
 from dynamodb_wrapper.exceptions.errors import LocalEngineError
 from dynamodb_wrapper.local.java import java_command, java_problem
 from dynamodb_wrapper.local.process import HOST
+from dynamodb_wrapper.loggers import SafeLogger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 ENGINES = ("auto", "dynoxide", "dynamodb-local", "moto")
 _SERVER_RUNNER = "software.amazon.dynamodb.services.local.main.ServerRunner"
 _MOTO_SERVER = "dynamodb_wrapper.local.moto_server"

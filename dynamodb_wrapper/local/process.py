@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import logging
 import os
 import socket
 import subprocess
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import LocalEngineError
+from dynamodb_wrapper.loggers import SafeLogger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 HOST = "127.0.0.1"
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _READY_SECONDS = 60

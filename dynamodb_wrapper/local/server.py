@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from dynamodb_wrapper.config.settings import DynamoDBConfig
 from dynamodb_wrapper.exceptions.errors import LocalEngineError
 from dynamodb_wrapper.local.engines import Engine, find_engine
 from dynamodb_wrapper.local.process import HOST, EngineProcess, is_taken, reserved_port
+from dynamodb_wrapper.loggers import SafeLogger
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PORT_ATTEMPTS = 5
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class LocalDynamoDB:

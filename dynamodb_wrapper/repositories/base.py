@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from pydantic import BaseModel
@@ -20,6 +19,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ServiceError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.table import ModelT, Table
 from dynamodb_wrapper.repositories.batch import (
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.serialization.decoder import Counts
     from dynamodb_wrapper.serialization.paths import Path
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 SmallerT = TypeVar("SmallerT", bound=BaseModel)
 _OPERATIONS = {"put": "PutItem", "update": "UpdateItem", "delete": "DeleteItem"}
 

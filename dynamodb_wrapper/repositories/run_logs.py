@@ -69,7 +69,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     ) -> None:
         declared = PIPELINE_RUN_LOGS if table is None else table
         check_place(config, declared, client)
-        requests = RunLogRequests(declared, config)
+        requests = RunLogRequests(declared, config, client)
         super().__init__(config, declared, client=client, requests=requests)
         self._store = RunStore(self._caller, requests)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.aws.retries import Backoff
@@ -13,6 +12,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ThrottledError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.repositories.queries import projected_attributes
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.table import Derived, GlobalIndex
     from dynamodb_wrapper.repositories.item_requests import ItemRequests
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 _PATIENCE_SECONDS = 600.0
 _LONGEST_WAIT_SECONDS = 5.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, overload
@@ -17,6 +16,7 @@ from dynamodb_wrapper.exceptions.errors import (
     RunSkippedError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,10 +26,18 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.run import Run
     from dynamodb_wrapper.runs.start import RunStarter
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 _PROMISES = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
+_LAZY = (map, filter, zip, enumerate, type(iter(int, 1)))
+_FUTURES = frozenset(
+    {"Future", "AsyncResult", "ApplyResult", "IMapIterator", "Greenlet", "Delayed"}
+)
+_FUTURES_OF = frozenset(
+    "asyncio concurrent multiprocessing celery dask distributed gevent ipyparallel".split()
+)
 
 
 class RunContext(AbstractContextManager["Run"]):
@@ -108,19 +116,23 @@ class RunDecorator:
     """Records every call of a function as a run; `RunTracker.pipeline` returns it.
 
     Args:
-        context: Makes the block that a call runs in.
+        context: Makes the block of a call; given the arguments of the call.
     """
 
-    def __init__(self, context: Callable[[], RunContext]) -> None:
+    def __init__(self, context: Callable[..., RunContext]) -> None:
         self._context = context
 
     @overload
     def __call__(self, function: Callable[Concatenate[Run, P], R]) -> Callable[P, R]: ...
     @overload
+    def __call__(
+        self, function: Callable[Concatenate[S, Run, P], R]
+    ) -> Callable[Concatenate[S, P], R]: ...
+    @overload
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]: ...
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function whose every call is a run."""
-        if not callable(function):
+        if not callable(function) or isinstance(function, (staticmethod, classmethod)):
             raise ConfigurationError(
                 f"A {type(function).__name__} cannot be called, so it cannot be a run; of "
                 "decorators such as staticmethod, pipeline(...) goes below."
@@ -132,22 +144,22 @@ class RunDecorator:
             )
         signature = _signature(function)
         given = [] if signature is None else list(signature.parameters.values())
-        wants_run = bool(given) and given[0].name == "run"
+        handle = _Handle(given)
         make = self._awaited if _is(function, inspect.iscoroutinefunction) else self._called
-        wrapper = functools.wraps(function)(make(function, wants_run=wants_run))
+        wrapper = functools.wraps(function)(make(function, handle))
         if signature is not None:
             # The signature is the one callers use, not that of the function inside.
-            own = signature.replace(parameters=given[1:] if wants_run else given)
+            own = signature.replace(parameters=handle.others())
             wrapper.__signature__ = own  # type: ignore[attr-defined]
         return wrapper
 
-    def _called(self, function: Callable[..., Any], *, wants_run: bool) -> Callable[..., Any]:
+    def _called(self, function: Callable[..., Any], handle: _Handle) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
             is_entered = False
             try:
-                with self._context() as run:
+                with self._context(*args, **kwargs) as run:
                     is_entered = True
-                    result = function(*([run] if wants_run else []), *args, **kwargs)
+                    result = handle.call(function, run, args, kwargs)
                     return _checked_result(function, result)
             except RunSkippedError as skipped:
                 if is_entered:
@@ -157,13 +169,13 @@ class RunDecorator:
 
         return called
 
-    def _awaited(self, function: Callable[..., Any], *, wants_run: bool) -> Callable[..., Any]:
+    def _awaited(self, function: Callable[..., Any], handle: _Handle) -> Callable[..., Any]:
         async def awaited(*args: Any, **kwargs: Any) -> Any:
             is_entered = False
             try:
-                with self._context() as run:
+                with self._context(*args, **kwargs) as run:
                     is_entered = True
-                    result = await function(*([run] if wants_run else []), *args, **kwargs)
+                    result = await handle.call(function, run, args, kwargs)
                     return _checked_result(function, result)
             except RunSkippedError as skipped:
                 if is_entered:
@@ -174,19 +186,70 @@ class RunDecorator:
         return awaited
 
 
+class _Handle:
+    """The parameter of a function that takes its run, if it has one.
+
+    Args:
+        parameters: Those of the function.
+    """
+
+    def __init__(self, parameters: list[inspect.Parameter]) -> None:
+        self._parameters = parameters
+        names = [parameter.name for parameter in parameters[:2]]
+        self._place = None  # among the positional arguments
+        if names[:1] == ["run"]:
+            self._place = 0
+        elif names[1:] == ["run"] and names[0] in ("self", "cls"):
+            self._place = 1
+        self._is_keyword = any(
+            parameter.name == "run" and parameter.kind is parameter.KEYWORD_ONLY
+            for parameter in parameters
+        )
+
+    def others(self) -> list[inspect.Parameter]:
+        """Return the parameters that are left to the caller."""
+        if self._place is None and not self._is_keyword:
+            return self._parameters
+        return [parameter for parameter in self._parameters if parameter.name != "run"]
+
+    def call(
+        self, function: Callable[..., Any], run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call the function with its run."""
+        place = self._place
+        if self._is_keyword or (place is not None and place > len(args)):
+            return function(*args, run=run, **kwargs)
+        if place is None:
+            return function(*args, **kwargs)
+        return function(*args[:place], run, *args[place:], **kwargs)
+
+
 def _checked_result(function: Callable[..., Any], result: Any) -> Any:
-    """Return the result of a function, unless it is a coroutine, a generator or the like.
+    """Return the result of a function, unless it is a coroutine, generator, future or the like.
 
     Such a function has done nothing yet: its run must not succeed before its work begins.
     """
-    if not any(kind(result) for kind in _PROMISES):
+    if not any(kind(result) for kind in _PROMISES) and not _is_lazy(result):
         return result
     if inspect.iscoroutine(result):
         result.close()  # it has not begun, and never will
     raise ConfigurationError(
         f"{_name(function)} returned a {type(result).__name__}: its work would be done after the "
         "run. Put pipeline(...) on the async function itself, make what it decorates async and "
-        "await inside, or record the code that uses the result up, with RunTracker.run(...)."
+        "await inside, wait for the result and return that, or record the code that uses the "
+        "result up, with RunTracker.run(...)."
+    )
+
+
+def _is_lazy(result: Any) -> bool:
+    """Return whether a result is computed when it is used up, or in another thread or process."""
+    return (
+        isinstance(result, _LAZY)
+        or (type(result).__module__ == "itertools" and hasattr(result, "__next__"))
+        or any(
+            kind.__name__ in _FUTURES and kind.__module__.partition(".")[0] in _FUTURES_OF
+            for kind in type(result).__mro__
+        )
     )
 
 

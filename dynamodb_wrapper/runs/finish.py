@@ -7,10 +7,9 @@ import logging
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dynamodb_wrapper.aws.retries import Backoff
 from dynamodb_wrapper.exceptions.errors import (
@@ -19,6 +18,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemNotFoundError,
     RunFinishError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.redaction import redact_known
@@ -38,13 +38,14 @@ from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 from dynamodb_wrapper.runs.watermarks import recorded_moves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.runs.run import RunInternals
     from dynamodb_wrapper.runs.services import Services
     from dynamodb_wrapper.runs.signals import SignalGuard
 
+logger = SafeLogger(__name__)
 T = TypeVar("T")
 _EXIT_SECONDS = 5.0
 _LEAST_EXIT_SECONDS = 0.1
@@ -56,31 +57,6 @@ _LONGEST_WAIT_SECONDS = 5.0
 _CANCEL_JOIN_SECONDS = 1.0
 # Errors that no repetition changes: the outcome is refused, and spooling it would not help.
 _REFUSED = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
-
-
-if TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    _Adapter = logging.LoggerAdapter
-
-
-class CalmLogger(_Adapter):
-    """A logger; handlers and filters of the program that raise change neither a run nor its body.
-
-    Args:
-        name: Its name.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__(logging.getLogger(name), {})
-
-    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
-        """Log a line."""
-        with suppress(Exception):
-            super().log(level, msg, *args, **options)
-
-
-logger = CalmLogger(__name__)
 
 
 class RunFinisher:
@@ -279,7 +255,7 @@ class RunFinisher:
         run.recorder.close()
         texts: list[RunText] = []
         if run.logs is not None:
-            run.logs.detach()
+            run.logs.record_totals()
         parts = run.recorder.take_rest()
         if run.logs is not None:
             texts += [("log", *piece) for piece in run.logs.left_over()]
@@ -317,7 +293,7 @@ class RunFinisher:
         ending.problem = _watermark_conflict(stored)
         ending.stored = stored
         ending.is_settled = True
-        logger.info(
+        logger.debug(
             "Run %s of pipeline %s ended: %s.", record.run_id, record.pipeline_id, stored.status
         )
 
@@ -574,7 +550,7 @@ class JobCanceller:
 
     cancel: Callable[[str], None] | None
     run_id: str
-    secrets: tuple[str, ...] = field(repr=False)
+    secrets: Iterable[str] = field(repr=False)
 
     def start(self) -> threading.Thread | None:
         """Start the thread and return it."""

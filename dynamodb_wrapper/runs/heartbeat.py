@@ -6,9 +6,12 @@ import logging
 import random
 import threading
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.runs.hooks import LEASE_AT_RISK, LOST
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 _JITTER = 0.2
 _AT_RISK = 2 / 3
@@ -77,7 +80,8 @@ class Heartbeat:
     def start(self) -> None:
         """Begin to beat."""
         name = f"dynamodb-wrapper-heartbeat-{self._liveness.record.run_id}"
-        thread = threading.Thread(target=self._live, name=name, daemon=True)
+        live = partial(copy_context().run, self._live)  # so that its log lines are the run's
+        thread = threading.Thread(target=live, name=name, daemon=True)
         before, self._thread = self._thread, thread
         try:
             thread.start()

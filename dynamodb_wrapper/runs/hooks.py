@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.runs.outcome import stack_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.models.run import PipelineRunLog
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 STARTED = "started"
 FINISHED = "finished"
@@ -69,7 +69,7 @@ class Hooks:
         secrets: Values to take out of what is logged.
     """
 
-    def __init__(self, hooks: Iterable[Hook] = (), secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, hooks: Iterable[Hook] = (), secrets: Iterable[str] = ()) -> None:
         self._hooks = tuple(hooks)
         self._secrets = secrets
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
+from contextlib import suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from types import MethodType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.models.run import LogInfo
-from dynamodb_wrapper.redaction import stored_text
+from dynamodb_wrapper.redaction import redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import chunks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dynamodb_wrapper.runs.recorder import Parts
 
@@ -22,16 +25,52 @@ _LINE_BYTES = 4096
 _WAIT_FOR_STORE_SECONDS = 1.0
 
 
-class LogCapture(logging.Handler):
-    """Keeps the lines logged while a run is the current one, until they are stored.
+class RecordHook:
+    """Shows every line that its logger lets through to one function, before any handler has it.
+
+    A handler on the root logger cannot do that without a change of what a program prints: Python's
+    handler of last resort and `logging.basicConfig` ask whether there is one, and ``force=True``
+    and `logging.config.dictConfig` remove it. While it is installed this object stands for
+    `Logger.filter`: a logger's own filters are asked by logging's own code, and after the last of
+    them the function. So levels, disabled loggers and filters decide first; handlers, propagation
+    and record factories do not matter; and no frame of the library is in a traceback that a filter
+    or handler leaves.
+
+    Args:
+        receive: Given each record; must return True, and not raise.
+    """
+
+    def __init__(self, receive: Callable[[logging.LogRecord], bool]) -> None:
+        self._receive = receive
+
+    def __get__(self, logger: logging.Logger | None, owner: object = None) -> Any:
+        if logger is None:
+            return logging.Filterer.filter
+        return MethodType(
+            logging.Filterer.filter, SimpleNamespace(filters=[*logger.filters, self._receive])
+        )
+
+    def install(self) -> None:
+        """Show lines from now on; repeating it changes nothing."""
+        if "filter" not in vars(logging.Logger):
+            logging.Logger.filter = self  # type: ignore[assignment, method-assign]
+
+    def remove(self) -> None:
+        """Leave logging as it was, unless another program has replaced the same method since."""
+        if vars(logging.Logger).get("filter") is self:
+            with suppress(AttributeError):  # another thread was quicker
+                del logging.Logger.filter
+
+
+class LogCapture:
+    """Keeps the lines that belong to a run until they are stored.
 
     At most 500 lines and 256 KB a run; further lines are counted and left out. Secrets are taken
-    out. Emitting does no I/O.
+    out. Keeping a line does no I/O, and changes nothing of it: handlers get it afterwards.
 
     Args:
         level: From which level.
         secrets: Values to take out.
-        is_ours: Returns whether a line that is logged now belongs to the run.
         store: Stores a piece under its number.
         record: Records the totals with the run.
     """
@@ -39,14 +78,12 @@ class LogCapture(logging.Handler):
     def __init__(
         self,
         level: str,
-        secrets: tuple[str, ...],
-        is_ours: Callable[[], bool],
+        secrets: Iterable[str],
         store: Callable[[int, str], None],
         record: Callable[[Parts], object],
     ) -> None:
-        super().__init__(level)
+        self._level: int = getattr(logging, level)
         self._secrets = secrets
-        self._is_ours = is_ours
         self._store = store
         self._record = record
         self._guard = threading.RLock()  # a signal handler may log while this thread does
@@ -59,26 +96,17 @@ class LogCapture(logging.Handler):
         self._chunks = 0
         self._recorded = LogInfo()
 
-    def attach(self) -> None:
-        """Begin to take the lines that reach the root logger."""
-        logging.getLogger().addHandler(self)
-
-    def detach(self) -> None:
-        """Take no more lines, and record how many will be stored with the run."""
-        logging.getLogger().removeHandler(self)
+    def record_totals(self) -> None:
+        """Record how many lines will be stored with the run, which has ended."""
         totals = self._final_totals()
         if totals is not None:
             self._record({("logs",): totals})
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def keep(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        if not self._is_ours() or self._has_to_drop():
+        if record.levelno < self._level or self._has_to_drop():
             return
-        try:
-            line = self._line(record)
-        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not break the job
-            self.handleError(record)
-            return
+        line = self._line(record)
         size = len(line.encode())
         with self._guard:
             if self._lines >= MAX_LINES or self._bytes + size > MAX_BYTES:
@@ -98,7 +126,7 @@ class LogCapture(logging.Handler):
 
     def _line(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, timezone.utc)
-        text = self.format(record).replace("\n", "\n    ")
+        text = _text_of(record).replace("\n", "\n    ")
         stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         line = f"{stamp} {record.levelname} {record.name}: {text}"
         return stored_text(line, self._secrets, _LINE_BYTES) + "\n"
@@ -116,6 +144,7 @@ class LogCapture(logging.Handler):
         arrived = self._flushing.acquire(timeout=_WAIT_FOR_STORE_SECONDS)
         try:
             with self._guard:
+                self._clean()
                 pieces = chunks_of("".join(self._buffer))
                 return list(enumerate(pieces, self._chunks + 1))
         finally:
@@ -130,6 +159,7 @@ class LogCapture(logging.Handler):
         """
         with self._flushing:
             with self._guard:
+                self._clean()
                 taken = list(self._buffer)
             for piece in chunks_of("".join(taken)):
                 self._store(self._chunks + 1, piece)
@@ -144,9 +174,39 @@ class LogCapture(logging.Handler):
         if is_changed:
             self._record({("logs",): totals})
 
+    def _clean(self) -> None:
+        """Take out secrets that have come since: the SDK logs a reply before it knows its keys."""
+        known = tuple(self._secrets)
+        self._buffer = [redact_known(line, known) for line in self._buffer]
+
     def _forget(self, length: int) -> None:
         """Take so many characters off the beginning."""
         while length:
             line = self._buffer[0]
             self._buffer[:1] = [line[length:]] if length < len(line) else []
             length -= min(length, len(line))
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    """Return what a formatter would make of a record, which stays as it is.
+
+    A formatter notes its text on the record, and the handlers that come next would use that.
+    """
+    try:
+        parts = [record.getMessage()]
+    except Exception as error:  # noqa: BLE001 - logging reports it, if a handler meets it too
+        parts = [f"<a message that could not be formatted: {type(error).__qualname__}>"]
+    if record.exc_info and record.exc_info[0] is not None:
+        parts.append(_stack(record.exc_info))
+    elif record.exc_text:
+        parts.append(record.exc_text)
+    if record.stack_info:
+        parts.append(record.stack_info)
+    return "\n".join(parts)
+
+
+def _stack(error: Any) -> str:
+    try:
+        return "".join(traceback.format_exception(*error)).rstrip("\n")
+    except Exception:  # noqa: BLE001 - as above
+        return "<the stack could not be read>"

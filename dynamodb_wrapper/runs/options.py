@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import pydantic
 from typing_extensions import TypedDict
@@ -16,6 +16,7 @@ from dynamodb_wrapper.models.enums import TriggerType, enum_of
 from dynamodb_wrapper.models.partitions import Partition
 
 RunKey = Union[str, date, datetime, Partition]
+_ARGUMENTS = ("run_key", "parameters", "tags", "trigger", "options")
 
 _CHOICES = {
     "on_conflict": ("raise", "wait", "skip"),
@@ -144,9 +145,10 @@ class RunOptions:
         cancel_spark_jobs: Whether the run's Spark jobs are cancelled when the run is to end early:
             on a request to cancel, at its deadline, on SIGTERM and Ctrl-C.
         capture_logs: Level from which the driver's log lines are stored with the run; None stores
-            none. Loggers filter first: where the root logger is left at Python's own level,
-            WARNING, nothing below that arrives at any level given here. Set the level of your
-            loggers, as ``logging.getLogger("my_job").setLevel("INFO")`` does.
+            none. What is printed stays the same. Loggers filter first: where the root logger is
+            left at Python's own level, WARNING, nothing below that arrives at any level given
+            here. Set the level of your loggers, as
+            ``logging.getLogger("my_job").setLevel("INFO")`` does.
         finish_seconds: How long storing the end of a run is tried; 5 s once Ctrl-C, SIGTERM or
             the like asks the program to end.
     """
@@ -173,16 +175,27 @@ class RunOptions:
             check_flag(getattr(self, name), f"RunOptions.{name}")
 
 
-class RunArguments(TypedDict, total=False):
-    """The keyword arguments of a run; each may be left out or None. See `RunTracker.run`."""
+class CommonArguments(TypedDict, total=False):
+    """The keyword arguments of every form of a run, but for its run key."""
 
-    run_key: RunKey | None
     parameters: Mapping[str, Any] | None
     tags: Mapping[str, str] | None
     trigger: TriggerType | str | None
     external_id: str | None
     parent: str | None
     options: RunOptions | None
+
+
+class RunArguments(CommonArguments, total=False):
+    """The keyword arguments of a run; each may be left out or None. See `RunTracker.run`."""
+
+    run_key: RunKey | None
+
+
+class FunctionArguments(CommonArguments, total=False):
+    """The keyword arguments of `RunTracker.pipeline`; each may be left out or None."""
+
+    run_key: RunKey | Callable[..., RunKey | None] | None
 
 
 @dataclass(frozen=True)
@@ -206,10 +219,9 @@ class RunRequest:
             TypeError: An argument is unknown.
             ValidationError: An argument has another type.
         """
-        known = RunArguments.__annotations__
-        unknown = ", ".join(sorted(set(arguments) - set(known)))
+        unknown = ", ".join(sorted(set(arguments) - set(_ARGUMENTS)))
         if unknown:
-            raise TypeError(f"A run has no argument {unknown}; it has {', '.join(known)}.")
+            raise TypeError(f"A run has no argument {unknown}; it has {', '.join(_ARGUMENTS)}.")
         options: Any = arguments.get("options")
         trigger = arguments.get("trigger")
         if not isinstance(options, (RunOptions, type(None))):

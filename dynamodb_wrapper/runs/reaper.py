@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemNotFoundError,
     RunFinishError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.runs.hooks import LOST
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.services import Services
     from dynamodb_wrapper.runs.spool import Entry, SpooledRun
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 _REFUSED = (
     RunFinishError,
     InvalidTransitionError,

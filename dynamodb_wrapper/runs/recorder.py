@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,12 @@ from dynamodb_wrapper.exceptions.errors import (
     InvalidTransitionError,
     ItemNotFoundError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 Parts = dict[tuple[str, ...], Any]
 _PER_REQUEST = 25
 _WAIT_FOR_SEND_SECONDS = 4.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ContextDecorator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
@@ -180,6 +182,25 @@ class Run:
     def fence(self) -> int | None:
         """Number that only grows within an exclusive pipeline; None for others."""
         return self.record.fence
+
+    # ---- its threads -----------------------------------------------------------------------------
+
+    def attach(self) -> Attachment:
+        """Return a context manager that makes the run the current one of another thread or task.
+
+        Inside it `current_run` returns the run, runs that begin are its children, and log lines
+        are kept with it. Threads, pools and Spark's `foreachBatch` begin without a run; tasks of
+        asyncio and `asyncio.to_thread` have that of the code that made them. It ends nothing and
+        sends nothing. It may be entered many times, in several threads at once, and decorates a
+        function for a pool::
+
+            with tracker.run("orders-daily") as run, ThreadPoolExecutor() as pool:
+                results = list(pool.map(run.attach()(load), tables))
+
+        Raises:
+            NoActiveRunError: On entering: the run has ended, or belongs to another process.
+        """
+        return Attachment(self)
 
     # ---- may it go on ----------------------------------------------------------------------------
 
@@ -478,6 +499,34 @@ class Run:
         if not isinstance(error, BaseException):
             raise ValidationError(f"Run.fail takes {_instead(error)} Run {self.run_id} is open.")
         self._finish(self.internals, error)
+
+
+class Attachment(ContextDecorator):
+    """Makes a run the current one of a thread or task inside its block; see `Run.attach`.
+
+    It keeps nothing of the block, so that it may be entered again and by several threads at once.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> Run:
+        self._run.internals.liveness.require_open()
+        RUNS_HERE.set((*RUNS_HERE.get(), self._run))
+        return self._run
+
+    def __exit__(self, *_: object) -> None:
+        runs = list(RUNS_HERE.get())
+        if self._run in runs:  # else it was ended inside of the block
+            del runs[len(runs) - 1 - runs[::-1].index(self._run)]
+            RUNS_HERE.set(tuple(runs))
+
+
+RUNS_HERE: ContextVar[tuple[Run, ...]] = ContextVar("dynamodb_wrapper_runs", default=())
+"""Runs of this thread or task, outermost first; `runs.current` reads and changes it."""
 
 
 def _instead(given: object) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from dynamodb_wrapper.aws.credentials import ProcessSecrets
     from dynamodb_wrapper.config.settings import DynamoDBConfig
     from dynamodb_wrapper.runs.hooks import Hooks
 
@@ -27,6 +28,7 @@ class Services:
         config: Where the tables are.
         clock: The present moment.
         hooks: Notified of what happens to runs.
+        secrets: Values to take out of texts, as they are at the moment.
         cancel_jobs: Cancels the Spark jobs of a run, given its id.
         auto_reap: Whether the heartbeat of a run also looks for dead runs of others.
         known_pipelines: Configurations as they were read last.
@@ -38,6 +40,7 @@ class Services:
         client: Any,
         clock: Callable[[], datetime],
         hooks: Hooks,
+        secrets: ProcessSecrets,
         *,
         cancel_jobs: Callable[[str], None] | None,
         auto_reap: bool,
@@ -46,6 +49,7 @@ class Services:
         self._client = client
         self.clock = clock
         self.hooks = hooks
+        self.secrets = secrets
         self.cancel_jobs = cancel_jobs
         self.auto_reap = auto_reap
         self.known_pipelines: dict[str, PipelineConfig] = {}
@@ -79,11 +83,6 @@ class Services:
     def spool(self) -> Spool:
         """Outcomes that could not be stored."""
         return Spool(self.config.spool_path(), self.secrets)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Values to take out of texts."""
-        return self.config.secret_values()
 
     @property
     def run_table(self) -> str:

@@ -20,10 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.loggers import SafeLogger
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+logger = SafeLogger(__name__)
 _PYSPARK = ("pyspark", "py4j")  # by name: neither is imported here
 _LOOK_SECONDS = 0.2
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import STORED
 from dynamodb_wrapper.models.run import PipelineRunLog, RunErrorInfo
@@ -27,9 +27,9 @@ from dynamodb_wrapper.models.run_state import Cursor, CursorMove, RunOutcome
 from dynamodb_wrapper.redaction import redact_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 RunText = tuple[str, int, str]
 """Kind (``log`` or ``err``), number and content of a text beside a run."""
@@ -72,7 +72,7 @@ class Spool:
         secrets: Values to take out.
     """
 
-    def __init__(self, directory: Path, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, secrets: Iterable[str] = ()) -> None:
         self.directory = directory
         self._secrets = secrets
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import pydantic
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import StageStatus
 from dynamodb_wrapper.models.measures import Metric
 from dynamodb_wrapper.models.run import StageInfo
 from dynamodb_wrapper.repositories.run_log.items import checked_name
 from dynamodb_wrapper.repositories.run_log.protocol import duration_seconds, not_before
+from dynamodb_wrapper.runs.outcome import exit_code_of, is_group
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 _ERRORS_KEPT = 8
+_LARGEST_GROUP = 1000
 
 
 class StageErrors:
@@ -49,9 +51,15 @@ class StageErrors:
             self._raised_in.append((_reference(error), name))
 
     def stage_of(self, error: BaseException) -> str | None:
-        """Return the name of the innermost stage that an exception left."""
+        """Return the name of the innermost stage that an exception, or one of a group, left."""
         # By identity of live objects: ids are used again, and errors may claim equality.
-        return next((name for known, name in list(self._raised_in) if known() is error), None)
+        known = [(reference(), name) for reference, name in list(self._raised_in)]
+        inner, seen = [error], 0
+        while seen < len(inner) < _LARGEST_GROUP:
+            if is_group(inner[seen]):
+                inner += inner[seen].exceptions  # type: ignore[attr-defined]
+            seen += 1
+        return next((name for one in inner for raised, name in known if raised is one), None)
 
 
 class Stage:
@@ -183,7 +191,7 @@ def _reference(error: BaseException) -> Callable[[], BaseException | None]:
 
 
 def _is_calm_exit(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in (None, 0)
+    return exit_code_of(error) == 0
 
 
 def checked(model: type[ModelT], values: dict[str, Any]) -> ModelT:

@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -35,6 +35,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ThrottledError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import PartitionGrain, RunStatus
 from dynamodb_wrapper.models.measures import measured_parts, python_scalar
 from dynamodb_wrapper.models.partitions import Partition, partition_of, partition_of_key
@@ -46,7 +47,7 @@ from dynamodb_wrapper.repositories.run_log.items import identity
 from dynamodb_wrapper.repositories.run_log.protocol import run_after
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.fencing import DeltaFence
-from dynamodb_wrapper.runs.finish import CalmLogger, JobCanceller, finish_at_exit
+from dynamodb_wrapper.runs.finish import JobCanceller, finish_at_exit
 from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.liveness import Liveness
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.reaper import Reaper
     from dynamodb_wrapper.runs.services import Services
 
-logger = CalmLogger(__name__)
+logger = SafeLogger(__name__)
 _TEXT_BYTES = 4096
 _ALL_BYTES = 32_768
 _FIRST_LEASE = timedelta(seconds=90)
@@ -75,7 +76,7 @@ _POLL_SECONDS = (0.5, 5.0)
 _NEVER_STARTED = ("writer", "heartbeat_at", "lease_grace_seconds", "deadline")
 
 
-def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -> dict[str, Any]:
+def stored_parameters(parameters: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
     """Return parameters as they are stored; dates and the like become text, a cut is marked.
 
     Raises:
@@ -92,7 +93,7 @@ def stored_parameters(parameters: Mapping[str, Any], secrets: tuple[str, ...]) -
     return clean
 
 
-def stored_tags(tags: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
+def stored_tags(tags: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
     """Return tags as they are stored: texts; one that looks like a secret is refused by the model.
 
     Numbers, members of enums, None and scalars of numpy and pandas become their text.
@@ -105,11 +106,11 @@ def _tag(value: Any) -> Any:
     return str(plain) if plain is None or isinstance(plain, (int, float, Decimal)) else plain
 
 
-def _without(secrets: tuple[str, ...], text: Any) -> Any:
+def _without(secrets: Iterable[str], text: Any) -> Any:
     return redact_known(text, secrets) if isinstance(text, str) else text
 
 
-def _plain(name: Any, value: Any, secrets: tuple[str, ...]) -> dict[str, Any]:
+def _plain(name: Any, value: Any, secrets: Iterable[str]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = measured_parts(
             pydantic_core.to_jsonable_python({name: measured_parts(value)}, fallback=str)
@@ -123,7 +124,7 @@ def _plain(name: Any, value: Any, secrets: tuple[str, ...]) -> dict[str, Any]:
         ) from None
 
 
-def _cut(value: Any, secrets: tuple[str, ...]) -> Any:
+def _cut(value: Any, secrets: Iterable[str]) -> Any:
     if isinstance(value, str):
         return stored_text(value, secrets, _TEXT_BYTES)
     if isinstance(value, dict):
@@ -189,7 +190,7 @@ def _refuse_other_partition(given: Partition, own: Partition, zone: str) -> None
         )
 
 
-def _check_run_key(key: object, secrets: tuple[str, ...]) -> None:
+def _check_run_key(key: object, secrets: Iterable[str]) -> None:
     if not isinstance(key, (str, date, Partition, type(None))):
         raise ValidationError(
             f"run_key is a {type(key).__name__}; give a text, a date, an aware datetime or a "
@@ -221,7 +222,7 @@ def _family(request: RunRequest, services: Services) -> tuple[str | None, str | 
     return parent.run_id, parent.root_run_id or parent.run_id
 
 
-def _external_id(request: RunRequest, secrets: tuple[str, ...]) -> str | None:
+def _external_id(request: RunRequest, secrets: Iterable[str]) -> str | None:
     """Return the external id of a run: the one given, or else that of the process.
 
     One of the process that cannot be stored must not stop a job: it is left out.
@@ -310,6 +311,7 @@ class RunStarter:
         except (AlreadyRunningError, AlreadySucceededError) as error:
             attempt.let_signals_through()
             if request.options.on_conflict != "skip":
+                _say_if_held_here(error)
                 raise
             raise self._skipped(request, error) from error
         except BaseException as error:
@@ -384,8 +386,9 @@ class RunStarter:
             if is_same_pipeline and outer.fence is not None and not is_lost:
                 raise AlreadyRunningError(
                     f"Pipeline {request.pipeline_id!r} is exclusive and held by run "
-                    f"{outer.run_id}, inside of which this one would begin. End that one first: "
-                    "leave its block, or call its finish() or fail(error).",
+                    f"{outer.run_id} of this process, inside of which this one would begin. End "
+                    "that one first: leave its block, or call finish() or fail(error) of its "
+                    "handle, which current_run() returns.",
                     pipeline_id=request.pipeline_id,
                     holder=outer.run_id,
                     self_nested=True,
@@ -522,7 +525,6 @@ class RunStarter:
             logs = LogCapture(
                 options.capture_logs,
                 secrets,
-                lambda: liveness.is_own_process and current.is_current_or_none(run_id),
                 lambda number, text: services.impatient_store.put_chunk(
                     record, "log", number, text, services.clock()
                 ),
@@ -552,6 +554,7 @@ class RunStarter:
                 partial(services.store.cursor, record.pipeline_id),
                 record.pipeline_id,
                 liveness.require_open,
+                secrets,
             ),
             delta=DeltaFence(services.run_table, record.pipeline_id, record.fence),
             signals=signals,
@@ -566,15 +569,13 @@ class RunStarter:
         parts = run.internals
         current.enter(run)
         finish_at_exit(parts, self._finisher)
-        if parts.logs is not None:
-            parts.logs.attach()
         if parts.liveness.tracked:
             parts.heartbeat.start()
         else:
             parts.recorder.close()
         if watch_signals:
             parts.signals.watch()
-        logger.info("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
+        logger.debug("Run %s of pipeline %s begins.", run.run_id, run.pipeline_id)
         parts.signals.release()
         parts.signals.deliver()
 
@@ -609,6 +610,16 @@ def _may_go_untracked(request: RunRequest, pipeline: PipelineConfig) -> bool:
         and not pipeline.is_exclusive
         and (pipeline.is_active or request.options.force)
     )
+
+
+def _say_if_held_here(error: RunStartError) -> None:
+    """Add to an error that the run in the way is one of this process."""
+    holder = getattr(error, "holder", None)
+    if holder is not None and current.is_open_here(holder) and not error.self_nested:  # type: ignore[attr-defined]
+        error.message += (
+            f" Run {holder} was begun in this very process (the kernel, in a notebook) and has not "
+            "ended: end it with finish() or fail(error) of its handle."
+        )
 
 
 def _start_error(request: RunRequest, error: DynamoDBWrapperError) -> RunStartError:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from typing_extensions import Unpack
 
+from dynamodb_wrapper.aws.credentials import ProcessSecrets
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.partitions import partitions_between
 from dynamodb_wrapper.models.statistics import statistics_of
+from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.context import RunContext, RunDecorator
 from dynamodb_wrapper.runs.coverage import Coverage, WatermarkStep, coverage_of, step_of
 from dynamodb_wrapper.runs.finish import RunFinisher
 from dynamodb_wrapper.runs.hooks import Hooks
 from dynamodb_wrapper.runs.options import (
+    FunctionArguments,
     RunArguments,
     RunRequest,
     check_environment,
@@ -79,11 +82,13 @@ class RunTracker:
         auto_reap: bool = False,
         cancel_jobs: Callable[[str], None] | None = None,
     ) -> None:
+        secrets = ProcessSecrets(config, client)
         self._services = services = Services(
             config,
             client,
             clock or utc_now,
-            Hooks(hooks, config.secret_values()),
+            Hooks(hooks, secrets),
+            secrets,
             cancel_jobs=cancel_jobs,
             auto_reap=auto_reap,
         )
@@ -157,23 +162,43 @@ class RunTracker:
         exits, or the child of multiprocessing it is in, is stored as FAILED, never as SUCCESS.
         Signals are not watched; while it starts and ends they wait as for `run`.
         """
-        return self._starter.start(RunRequest.of(pipeline_id, arguments))
+        run = self._starter.start(RunRequest.of(pipeline_id, arguments))
+        current.keep_for_session(run)
+        return run
 
-    def pipeline(self, pipeline_id: str, **arguments: Unpack[RunArguments]) -> RunDecorator:
+    def pipeline(self, pipeline_id: str, **arguments: Unpack[FunctionArguments]) -> RunDecorator:
         """Return a decorator that records every call of a function as a run.
 
-        A function whose first parameter is called ``run`` is given the `Run` there; callers leave
-        it out. Coroutine functions are awaited inside the run. With ``on_conflict="skip"`` the
-        function is not called where a run could not begin; a run SKIPPED is stored and None
-        returned. Arguments, costs and errors are those of `run`.
+        A function with a parameter called ``run`` that is its first, the first after ``self`` or
+        ``cls``, or keyword-only, is given the `Run` there; callers leave it out. Coroutine
+        functions are awaited inside the run. With ``on_conflict="skip"`` the function is not
+        called where a run could not begin; a run SKIPPED is stored and None returned. Arguments,
+        costs and errors are those of `run`, but for ``run_key``, which may also be a function: it
+        is called with the arguments of each call and returns the key::
+
+            @tracker.pipeline("orders-daily", run_key=lambda day: day)
+            def load(run: Run, day: date) -> None: ...
 
         Raises:
             ConfigurationError: It is a generator function, or cannot be called. A call raises it,
-                and its run has failed, where the function returned a coroutine, a generator or
-                the like: its work has not been done yet.
+                and its run has failed, where the function returned a coroutine, a generator, a
+                future or the like: its work has not been done yet.
+            ValidationError: The decorator was written without its parentheses.
         """
-        request = RunRequest.of(pipeline_id, arguments)
-        return RunDecorator(partial(RunContext, self._starter, self._finisher, request))
+        if callable(pipeline_id):
+            name = getattr(pipeline_id, "__name__", "the function")
+            raise ValidationError(
+                f'pipeline needs the id of a pipeline: write @tracker.pipeline("...") above {name}.'
+            )
+        run_key = arguments.get("run_key")
+        fixed: Any = {**arguments, "run_key": None if callable(run_key) else run_key}
+        request = RunRequest.of(pipeline_id, fixed)
+
+        def block(*args: Any, **kwargs: Any) -> RunContext:
+            key = run_key(*args, **kwargs) if callable(run_key) else request.run_key
+            return RunContext(self._starter, self._finisher, replace(request, run_key=key))
+
+        return RunDecorator(block)
 
     # ---- dead runs -------------------------------------------------------------------------------
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.run import WatermarkMove
 from dynamodb_wrapper.models.run_state import if_short, is_behind, is_missing, unpack
 from dynamodb_wrapper.repositories.run_log.items import checked_name
 from dynamodb_wrapper.repositories.run_log.live import cursor_move
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dynamodb_wrapper.models.run_state import Cursor, CursorMove
 
 MAX_WATERMARKS = 50
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class Watermarks:
@@ -28,14 +28,20 @@ class Watermarks:
         read: Reads a watermark, consistently.
         pipeline_id: For error texts.
         require_open: Raises once the run has ended.
+        secrets: Refused in values.
     """
 
     def __init__(
-        self, read: Callable[[str], Cursor], pipeline_id: str, require_open: Callable[[], None]
+        self,
+        read: Callable[[str], Cursor],
+        pipeline_id: str,
+        require_open: Callable[[], None],
+        secrets: Iterable[str],
     ) -> None:
         self._read = read
         self._pipeline_id = pipeline_id
         self._require_open = require_open
+        self._secrets = secrets
         self._lock = threading.RLock()  # a signal handler may ask while this thread does
         self._seen: dict[str, Cursor] = {}
         self._moves: dict[str, CursorMove] = {}
@@ -53,7 +59,7 @@ class Watermarks:
             if _has_no_position(name, value):
                 logger.info("Watermark %r stays: there is no newer position (%s).", name, value)
                 return
-            move = cursor_move(seen, value)
+            move = cursor_move(seen, value, self._secrets)
             old = self._current_value(name, seen)
             if old is not None:
                 self._refuse_step_back(name, old, value)

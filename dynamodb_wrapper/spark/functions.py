@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError as PydanticValidationError
 
+from dynamodb_wrapper.aws.credentials import ProcessSecrets
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
@@ -21,7 +22,7 @@ from dynamodb_wrapper.spark.integration import SparkDynamoDBIntegration
 from dynamodb_wrapper.spark.sessions import describe_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from pyspark.sql import SparkSession
@@ -128,7 +129,7 @@ def log_pipeline_run_from_spark(
             status=RunStatus(status),
             runtime=_runtime(spark),
             metrics=dict(metrics or {}),
-            error=_error(error, config.secret_values()),
+            error=_error(error, ProcessSecrets(config, client)),
             **{name: value for name, value in values.items() if value is not None},
         )
     except ValueError as problem:
@@ -155,7 +156,7 @@ def _runtime(spark: SparkSession | None) -> RuntimeInfo:
     return describe_runtime().model_copy(update=facts)
 
 
-def _error(error: BaseException | str | None, secrets: tuple[str, ...]) -> RunErrorInfo | None:
+def _error(error: BaseException | str | None, secrets: Iterable[str]) -> RunErrorInfo | None:
     if isinstance(error, str):
         return RunErrorInfo(type="Error", message=redact(error, secrets))
     # The stack trace is stored as far as it fits into the record, without items beside it.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.context import RunContext
     from dynamodb_wrapper.runs.options import RunArguments
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class RunBlock(AbstractContextManager["str"]):

@@ -6,7 +6,6 @@ ignores static settings silently, and ``spark.conf.get`` then reports the reques
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from dynamodb_wrapper.exceptions.errors import ConfigurationError, MissingDependencyError
 from dynamodb_wrapper.local.java import java_problem
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.redaction import find_secrets, is_reference
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.models.pipeline import PipelineConfig
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 Setting = Union[str, int, float, Decimal, bool]
 _LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 # Read when the JVM starts; a second session in the same process gets the same JVM.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +14,7 @@ from dynamodb_wrapper.exceptions.errors import (
     TransactionCanceledError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import RunOutcome, may_finish_late
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_log.items import RunReads
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 Ended = TypeVar("Ended")
 
 

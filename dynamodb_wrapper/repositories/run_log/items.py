@@ -66,12 +66,21 @@ def identity(name: Any, what: str, secrets: Iterable[str]) -> str:
         ValidationError: As `checked_name`, or it holds a secret of the process; never shown.
     """
     checked = checked_name(name, what)
-    if redact_known(checked, secrets) != checked:
+    refuse_secret(checked, what, secrets)
+    return checked
+
+
+def refuse_secret(name: str | None, what: str, secrets: Iterable[str]) -> None:
+    """Raise if a name holds a secret of the process; it is never shown.
+
+    Raises:
+        ValidationError: It does.
+    """
+    if name is not None and redact_known(name, secrets) != name:
         raise ValidationError(
             f"{what} has a name that holds a secret of this process; it would be stored in the "
             "clear. Choose another name."
         )
-    return checked
 
 
 def is_companion(run_id: object) -> bool:

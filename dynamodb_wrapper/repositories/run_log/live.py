@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemNotFoundError,
     ValidationError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import Cursor, CursorMove, pack
@@ -28,7 +28,7 @@ from dynamodb_wrapper.serialization.paths import resolve
 from dynamodb_wrapper.serialization.values import encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from dynamodb_wrapper.aws.calls import Caller
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
     from dynamodb_wrapper.serialization.values import AttributeValue
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 MAX_WATERMARK_BYTES = 65_536
 _TEXT_BYTES = 4096
 
@@ -49,10 +49,12 @@ class LiveRuns:
     Args:
         reads: Reads for decisions.
         build: Builds the requests.
+        secrets: Refused in watermarks.
     """
 
-    def __init__(self, reads: RunReads, build: Builder) -> None:
+    def __init__(self, reads: RunReads, build: Builder, secrets: Iterable[str] = ()) -> None:
         self._reads = reads
+        self._secrets = secrets
         self._build = build
         self._caller = reads.caller
 
@@ -95,7 +97,9 @@ class LiveRuns:
         """Set a watermark by hand and return it; its present value does not matter."""
         for _ in self._caller.backoff().waits():
             seen = self._reads.cursor(pipeline_id, name)
-            action = self._build.move_cursor(pipeline_id, cursor_move(seen, value), now)
+            action = self._build.move_cursor(
+                pipeline_id, cursor_move(seen, value, self._secrets), now
+            )
             try:
                 response = self._caller.call(
                     "UpdateItem", {**action.request, "ReturnValues": "ALL_NEW"}
@@ -106,11 +110,12 @@ class LiveRuns:
         raise self._reads.gave_up(f"Watermark {name!r} of pipeline {pipeline_id!r}")
 
 
-def cursor_move(seen: Cursor, value: Any) -> CursorMove:
+def cursor_move(seen: Cursor, value: Any, secrets: Iterable[str] = ()) -> CursorMove:
     """Return the move of a watermark to a value.
 
     Raises:
-        ValidationError: The type of the value cannot be stored, or it is over 64 KB.
+        ValidationError: The type of the value cannot be stored, it is over 64 KB, or it holds one
+            of the secrets.
     """
     try:
         value_type, plain = pack(value)
@@ -119,6 +124,12 @@ def cursor_move(seen: Cursor, value: Any) -> CursorMove:
     encoded = encode_value(plain, f"watermark {seen.name!r}")
     content = next(iter(encoded.values()))
     size = len(content if isinstance(content, bytes) else str(content).encode())
+    text = content.decode("latin-1") if isinstance(content, bytes) else str(content)
+    if redact_known(text, secrets) != text:
+        raise ValidationError(
+            f"The value of watermark {seen.name!r} holds a secret of this process; it would be "
+            "stored in the clear. Store a position that holds none."
+        )
     if size > MAX_WATERMARK_BYTES:
         raise ValidationError(
             f"Watermark {seen.name!r} has {size:,} bytes; {MAX_WATERMARK_BYTES:,} are the limit. "

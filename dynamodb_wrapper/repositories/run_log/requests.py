@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.aws.credentials import ProcessSecrets
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.run import PipelineRunLog
-from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text
+from dynamodb_wrapper.redaction import redact_known, redact_values, stored_text, without_known
 from dynamodb_wrapper.repositories.item_requests import ItemRequests, Write
 from dynamodb_wrapper.repositories.moments import write_time
-from dynamodb_wrapper.repositories.run_log.items import is_companion, refuse_companion
+from dynamodb_wrapper.repositories.run_log.items import (
+    is_companion,
+    refuse_companion,
+    refuse_secret,
+)
 from dynamodb_wrapper.serialization.changes import CheckedChanges
 from dynamodb_wrapper.serialization.expressions import field_absent
 
@@ -28,6 +33,7 @@ _BY_RUN_CONTROL = frozenset(
     "pipeline_id environment expires_at late_outcome detected_at stages metrics data_quality "
     "runtime error error_type exit_code retention_days".split()
 )
+_FOUND_BY = {"run_id": "A run", "run_key": "A run key"}
 _DETAIL_BYTES = 2000
 _ERROR_BYTES = 4096
 
@@ -40,14 +46,20 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
 
     Args:
         table: The declaration.
-        config: Table name, actor, environment and the secrets to take out of texts.
+        config: Table name, actor, environment and secrets.
+        client: A boto3 client that was passed in.
+
+    Attributes:
+        secrets: Values to take out of texts, as they are at the moment.
     """
 
-    def __init__(self, table: Table[PipelineRunLog], config: DynamoDBConfig) -> None:
+    def __init__(
+        self, table: Table[PipelineRunLog], config: DynamoDBConfig, client: Any = None
+    ) -> None:
         super().__init__(
             table, config.table_name(table.name), config.actor_name(), config.item_environment
         )
-        self.secrets = config.secret_values()
+        self.secrets = ProcessSecrets(config, client)
 
     def is_own(self, key: Item) -> bool:
         """Return whether a key is that of a run, not of an item beside the runs."""
@@ -66,11 +78,20 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
             run.start_time = write_time()
         run.parameters = redact_values(run.parameters, self.secrets)
         run.error = self.clean_error(run.error)
-        if run.external_id is not None:
-            run.external_id = redact_known(run.external_id, self.secrets)
+        self._clean(run)
         if run.environment is None:
             run.environment = self.environment
         return run
+
+    def _clean(self, run: PipelineRunLog) -> None:
+        """Take known secrets out of a run; refuse one in what it is found by."""
+        known = tuple(self.secrets)
+        for name, what in _FOUND_BY.items():
+            refuse_secret(getattr(run, name), what, known)
+        for name, value in list(run):
+            clean = without_known(value, known)
+            if clean != value and name != "pipeline_id":
+                setattr(run, name, clean)
 
     def clean_text(self, text: str) -> str:
         """Return a text without secrets, at most 2,000 bytes."""
@@ -112,6 +133,8 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
     def update_model(self, item: PipelineRunLog, condition: ConditionBase | None) -> Write:
         """Return an UpdateItem of every field of a record that is not tracked."""
         _refuse_tracked(item)
+        if isinstance(item, PipelineRunLog):
+            self._clean(item)
         write = super().update_model(item, _and_untracked(condition))
         return replace(write, explain=_explain_tracked)
 
@@ -126,7 +149,12 @@ class RunLogRequests(ItemRequests[PipelineRunLog]):
                 "update_run_status for a status, add_stage_info, update_run_metrics and "
                 "add_data_quality for parts, create_run_log for a new record."
             )
-        return super().update_key(key, changes, condition, upsert)
+        known = tuple(self.secrets)
+        clean = changes._replace(
+            values=without_known(changes.values, known),
+            clauses=without_known(changes.clauses, known),
+        )
+        return super().update_key(key, clean, condition, upsert)
 
     def delete(self, key: Any, condition: ConditionBase | None, must_exist: bool) -> Write:
         """Return a DeleteItem of a record that is not tracked."""

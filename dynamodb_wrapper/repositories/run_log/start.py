@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.aws.transactions import Action, transact
@@ -12,6 +11,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemAlreadyExistsError,
     TransactionCanceledError,
 )
+from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.repositories.run_log.items import read_state
 from dynamodb_wrapper.repositories.run_log.labels import tag_actions
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_log.items import RunReads
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
 
-logger = logging.getLogger(__name__)
+logger = SafeLogger(__name__)
 
 
 class RunStarts:

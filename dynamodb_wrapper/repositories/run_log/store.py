@@ -59,7 +59,7 @@ class RunStore:
         build = Builder(caller.table_name, requests.actor)
         self._reads = RunReads(caller, requests.codec.decode)
         self._starts = RunStarts(self._reads, build, lambda run: requests.start(run).as_action())
-        self._life = LiveRuns(self._reads, build)
+        self._life = LiveRuns(self._reads, build, requests.secrets)
         self._chunks = RunChunks(caller)
         self._parts = RunParts(caller, requests)
         self.ends = RunEnds(self._reads, build, self._parts.storable)
@@ -68,7 +68,7 @@ class RunStore:
     @classmethod
     def of(cls, config: DynamoDBConfig, *, client: Any = None) -> RunStore:
         """Return the store of a configuration; `client` is a boto3 client to use instead."""
-        requests = RunLogRequests(PIPELINE_RUN_LOGS, config)
+        requests = RunLogRequests(PIPELINE_RUN_LOGS, config, client)
         connection = Connection(config, client)
         caller = Caller(connection, requests.table_name, config.operation_timeout_seconds)
         return cls(caller, requests)
@@ -251,7 +251,7 @@ class RunStore:
 
         Raises:
             ValidationError: The type of the value cannot be stored, or it is over 64 KB; the name
-                cannot be stored, or holds a secret of the process.
+                cannot be stored, or one of both holds a secret of the process.
         """
         known_as = self._watermark_name(name)
         return self._life.reset_watermark(pipeline_id, known_as, value, now or utc_now())
