@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Callable, Union
 
@@ -16,7 +16,6 @@ from dynamodb_wrapper.models.enums import TriggerType, enum_of
 from dynamodb_wrapper.models.partitions import Partition
 
 RunKey = Union[str, date, datetime, Partition]
-_ARGUMENTS = ("run_key", "parameters", "tags", "trigger", "options")
 
 _CHOICES = {
     "on_conflict": ("raise", "wait", "skip"),
@@ -219,9 +218,10 @@ class RunRequest:
             TypeError: An argument is unknown.
             ValidationError: An argument has another type.
         """
-        unknown = ", ".join(sorted(set(arguments) - set(_ARGUMENTS)))
+        _, *known = (field.name for field in fields(cls))  # the first is the pipeline
+        unknown = ", ".join(sorted(set(arguments) - set(known)))
         if unknown:
-            raise TypeError(f"A run has no argument {unknown}; it has {', '.join(_ARGUMENTS)}.")
+            raise TypeError(f"A run has no argument {unknown}; it has {', '.join(known)}.")
         options: Any = arguments.get("options")
         trigger = arguments.get("trigger")
         if not isinstance(options, (RunOptions, type(None))):
