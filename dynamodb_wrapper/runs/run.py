@@ -222,6 +222,19 @@ class Run:
         self.internals.heartbeat.ensure()
         self._liveness.check_lease()
 
+    def beat(self) -> bool:
+        """Renew the lease now, and see requests to cancel; return whether the run is still open.
+
+        The heartbeat does so by itself. For code that keeps Python's other threads from running for
+        long, and where a request to cancel is to be seen at once. Costs a write unit per KB of the
+        run; nothing for a run that has ended, belongs to another process or is not stored. See:
+        UpdateItem.
+
+        Raises:
+            DynamoDBWrapperError: DynamoDB could not be asked.
+        """
+        return self.internals.heartbeat.beat()
+
     def raise_if_cancelled(self) -> None:
         """Raise if the run was asked to be cancelled. Sends nothing.
 

@@ -456,6 +456,15 @@ class TestBeats:
             assert second.lease_until == clock.now + timedelta(hours=4)
         assert record_of(tracker, run).lease_until is None
 
+    def test_a_beat_by_hand_shows_a_request_to_cancel(self, tracker: RunTracker) -> None:
+        with pytest.raises(RunCancelledError), tracker.run("exclusive") as run:
+            assert run.beat()
+            tracker.cancel(run.run_id, by="an operator")
+            assert run.beat()
+            run.raise_if_cancelled()
+        assert record_of(tracker, run).status is RunStatus.CANCELLED
+        assert not run.beat()
+
     def test_a_beat_does_not_raise_the_version_of_the_run(self, tracker: RunTracker) -> None:
         with tracker.run("exclusive") as run:
             before = record_of(tracker, run).row_version
