@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import logging.config
@@ -433,6 +434,31 @@ def test_the_lines_of_a_thread_go_to_its_run_alone(tracker: RunTracker) -> None:
     told.wait()
     for thread in threads:
         thread.join()
+    assert {name: lines_of(tracker, run) for name, run in runs.items()} == {
+        "one": ["of one"],
+        "two": ["of two"],
+    }
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has no Barrier")
+def test_the_lines_of_a_task_go_to_its_run_alone(tracker: RunTracker) -> None:
+    runs: dict[str, Run] = {}
+
+    async def work(name: str, ready: asyncio.Barrier, *, tracked: bool) -> None:
+        block = tracker.run("q") if tracked else contextlib.nullcontext()
+        with block as run:
+            if run is not None:
+                runs[name] = run
+            await ready.wait()
+            log.warning("of %s", name)
+            await ready.wait()
+
+    async def main() -> None:
+        ready = asyncio.Barrier(3)
+        names = {"one": True, "two": True, "neither": False}
+        await asyncio.gather(*(work(name, ready, tracked=yes) for name, yes in names.items()))
+
+    asyncio.run(main())
     assert {name: lines_of(tracker, run) for name, run in runs.items()} == {
         "one": ["of one"],
         "two": ["of two"],
