@@ -134,7 +134,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             return run
         check_transition(run_id, run.status, wanted)
         fields = {} if detail is None else {"status_detail": self._requests.clean_text(detail)}
-        outcome = RunOutcome(wanted, reason, error, fields=fields)
+        why = None if reason is None else self._requests.clean_text(reason)
+        outcome = RunOutcome(wanted, why, error, fields=fields)
         if run.is_tracked and wanted.is_terminal:
             return self._store.ends.finish(run, outcome)
         return self._store.set_status(run, outcome, predecessors(wanted))

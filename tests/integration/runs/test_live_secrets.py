@@ -16,6 +16,7 @@ from dynamodb_wrapper.aws.client import client_for, close_clients
 from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.exceptions import ValidationError
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog
+from dynamodb_wrapper.models.run import StageInfo
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests.integration.runs.test_secrets import Secrets, Shown, told_everything, watched
 from tests.support.runs import with_pipelines
@@ -239,7 +240,7 @@ def test_what_is_given_to_a_run_is_refused_or_stored_without_them(
             PipelineRunLog(
                 run_id="foreign",
                 pipeline_id="q",
-                status="failed",
+                status="running",
                 notes=text,
                 status_detail=text,
                 tags={"t": hidden.key},
@@ -247,6 +248,8 @@ def test_what_is_given_to_a_run_is_refused_or_stored_without_them(
                 metrics={text: 1},
             )
         )
+        tracker.runs.add_stage_info("foreign", text, StageInfo(error=text))
+        tracker.runs.update_run_status("foreign", "failed", reason=hidden.key, detail=text)
     assert leaks(shown, issued) == []
     assert tracker.runs.get_or_raise("foreign").notes == "the-text *** and ***"
     assert tracker.runs.get_or_raise(run.run_id).notes == "the-text *** and ***"
