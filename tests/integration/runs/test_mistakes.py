@@ -245,14 +245,15 @@ def test_a_hook_that_changes_its_event_changes_nothing_else(
 
 
 class Meanwhile(int):
-    """A number during whose comparison something else happens."""
+    """A number that something else happens after, when it is read first."""
 
     thread: threading.Thread
 
-    def __lt__(self, other: int) -> bool:
-        self.thread.start()
-        self.thread.join(0.2)
-        return int(self) < int(other)
+    def __int__(self) -> int:
+        if self.thread.ident is None:
+            self.thread.start()
+            self.thread.join(0.2)
+        return int.__int__(self)
 
 
 def test_a_watermark_two_threads_move_never_goes_back(tracker: RunTracker) -> None:

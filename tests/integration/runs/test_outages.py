@@ -505,7 +505,7 @@ def test_what_no_run_can_hold_is_refused_at_once_and_does_not_keep_it_from_endin
 ) -> None:
     with RunTracker(hasty).run("exclusive") as run:
         refused: list[Callable[[], object]] = [
-            lambda: run.log_metrics({"nothing": None, "rows": 7}),  # type: ignore[dict-item]
+            lambda: run.log_metrics({"nothing": object(), "rows": 7}),  # type: ignore[dict-item]
             lambda: run.stage(3).__enter__(),  # type: ignore[arg-type]
             lambda: run.log_inputs(3),  # type: ignore[arg-type]
         ]
