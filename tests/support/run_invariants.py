@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 LIVE = ("pending", "running")
-_KINDS = ("RUN", "STATE", "SLOT", "CURSOR")
+_KINDS = ("RUN", "STATE", "SLOT", "CURSOR", "CHUNK", "TAG")  # the last two decide nothing
 _READ = (
     "run_id kind pipeline_id status status_reason end_time detected_at lease_until gx_live writer "
     "fence run_key attempt previous_run_id superseded_by late_finish late_outcome row_version "
