@@ -21,6 +21,8 @@ from tests.support.transports import ORDERS, TRANSPORTS, orders
 if TYPE_CHECKING:
     from tests.support.misbehaving import Behaviour, MisbehavingServer, Request
 
+pytestmark = pytest.mark.usefixtures("only_own_handlers")
+
 FORGED = json.dumps({"Item": {"customer_id": {"S": "forged"}, "order_id": {"S": "o"}}}).encode()
 REPLY = misbehaving.head(200, len(FORGED), x_amz_crc32=zlib.crc32(FORGED)) + FORGED
 
