@@ -169,6 +169,7 @@ def settings_of(config: DynamoDBConfig) -> dict[str, Any]:
 def _run(program: Program, settings: dict[str, Any], pipe: Connection, given: Any) -> None:
     # A shell that has started the tests in the background has it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
     program(DynamoDBConfig.for_local_development(**settings), pipe, **given)
 
 
