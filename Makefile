@@ -31,7 +31,7 @@ test: install ## Run all tests, the slow ones too
 test-unit: install ## Run the unit tests without the slow ones: a minute
 	$(RUN) pytest tests/unit
 
-test-oldest: ## Run the tests on Python 3.9 with the oldest dependencies
+test-oldest: ## Run the tests but the slow ones on Python 3.9 with the oldest dependencies
 	@$(PYTHON) tools/test_oldest.py
 
 bench: ## Measure against boto3 and other libraries, and what a long history costs
