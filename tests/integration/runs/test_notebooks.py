@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from dynamodb_wrapper.runs import RunTracker, current_run, find_current_run
 from tests.support.processes import LIMIT_SECONDS, in_a_thread, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dynamodb_wrapper.config import DynamoDBConfig
 
@@ -38,30 +39,42 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
 
 
+def in_a_new_thread(work: Callable[[], None]) -> None:
+    """Call a function where no run of another test is current, and raise what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
 @pytest.mark.usefixtures("prompt")
 def test_a_started_run_stays_current_in_the_next_cells(tracker: RunTracker) -> None:
-    run = cell(lambda: tracker.start("p"))
-    assert cell(current_run) is run
-    child = cell(lambda: tracker.start("q"))
-    assert child.record.parent_run_id == run.run_id
-    assert cell(current_run) is child
-    elsewhere: list[Any] = []
-    in_a_thread(lambda: elsewhere.append(find_current_run()))
-    assert elsewhere == [None]
-    cell(child.finish)
-    with pytest.raises(AlreadyRunningError, match=r"of this process.*current_run\(\)") as refused:
-        cell(lambda: tracker.start("p"))
-    assert refused.value.self_nested
-    cell(run.finish)
-    assert cell(find_current_run) is None
+    def session() -> None:
+        run = cell(lambda: tracker.start("p"))
+        assert cell(current_run) is run
+        child = cell(lambda: tracker.start("q"))
+        assert child.record.parent_run_id == run.run_id
+        assert cell(current_run) is child
+        elsewhere: list[Any] = []
+        in_a_thread(lambda: elsewhere.append(find_current_run()))
+        assert elsewhere == [None]
+        cell(child.finish)
+        with pytest.raises(AlreadyRunningError, match=r"of this process.*current_run\(\)") as error:
+            cell(lambda: tracker.start("p"))
+        assert error.value.self_nested
+        cell(run.finish)
+        assert cell(find_current_run) is None
+
+    in_a_new_thread(session)
 
 
 def test_outside_of_a_notebook_a_context_has_only_its_own_runs(tracker: RunTracker) -> None:
-    run = cell(lambda: tracker.start("p"))
-    assert find_current_run() is None
-    with pytest.raises(AlreadyRunningError, match=f"Run {run.run_id} was begun in this very"):
-        tracker.start("p")
-    run.finish()
+    def session() -> None:
+        run = cell(lambda: tracker.start("p"))
+        assert find_current_run() is None
+        with pytest.raises(AlreadyRunningError, match=f"Run {run.run_id} was begun in this very"):
+            tracker.start("p")
+        run.finish()
+
+    in_a_new_thread(session)
 
 
 class Kernel:
