@@ -128,6 +128,6 @@ def test_generated_values_have_one_form(place: DynamoDBConfig, made: Made) -> No
 @pytest.mark.slow
 @pytest.mark.newest_only
 @given(made=VALUES)
-@settings(max_examples=100, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
 def test_many_generated_values_have_one_form(place: DynamoDBConfig, made: Made) -> None:
     check_doors(place, made)
