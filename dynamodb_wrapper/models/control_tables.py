@@ -11,7 +11,7 @@ from datetime import datetime
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_text
 from dynamodb_wrapper.models.pipeline import PipelineConfig
-from dynamodb_wrapper.models.run import PipelineRunLog, RunSummary
+from dynamodb_wrapper.models.run import IndexedRun, PipelineRunLog
 from dynamodb_wrapper.models.table import Derived, GlobalIndex, Table
 from dynamodb_wrapper.models.table_config import TableConfig
 
@@ -106,19 +106,19 @@ PIPELINE_RUN_LOGS: Table[PipelineRunLog] = Table(
             "by_pipeline",
             Derived("gx_pipeline", ("pipeline_id",), or_absent),
             _STARTED,
-            project=RunSummary,
+            project=IndexedRun,
         ),
         GlobalIndex(
             "by_pipeline_status",
             Derived("gx_pipeline_status", ("pipeline_id", "status"), joined),
             _STARTED,
-            project=RunSummary,
+            project=IndexedRun,
         ),
         GlobalIndex(
             "by_status",
             Derived("gx_status", ("environment", "status"), joined),
             _STARTED,
-            project=RunSummary,
+            project=IndexedRun,
         ),
         GlobalIndex(
             "live",

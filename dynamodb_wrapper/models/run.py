@@ -26,6 +26,7 @@ from dynamodb_wrapper.models.fields import (
     Id,
     JsonDict,
     UtcDatetime,
+    utc_now,
 )
 from dynamodb_wrapper.models.measures import MetricField
 
@@ -280,9 +281,12 @@ class PipelineRunLog(Document):
 
         A run without a lease never expires.
         """
-        if self.status.is_terminal or self.lease_until is None:
-            return False
-        return self.lease_until + timedelta(seconds=self.lease_grace_seconds or 0) < now
+        return _is_expired(self, now)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether `is_expired` now, by the clock of this machine."""
+        return self.is_expired(utc_now())
 
     @property
     def is_tracked(self) -> bool:
@@ -295,8 +299,8 @@ class PipelineRunLog(Document):
             raise ValueError("end_time is before start_time")
 
 
-class RunSummary(BaseModel):
-    """The fields of a run that lists of runs return; `get_by_run_id` returns all."""
+class IndexedRun(BaseModel):
+    """The fields of a run that the indexes of lists hold; they change at its start and end only."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -314,3 +318,32 @@ class RunSummary(BaseModel):
     records_read: Optional[int] = None
     records_written: Optional[int] = None
     error_type: Optional[str] = None
+
+
+class RunSummary(IndexedRun):
+    """The fields of a run that lists of runs return; `get_by_run_id` returns all.
+
+    Attributes:
+        heartbeat_at: When the driver of a live run was last known to be alive.
+        lease_until: Until when a live run may count itself alive; None for one that has ended or
+            that another system controls.
+        lease_grace_seconds: Time after that before the run is overdue.
+        is_overdue: Whether the run was live when it was read, and had not renewed its lease in
+            time: its driver is most likely dead. `reap` ends such runs as LOST, and so does the
+            next start of the pipeline.
+    """
+
+    heartbeat_at: Optional[UtcDatetime] = None
+    lease_until: Optional[UtcDatetime] = None
+    lease_grace_seconds: Optional[float] = None
+    is_overdue: bool = False
+
+    def judge(self, now: datetime) -> None:
+        """Set `is_overdue` by a clock."""
+        self.is_overdue = _is_expired(self, now)
+
+
+def _is_expired(run: PipelineRunLog | RunSummary, now: datetime) -> bool:
+    if run.status.is_terminal or run.lease_until is None:
+        return False
+    return run.lease_until + timedelta(seconds=run.lease_grace_seconds or 0) < now

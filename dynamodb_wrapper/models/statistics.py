@@ -37,6 +37,8 @@ class RunStatistics:
         longest_seconds: The longest of the same.
         too_long: Ids of the runs of any status that took longer than `max_duration`, the longest
             first; those still running count up to now. Empty without `max_duration`.
+        overdue: Ids of the runs that were live when they were read and had not renewed their lease
+            in time: their drivers are most likely dead.
         seconds_since_success: Age of the newest success; None without any.
         is_stale: Whether the newest success is older than `freshness` or there is none; None
             without `freshness`.
@@ -54,6 +56,7 @@ class RunStatistics:
     p95_seconds: float | None
     longest_seconds: float | None
     too_long: tuple[str, ...]
+    overdue: tuple[str, ...]
     seconds_since_success: float | None
     is_stale: bool | None
     longest_gap_seconds: float | None
@@ -95,6 +98,7 @@ def statistics_of(
         p95_seconds=_percentile(durations, 95),
         longest_seconds=_percentile(durations, 100),
         too_long=_too_long(runs, now, max_duration),
+        overdue=tuple(run.run_id for run in runs if run.is_overdue),
         seconds_since_success=None if age is None else age.total_seconds(),
         is_stale=None if freshness is None else age is None or age > freshness,
         longest_gap_seconds=max(gaps).total_seconds() if gaps else None,

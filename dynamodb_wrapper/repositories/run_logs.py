@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from dynamodb_wrapper.arrow.frames import map_items
+from dynamodb_wrapper.aws.batches import batch_get
 from dynamodb_wrapper.exceptions.errors import IncompatibleItemError, ValidationError
 from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS, external_label, tag_label
@@ -20,6 +21,7 @@ from dynamodb_wrapper.models.fields import utc_now, utc_text
 from dynamodb_wrapper.models.measures import Metric
 from dynamodb_wrapper.models.run import (
     DataQualityResult,
+    IndexedRun,
     PipelineRunLog,
     RunErrorInfo,
     RunSummary,
@@ -51,10 +53,11 @@ _LONGEST = timedelta(days=36_500)
 class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     """Runs by id, pipeline, status and time; the table is ``pipeline_run_logs``.
 
-    Lists return `RunSummary` from an index, which follows writes within about a second; whole runs
-    come from `get_by_run_id`. Runs of run control (they have a `writer`) are refused by
-    `put` and `update` with a model, and by `delete` until they have ended; the other methods change
-    them.
+    Lists return `RunSummary` from an index, which follows writes within about a second; of runs
+    that it lists as live, status, beat and lease are read from the table, which costs half a read
+    unit per 4 KB of each. Whole runs come from `get_by_run_id`. Runs of run control (they have a
+    `writer`) are refused by `put` and `update` with a model, and by `delete` until they have ended;
+    the other methods change them.
     """
 
     TABLE = PIPELINE_RUN_LOGS
@@ -337,7 +340,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     ) -> list[RunSummary]:
         """Return the runs of a pipeline that started in ``[since, until)``.
 
-        Costs half a read unit per 4 KB of index entries (about 500 bytes each). See: Query.
+        Costs half a read unit per 4 KB of index entries (about 500 bytes each), and of each live
+        run. See: Query, BatchGetItem.
         """
         return self._summaries("by_pipeline", pipeline_id, since, until, limit, newest_first)
 
@@ -354,15 +358,13 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     ) -> list[RunSummary]:
         """Return the runs of a status, of one pipeline or of an environment (the config's).
 
-        Costs as `get_runs_by_pipeline`; runs of other statuses are not read. See: Query.
+        Costs as `get_runs_by_pipeline`; runs of other statuses are not read, and one that has ended
+        since the index was written is left out. See: Query, BatchGetItem.
         """
-        index, partition = (
-            "by_status",
-            f"{self._environment(environment)}#{enum_of(RunStatus, status)}",
-        )
-        if arguments.optional_text("pipeline_id", pipeline_id) is not None:
-            index, partition = "by_pipeline_status", f"{pipeline_id}#{enum_of(RunStatus, status)}"
-        return self._summaries(index, partition, since, until, limit, newest_first)
+        wanted = enum_of(RunStatus, status)
+        where = (pipeline_id, environment)
+        found = self._with_status(wanted, where, (since, until), limit, newest_first)
+        return [run for run in found if run.status is wanted]
 
     def get_running_pipelines(self, environment: str | None = None) -> list[RunSummary]:
         """Return the runs that run now, oldest first, each read consistently.
@@ -370,7 +372,8 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         Costs half a read unit per 4 KB of index entries and one per 4 KB of each run. Records of
         `create_run_log` are not listed. See: Query, BatchGetItem.
         """
-        return [summary_of(run) for run in self._store.live_runs(self._environment(environment))]
+        live = self._store.live_runs(self._environment(environment))
+        return [self._summary(run) for run in live]
 
     def get_failed_runs(
         self,
@@ -405,19 +408,19 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     ) -> list[RunSummary]:
         """Return the runs of every status started in the last hours, newest first.
 
-        Costs one Query per status (8), each as `get_runs_by_status`. See: Query.
+        Costs one Query per status (8), each as `get_runs_by_status`. See: Query, BatchGetItem.
         """
         since = _ago(hours)
-        found = [
-            run
+        found = {
+            run.run_id: run  # one that ended meanwhile may be listed under both statuses
             for status in RunStatus
-            for run in self.get_runs_by_status(
-                status, environment=environment, since=since, limit=limit
-            )
-        ]
+            for run in self._with_status(status, (None, environment), (since, None), limit)
+        }
         if limit is not None:
             limit = arguments.whole_number("limit", limit, "the number of runs wanted, from 1")
-        newest = sorted(found, key=lambda run: (run.start_time or since, run.run_id), reverse=True)
+        newest = sorted(
+            found.values(), key=lambda run: (run.start_time or since, run.run_id), reverse=True
+        )
         return newest[:limit]
 
     def find_by_external_id(
@@ -466,7 +469,9 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         for ids in tagged_runs(self._caller, plan.request, name, plan.limit):
             runs = self.get_many(ids)
             found += [
-                summary_of(run) for run in runs if run is not None and run.tags.get(name) == value
+                self._summary(run)
+                for run in runs
+                if run is not None and run.tags.get(name) == value
             ]
             if plan.limit is not None and len(found) >= plan.limit:
                 break
@@ -483,7 +488,10 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         return self._summaries("children", parent, None, None, limit, newest_first)
 
     def latest(self, pipeline_id: str) -> RunSummary | None:
-        """Return the run of a pipeline that started last. Costs half a read unit. See: Query."""
+        """Return the run of a pipeline that started last.
+
+        Costs half a read unit, and another per 4 KB of a live run. See: Query, BatchGetItem.
+        """
         found = self.get_runs_by_pipeline(pipeline_id, limit=1)
         return found[0] if found else None
 
@@ -564,6 +572,21 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
             limit=limit,
         )
 
+    def _with_status(
+        self,
+        status: RunStatus,
+        where: tuple[str | None, str | None],
+        started: tuple[datetime | None, datetime | None],
+        limit: int | None,
+        newest_first: bool = True,
+    ) -> list[RunSummary]:
+        """Return the runs that the index has under a status, of one pipeline or an environment."""
+        pipeline_id, environment = where
+        index, partition = "by_status", f"{self._environment(environment)}#{status}"
+        if arguments.optional_text("pipeline_id", pipeline_id) is not None:
+            index, partition = "by_pipeline_status", f"{pipeline_id}#{status}"
+        return self._summaries(index, partition, *started, limit, newest_first)
+
     def _summaries(
         self,
         index: str,
@@ -575,13 +598,32 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
     ) -> list[RunSummary]:
         low, high = _range(since, until)
         sort = between("gx_started", low, high)
-        reading = Reading(index=index, limit=limit, descending=newest_first, into=RunSummary)
-        return self._results(partition, sort, reading).all()
+        listed = IndexedRun if self.table.index(index).project is IndexedRun else RunSummary
+        reading = Reading(index=index, limit=limit, descending=newest_first, into=listed)
+        return self._with_beats(self._results(partition, sort, reading).all())
+
+    def _with_beats(self, found: Iterable[IndexedRun]) -> list[RunSummary]:
+        """Return the summaries of listed runs; those of live ones are read from the table."""
+        runs = list(found)
+        live = [
+            self._requests.key(run.run_id)
+            for run in runs
+            if not (run.status.is_terminal or isinstance(run, RunSummary))
+        ]
+        read = self._requests.reader_of(RunSummary).batch
+        present = {run.run_id: run for run in batch_get(self._caller, live, {}, read) if run}
+        return [self._summary(present.get(run.run_id, run)) for run in runs]
+
+    def _summary(self, run: PipelineRunLog | IndexedRun) -> RunSummary:
+        summary = run if isinstance(run, RunSummary) else _summary_of(run)
+        summary.judge(utc_now())
+        return summary
 
 
-def summary_of(run: PipelineRunLog) -> RunSummary:
-    """Return the summary of a whole run."""
-    return RunSummary(**{name: getattr(run, name) for name in RunSummary.model_fields})
+def _summary_of(run: PipelineRunLog | IndexedRun) -> RunSummary:
+    """Return the summary of a run; that of an index entry lacks the beat and the lease."""
+    known = RunSummary.model_fields.keys() & type(run).model_fields.keys()
+    return RunSummary(**{name: getattr(run, name) for name in known})
 
 
 def _range(since: datetime | None, until: datetime | None) -> tuple[str | None, str | None]:
