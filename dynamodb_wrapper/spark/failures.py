@@ -48,7 +48,7 @@ def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWra
     missing = _NO_DATA_SOURCE.search(text)
     if missing is not None:
         return _missing_format(missing["name"].rstrip("."), table)
-    if not isinstance(error, _planning_errors()):
+    if not isinstance(error, planning_errors()):
         return None
     where = f"Table {table.table_id!r} cannot be {verb}: "
     if verb == "read" and _NO_PATH.search(text):
@@ -62,7 +62,7 @@ def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWra
     return ValidationError(where + _first_line(text))
 
 
-def _planning_errors() -> tuple[type[Exception], ...]:
+def planning_errors() -> tuple[type[Exception], ...]:
     """Return the classes of planning errors; this import works before and after PySpark 3.4."""
     home = import_module("pyspark.sql.utils")
     return home.AnalysisException, home.ParseException

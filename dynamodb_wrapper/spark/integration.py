@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
+from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_log.store import RunStore
@@ -274,9 +275,12 @@ class SparkDynamoDBIntegration:
 
         ``overwrite`` replaces the whole table and ``overwrite_partitions`` the partitions the
         DataFrame has rows for; the session's ``partitionOverwriteMode`` is ignored. The rows are
-        counted in the same pass. Nothing is written to DynamoDB; hand the summary to
-        `update_table_stats_after_write` for that. Costs half a read unit per 4 KB of the
-        configuration. See: GetItem.
+        counted in the same pass, except for Iceberg, where Spark may pass them twice. An existing
+        table of the catalog keeps its definition, and its columns are matched by name.
+        Nothing is written to DynamoDB; hand the summary to `update_table_stats_after_write` for
+        that. Only when Spark fails while it writes, record count, size and number of files are
+        removed from the table's statistics. Costs half a read unit per 4 KB of the configuration,
+        then a write unit per KB. See: GetItem, UpdateItem.
 
         Args:
             df: The rows.
@@ -286,13 +290,21 @@ class SparkDynamoDBIntegration:
 
         Raises:
             ItemNotFoundError: There is no such table configuration.
-            ValidationError: The table is inactive, the mode does not fit, something is there
-                already (mode ``error``), or the data does not fit the format.
+            ValidationError: The table is inactive, is a view, the mode does not fit, something is
+                there already (mode ``error``), the data does not fit the format, or the DataFrame
+                reads files that ``overwrite`` would delete before they are read.
             ConfigurationError: An option refers to a secret.
             MissingDependencyError: Spark lacks the package of the format; it is named.
         """
         require_pyspark()
-        return write_table_data(df, self._table(table_id), mode)
+        table = self._table(table_id)
+        try:
+            return write_table_data(df, table, mode)
+        except DynamoDBWrapperError:
+            raise  # refused before anything was touched
+        except Exception:
+            self._forget_statistics(table_id)
+            raise
 
     def update_table_stats_after_write(
         self,
@@ -328,6 +340,15 @@ class SparkDynamoDBIntegration:
             {"record_count": record_count, "size_bytes": size_bytes, "file_count": file_count},
             run_id or (None if run is None else run.run_id),
         )
+
+    def _forget_statistics(self, table_id: str) -> None:
+        """Remove figures that a write which failed half-way may have made untrue."""
+        try:
+            TableConfigRepository(self.config, client=self._client).update_table_statistics(
+                table_id, forget=["record_count", "size_bytes", "file_count"]
+            )
+        except Exception as error:  # noqa: BLE001 - the error of the write is the one to raise
+            logger.warning("Statistics of table %r may be outdated: %s", table_id, error)
 
     def _wanted_settings(self, pipeline_id: str | None) -> tuple[str, dict[str, str]]:
         """Return the pipeline's id and settings; a run keeps the configuration it began with."""

@@ -11,7 +11,8 @@ from dynamodb_wrapper.exceptions.errors import ConfigurationError, ValidationErr
 from dynamodb_wrapper.models.enums import DataFormat, WriteMode
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.redaction import is_reference
-from dynamodb_wrapper.spark.failures import explained
+from dynamodb_wrapper.spark.catalog import refuse_own_source, save_to_catalog
+from dynamodb_wrapper.spark.failures import explained, planning_errors
 from dynamodb_wrapper.spark.metrics import RowCount, files_at
 from dynamodb_wrapper.spark.sessions import as_text
 
@@ -278,7 +279,10 @@ def write_table_data(
     begun = time.monotonic()
     with explained(table, "written"):
         count = RowCount(frame)
-        _save(count.frame, table, checked)
+        counts = _save(count.frame, table, checked)
+    rows = count.rows() if counts else None
+    if not rows and table.data_format in FILE_FORMATS and table.partition_columns:
+        _keep_readable(frame, table)
     duration_seconds = round(time.monotonic() - begun, 3)
     found = None
     if table.data_format in FILE_FORMATS and table.location is not None:
@@ -288,17 +292,22 @@ def write_table_data(
         data_format=table.data_format,
         mode=checked,
         location=table.location or table.qualified_name,
-        rows=count.rows(),
+        rows=rows,
         duration_seconds=duration_seconds,
         size_bytes=None if found is None else found[0],
         file_count=None if found is None else found[1],
     )
 
 
-def _save(frame: DataFrame, table: TableConfig, mode: WriteMode) -> None:
+def _save(frame: DataFrame, table: TableConfig, mode: WriteMode) -> bool:
+    """Write, and return whether the rows that passed are the rows written."""
     if table.data_format is DataFormat.CATALOG:
-        _save_to_catalog(frame, table, mode)
-        return
+        there = save_to_catalog(frame, table, mode, write_options(table))
+        # Other tables may sort by ranges: Spark then reads the rows once more to find the ranges.
+        return there is None or there.is_of_files or there.provider == "delta"
+    if mode is WriteMode.OVERWRITE and table.data_format in FILE_FORMATS:
+        # Dynamic overwriting deletes after it has read, and lakes keep the version that is read.
+        refuse_own_source(frame, table, str(table.location))
     writer = frame.write.format(str(table.data_format)).options(**write_options(table))
     if table.partition_columns:
         writer = writer.partitionBy(*table.partition_columns)
@@ -306,19 +315,19 @@ def _save(frame: DataFrame, table: TableConfig, mode: WriteMode) -> None:
         dynamic = mode is WriteMode.OVERWRITE_PARTITIONS
         writer = writer.option("partitionOverwriteMode", "dynamic" if dynamic else "static")
     writer.mode(_save_mode(mode)).save(table.location)
+    return table.data_format is not DataFormat.ICEBERG
 
 
-def _save_to_catalog(frame: DataFrame, table: TableConfig, mode: WriteMode) -> None:
-    name = table.qualified_name
-    if mode is WriteMode.OVERWRITE_PARTITIONS:
-        # insertInto would ignore the per-write option on a table of files and replace everything;
-        # this call refuses such a table instead, and works on Delta and Iceberg.
-        frame.writeTo(name).options(**write_options(table)).overwritePartitions()
-        return
-    writer = frame.write.options(**write_options(table))
-    if table.partition_columns:
-        writer = writer.partitionBy(*table.partition_columns)
-    writer.mode(_save_mode(mode)).saveAsTable(name)
+def _keep_readable(frame: DataFrame, table: TableConfig) -> None:
+    """Write a file with the schema and no rows, where partitions without rows left no file."""
+    session = frame.sparkSession
+    reader = session.read.options(**read_options(table)).format(str(table.data_format))
+    try:
+        reader.load(table.location)
+    except planning_errors():
+        empty = session.createDataFrame([], frame.schema).coalesce(1).write
+        empty = empty.format(str(table.data_format)).options(**write_options(table))
+        empty.mode("append").save(table.location)
 
 
 def _save_mode(mode: WriteMode) -> str:

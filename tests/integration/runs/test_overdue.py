@@ -52,7 +52,9 @@ def test_every_list_shows_that_a_run_is_overdue(
     local_tables: DynamoDBConfig, drivers: Drivers
 ) -> None:
     tracker = RunTracker(local_tables)
-    elsewhere = PipelineRunLog(run_id="parent-1", pipeline_id="orchestrator", status=RunStatus.SUCCESS)
+    elsewhere = PipelineRunLog(
+        run_id="parent-1", pipeline_id="orchestrator", status=RunStatus.SUCCESS
+    )
     tracker.runs.create_run_log(elsewhere)
     driver = drivers.fork(drive, local_tables)
     run_id = driver.hear()
