@@ -152,11 +152,11 @@ class FlightPipeline:
         with self.integration.pipeline_run_context(PIPELINE) as run_id:
             run = self.integration.current_run()
             spark = self.session()
-            cleaned = self.clean(spark)
+            self.clean(spark)
             flights = self.integration.read_table(spark, "flights")
             self.check(spark, flights)
-            days = self.summarise(spark, flights)
-            run.log_rows(read=FLIGHTS, written=cleaned + days)
+            self.summarise(spark, flights)
+            run.log_rows(read=FLIGHTS)  # the rows written are those of the run's outputs
             run.advance_watermark("flown-until", date(2013, 12, 31))  # stored with the success
         return run_id
 
@@ -186,17 +186,17 @@ class FlightPipeline:
         )
         return spark
 
-    def clean(self, spark: SparkSession) -> int:
-        """Write the flights by month, with a mark for those that did not fly; return their number.
+    def clean(self, spark: SparkSession) -> None:
+        """Write the flights by month, with a mark for those that did not fly.
 
-        The figures of the stage are stored with the run, and so is an exception that leaves it.
+        The tables read and written, and the figures of the stage, are stored with the run, and so
+        is an exception that leaves it.
         """
         from pyspark.sql import Observation
         from pyspark.sql import functions as F  # noqa: N812
 
         run = self.integration.current_run()
         with run.stage("clean") as stage:
-            run.log_inputs("flights-raw")
             raw = self.integration.read_table(spark, "flights-raw")
             seen = Observation("raw")  # counted while the write runs, without another action
             cleaned = raw.observe(
@@ -210,13 +210,10 @@ class FlightPipeline:
                 F.col("dep_time").isNull().alias("cancelled"),
             )
             written = self.integration.write_table(cleaned, "flights")
-            self.integration.update_table_stats_after_write(written)
-            run.log_output("flights", rows=written.rows)
             stage.log_rows(read=seen.get["rows"], written=written.rows)
             run.log_metric("incomplete_flights", seen.get["incomplete"])
             if seen.get["rows"] != FLIGHTS:
                 raise RuntimeError(f"{seen.get['rows']} rows were read, not {FLIGHTS}")
-        return written.rows or 0
 
     def check(self, spark: SparkSession, flights: DataFrame, *, strict: bool = False) -> None:
         """Look for destinations that are no known airport: a warning, or the end of the run."""
@@ -245,13 +242,12 @@ class FlightPipeline:
             if counts and strict:
                 raise UnknownAirportError(message)
 
-    def summarise(self, spark: SparkSession, flights: DataFrame) -> int:
-        """Write the delays per day and carrier, with the carrier's name; return their number."""
+    def summarise(self, spark: SparkSession, flights: DataFrame) -> None:
+        """Write the delays per day and carrier, with the carrier's name."""
         from pyspark.sql import functions as F  # noqa: N812
 
         run = self.integration.current_run()
         with run.stage("summarise") as stage:
-            run.log_inputs("airlines", "airports")
             airlines = self.integration.read_table(spark, "airlines").withColumnRenamed(
                 "name", "airline"
             )
@@ -270,12 +266,9 @@ class FlightPipeline:
             )
             run.check_lease()  # is the run still this driver's? asked right before a write
             written = self.integration.write_table(daily, "daily-delays")
-            self.integration.update_table_stats_after_write(written)
             airports.unpersist()
-            run.log_output("daily-delays", rows=written.rows)
             stage.log_rows(read=FLIGHTS, written=written.rows)
         self.print_worst_days(self.integration.read_table(spark, "daily-delays"))
-        return written.rows or 0
 
     def print_worst_days(self, daily: DataFrame) -> None:
         """Print the days with the longest delays."""

@@ -117,15 +117,18 @@ class RuntimeInfo(Part):
 
 
 class TableOutput(Part):
-    """Rows and bytes a run reported to have written to a table.
+    """What a run wrote to a table.
 
     Attributes:
         rows: Number of rows; None where it is not known.
-        bytes: Size in bytes; None where it is not known.
+        bytes: Size in bytes; None where it is not known. Of a table that `write_table` wrote, the
+            size of all its data afterwards.
+        files: Number of files; None where it is not known. As `bytes`.
     """
 
     rows: Optional[int] = Field(default=None, ge=0)
     bytes: Optional[int] = Field(default=None, ge=0)
+    files: Optional[int] = Field(default=None, ge=0)
 
 
 class WatermarkMove(Part):
@@ -196,8 +199,12 @@ class PipelineRunLog(Document):
         watermarks: Watermarks the run moved, by name.
         watermark_conflict: Whether another process changed a watermark meanwhile, so that the
             run succeeded without moving it.
+        records_read: Rows read: as logged for the run, else the sum of its stages.
+        records_written: Rows written: as logged for the run, else the sum of its outputs, else that
+            of its stages.
+        records_failed: Rows that could not be processed; as `records_read`.
         inputs: Ids of the tables the run read.
-        outputs: Rows and bytes written, by table id.
+        outputs: Rows, bytes and files written, by table id.
         current_stage: The stage that began last.
         detected_at: When a lost run was found or released.
         retention_days: Days the run is kept after its end; None keeps it.

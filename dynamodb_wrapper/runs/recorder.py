@@ -11,6 +11,7 @@ from dynamodb_wrapper.exceptions.errors import (
     ItemNotFoundError,
 )
 from dynamodb_wrapper.loggers import SafeLogger
+from dynamodb_wrapper.models.run import TableOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ logger = SafeLogger(__name__)
 Parts = dict[tuple[str, ...], Any]
 _PER_REQUEST = 25
 _WAIT_FOR_SEND_SECONDS = 4.0
+_TOTALS = ("records_read", "records_written", "records_failed")
 
 
 class Recorder:
@@ -46,6 +48,7 @@ class Recorder:
         self._require_open = require_open
         self._label = label
         self._pending: Parts = {}
+        self._figures: Parts = {}
         # Reentrant: a signal handler may record while this very thread does.
         self._lock = threading.RLock()
         self._sending = threading.RLock()
@@ -54,8 +57,8 @@ class Recorder:
         self._is_closed = False
         self._is_over = False
 
-    def record(self, parts: Mapping[tuple[str, ...], Any]) -> None:
-        """Record parts of the run by their paths.
+    def record(self, parts: Mapping[tuple[str, ...], Any], *, at_once: bool = True) -> None:
+        """Record parts of the run by their paths; send them now, or with the next beat.
 
         Raises:
             ValidationError: A part cannot be stored; it is refused here, where its caller sees it.
@@ -63,10 +66,10 @@ class Recorder:
         """
         self._require_open()
         self.check(parts)
-        if not self.keep(parts):
+        if not self.keep(parts, at_once=at_once):
             self._require_open()  # it ended meanwhile
 
-    def keep(self, parts: Mapping[tuple[str, ...], Any]) -> bool:
+    def keep(self, parts: Mapping[tuple[str, ...], Any], *, at_once: bool = True) -> bool:
         """Keep parts and try to store them; never raises for trouble with DynamoDB.
 
         Returns False after `take_rest`: it is too late to keep them.
@@ -75,7 +78,8 @@ class Recorder:
             if self._is_over:
                 return False
             self._pending.update(parts)
-        if not self._has_to_wait():
+            self._figures.update((path, value) for path, value in parts.items() if _counts(path))
+        if at_once and not self._has_to_wait():
             self._send_pending(after_trouble=False)
         return True
 
@@ -89,10 +93,23 @@ class Recorder:
         try:
             with self._lock:
                 self._is_over = True
-                return dict(self._pending)
+                return {**self._sums(), **self._pending}
         finally:
             if arrived:
                 self._sending.release()
+
+    def _sums(self) -> Parts:
+        """Return the totals of the run that were not recorded, as sums of outputs or stages."""
+        outputs = [value.rows for (first, *_), value in self._figures.items() if first == "outputs"]
+        stages = [value for (first, *_), value in self._figures.items() if first == "stages"]
+        sums: Parts = {}
+        for total in _TOTALS:
+            known = [rows for stage in stages if (rows := getattr(stage, total)) is not None]
+            if total == "records_written" and outputs:
+                known = [] if None in outputs else outputs
+            if known and (total,) not in self._figures:
+                sums[(total,)] = sum(known)
+        return sums
 
     def close(self) -> None:
         """Send no more at once; `flush` still does."""
@@ -150,3 +167,40 @@ class Recorder:
             for path, value in stored.items():
                 if self._pending.get(path, self) is value:  # else there is a newer one
                     del self._pending[path]
+
+
+def _counts(path: tuple[str, ...]) -> bool:
+    """Return whether a part has, or is, a number of rows."""
+    return path[0] in ("outputs", "stages", *_TOTALS)
+
+
+class TableRecords:
+    """The tables a run reads and writes.
+
+    Args:
+        recorder: Records them.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._lock = threading.RLock()  # a signal handler may record while this thread does
+        self._inputs: dict[str, None] = {}
+        self._outputs: dict[str, TableOutput] = {}
+
+    def read(self, *table_ids: str, at_once: bool = True) -> None:
+        """Record tables that were read, beside those before."""
+        with self._lock:  # held until it is recorded: a longer list must not be overtaken
+            self._recorder.check({("inputs",): list(table_ids)})
+            self._inputs.update(dict.fromkeys(table_ids))
+            self._recorder.record({("inputs",): list(self._inputs)}, at_once=at_once)
+
+    def written(
+        self, table_id: str, output: TableOutput, *, adds: bool = False, at_once: bool = True
+    ) -> None:
+        """Record what was written to a table, in the place of what was before or added to it."""
+        with self._lock:
+            before = self._outputs.get(table_id) if adds else None
+            if before is not None and before.rows is not None and output.rows is not None:
+                output = output.model_copy(update={"rows": before.rows + output.rows})
+            self._recorder.record({("outputs", table_id): output}, at_once=at_once)
+            self._outputs[table_id] = output

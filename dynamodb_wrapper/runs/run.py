@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.liveness import Liveness
     from dynamodb_wrapper.runs.logs import LogCapture
     from dynamodb_wrapper.runs.options import RunOptions
-    from dynamodb_wrapper.runs.recorder import Parts, Recorder
+    from dynamodb_wrapper.runs.recorder import Parts, Recorder, TableRecords
     from dynamodb_wrapper.runs.signals import SignalGuard
     from dynamodb_wrapper.runs.spool import SpooledRun
     from dynamodb_wrapper.runs.stages import StageErrors
@@ -82,6 +82,7 @@ class RunInternals:
         options: How the run begins and ends.
         liveness: Whether the run is open: lease, deadline, cancel request, outcome.
         recorder: Stores stages, metrics and outputs.
+        tables: Records the tables that are read and written.
         heartbeat: Renews the lease.
         watermarks: Read and moved by the run.
         delta: Numbers the run's writes to Delta tables.
@@ -100,6 +101,7 @@ class RunInternals:
     options: RunOptions
     liveness: Liveness
     recorder: Recorder
+    tables: TableRecords
     heartbeat: Heartbeat
     watermarks: Watermarks
     delta: DeltaFence
@@ -147,8 +149,6 @@ class Run:
         self._recorder = internals.recorder
         self._finish = finish
         self._stage_numbers = count(1)
-        self._input_lock = threading.RLock()  # a signal handler may record while this thread does
-        self._inputs: dict[str, None] = {}
 
     def __repr__(self) -> str:
         return f"Run(run_id={self.run_id!r}, pipeline_id={self.pipeline_id!r})"
@@ -292,7 +292,9 @@ class Run:
     ) -> None:
         """Record how many rows the run read, wrote and could not process; totals, not additions.
 
-        Costs a write unit per KB of the run, once for all of them. See: UpdateItem.
+        What is not said is summed up at the end: rows written from the outputs if the run has some
+        with a number of rows each, all else from the stages. Costs a write unit per KB of the run,
+        once for all of them. See: UpdateItem.
 
         Args:
             read: Number of rows read.
@@ -339,7 +341,8 @@ class Run:
     def log_inputs(self, *table_ids: str) -> None:
         """Record which tables the run reads; further calls add to them.
 
-        Costs a write unit per KB of the run. See: UpdateItem.
+        `SparkDynamoDBIntegration.read_table` does so by itself. Costs a write unit per KB of the
+        run. See: UpdateItem.
 
         Args:
             table_ids: The tables.
@@ -349,17 +352,16 @@ class Run:
             NoActiveRunError: The run has ended, or belongs to another process.
         """
         self._liveness.require_open()
-        with self._input_lock:  # held until it is recorded: a longer list must not be overtaken
-            self._recorder.check({("inputs",): list(table_ids)})
-            self._inputs.update(dict.fromkeys(table_ids))
-            self._recorder.record({("inputs",): list(self._inputs)})
+        self.internals.tables.read(*table_ids)
 
     def log_output(
         self, table_id: str, rows: int | None = None, size_bytes: int | None = None
     ) -> None:
         """Record what the run wrote to a table; the same table again replaces it.
 
-        Costs a write unit per KB of the run. See: UpdateItem.
+        `SparkDynamoDBIntegration.write_table` does so by itself. Unless `log_rows` says it, the
+        run's `records_written` is the sum of its outputs. Costs a write unit per KB of the run.
+        See: UpdateItem.
 
         Args:
             table_id: The table.
@@ -371,7 +373,7 @@ class Run:
             NoActiveRunError: The run has ended, or belongs to another process.
         """
         output = checked(TableOutput, {"rows": rows, "bytes": size_bytes})
-        self._recorder.record({("outputs", table_id): output})
+        self.internals.tables.written(table_id, output)
 
     # ---- watermarks ------------------------------------------------------------------------------
 

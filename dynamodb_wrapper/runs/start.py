@@ -53,7 +53,7 @@ from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.liveness import Liveness
 from dynamodb_wrapper.runs.logs import LogCapture
 from dynamodb_wrapper.runs.outcome import describe
-from dynamodb_wrapper.runs.recorder import Recorder
+from dynamodb_wrapper.runs.recorder import Recorder, TableRecords
 from dynamodb_wrapper.runs.run import Run, RunInternals
 from dynamodb_wrapper.runs.signals import SignalGuard
 from dynamodb_wrapper.runs.stages import StageErrors
@@ -549,6 +549,7 @@ class RunStarter:
             options=options,
             liveness=liveness,
             recorder=recorder,
+            tables=TableRecords(recorder),
             heartbeat=heartbeat,
             watermarks=Watermarks(
                 partial(services.store.cursor, record.pipeline_id),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from typing_extensions import Unpack
 
 from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
 from dynamodb_wrapper.loggers import SafeLogger
+from dynamodb_wrapper.models.arguments import flag
+from dynamodb_wrapper.models.run import TableOutput
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
@@ -38,7 +40,8 @@ from dynamodb_wrapper.spark.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from pyspark.sql import DataFrame, SparkSession
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.enums import WriteMode
     from dynamodb_wrapper.models.table_config import TableConfig
     from dynamodb_wrapper.runs.context import RunContext
+    from dynamodb_wrapper.runs.hooks import Hook
     from dynamodb_wrapper.runs.options import RunArguments
 
 logger = SafeLogger(__name__)
@@ -116,8 +120,7 @@ class SparkDynamoDBIntegration:
         with integration.pipeline_run_context("daily-orders") as run_id:
             spark = integration.create_spark_session()
             orders = integration.read_table(spark, "orders-raw")
-            written = integration.write_table(orders, "orders")
-            integration.update_table_stats_after_write(written)
+            integration.write_table(orders, "orders")
 
     Nothing is sent and no Spark is needed before a method is called that needs it. A method that
     sends to DynamoDB may raise the errors of every repository.
@@ -125,21 +128,44 @@ class SparkDynamoDBIntegration:
     Args:
         config: Where the tables are.
         client: A boto3 DynamoDB client to use instead of the shared one of the config.
+        hooks: As those of `RunTracker`.
+        clock: As that of `RunTracker`.
+        auto_reap: As that of `RunTracker`.
+        record_tables: Whether reads and writes of tables inside a run are recorded with it, and
+            what was written in the table's statistics.
 
     Attributes:
         tracker: Run control of this integration's runs.
     """
 
-    def __init__(self, config: DynamoDBConfig, client: Any = None) -> None:
+    def __init__(
+        self,
+        config: DynamoDBConfig,
+        client: Any = None,
+        *,
+        hooks: Iterable[Hook] = (),
+        clock: Callable[[], datetime] | None = None,
+        auto_reap: bool = False,
+        record_tables: bool = True,
+    ) -> None:
         self.config = config
         self._client = client
-        self.tracker = RunTracker(config, client=client, cancel_jobs=self._cancel_jobs)
+        self._records_tables = flag("record_tables", record_tables)
+        self.tracker = RunTracker(
+            config,
+            client=client,
+            hooks=hooks,
+            clock=clock,
+            auto_reap=auto_reap,
+            cancel_jobs=self._cancel_jobs,
+        )
         self._sessions = Sessions()
         self._blocks: dict[str, RunBlock] = {}
         self._session_settings: SessionSettings | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.config,)  # clients and sessions stay where they are
+        # clients, sessions, hooks and clocks stay where they are
+        return _unpickled, (type(self), self.config, self._records_tables)
 
     @property
     def session_settings(self) -> SessionSettings | None:
@@ -251,7 +277,8 @@ class SparkDynamoDBIntegration:
         """Return a table as its configuration says: format, location, schema, options, caching.
 
         Tables of format delta, iceberg and catalog carry their own schema; `schema_definition` is
-        not used for them. Costs half a read unit per 4 KB of the configuration. See: GetItem.
+        not used for them. Inside a run the table is recorded as an input of it, with its next beat
+        or its end. Costs half a read unit per 4 KB of the configuration. See: GetItem.
 
         Args:
             spark: The session.
@@ -266,7 +293,11 @@ class SparkDynamoDBIntegration:
             MissingDependencyError: Spark lacks the package of the format; it is named.
         """
         require_pyspark()
-        return read_table_data(spark, self._table(table_id), columns)
+        frame = read_table_data(spark, self._table(table_id), columns)
+        run = self._recording_run()
+        if run is not None:
+            run.internals.tables.read(table_id, at_once=False)
+        return frame
 
     def write_table(
         self, df: DataFrame, table_id: str, *, mode: WriteMode | str | None = None
@@ -277,10 +308,13 @@ class SparkDynamoDBIntegration:
         DataFrame has rows for; the session's ``partitionOverwriteMode`` is ignored. The rows are
         counted in the same pass, except for Iceberg, where Spark may pass them twice. An existing
         table of the catalog keeps its definition, and its columns are matched by name.
-        Nothing is written to DynamoDB; hand the summary to `update_table_stats_after_write` for
-        that. Only when Spark fails while it writes, record count, size and number of files are
-        removed from the table's statistics. Costs half a read unit per 4 KB of the configuration,
-        then a write unit per KB. See: GetItem, UpdateItem.
+
+        Inside a run the write is recorded as an output of it, with its next beat or its end, and
+        rows, size and number of files in the table's statistics, where trouble is only logged.
+        Outside of one, `update_table_stats_after_write` stores the summary there. Only when Spark
+        fails while it writes, record count, size and number of files are removed from the table's
+        statistics. Costs half a read unit per 4 KB of the configuration, then a write unit per KB.
+        See: GetItem, UpdateItem.
 
         Args:
             df: The rows.
@@ -299,12 +333,16 @@ class SparkDynamoDBIntegration:
         require_pyspark()
         table = self._table(table_id)
         try:
-            return write_table_data(df, table, mode)
+            written = write_table_data(df, table, mode)
         except DynamoDBWrapperError:
             raise  # refused before anything was touched
         except Exception:
             self._forget_statistics(table_id)
             raise
+        run = self._recording_run()
+        if run is not None:
+            self._record_write(run, written)
+        return written
 
     def update_table_stats_after_write(
         self,
@@ -317,6 +355,7 @@ class SparkDynamoDBIntegration:
     ) -> TableConfig:
         """Store the statistics of a table after a write, with the id of the current run.
 
+        For a write of your own, and one outside of a run: inside, `write_table` has done it.
         Nothing is counted for it. After a write that replaced the table its number of rows is
         known; after ``append`` and ``overwrite_partitions`` only you can know it. Old figures that
         are neither given nor known are removed, because they are no longer true. Safe to repeat.
@@ -340,6 +379,21 @@ class SparkDynamoDBIntegration:
             {"record_count": record_count, "size_bytes": size_bytes, "file_count": file_count},
             run_id or (None if run is None else run.run_id),
         )
+
+    def _recording_run(self) -> Run | None:
+        """Return the run that reads and writes of tables are recorded with."""
+        run = find_current_run() if self._records_tables else None
+        return run if run is not None and run.internals.liveness.is_open else None
+
+    def _record_write(self, run: Run, written: WriteSummary) -> None:
+        output = TableOutput(rows=written.rows, bytes=written.size_bytes, files=written.file_count)
+        try:
+            run.internals.tables.written(
+                written.table_id, output, adds=written.total_rows is None, at_once=False
+            )
+            self.update_table_stats_after_write(written, run_id=run.run_id)
+        except DynamoDBWrapperError as error:  # the rows are written
+            logger.warning("The write of table %r is not recorded: %s", written.table_id, error)
 
     def _forget_statistics(self, table_id: str) -> None:
         """Remove figures that a write which failed half-way may have made untrue."""
@@ -379,3 +433,9 @@ class SparkDynamoDBIntegration:
 
     def _table(self, table_id: str) -> TableConfig:
         return TableConfigRepository(self.config, client=self._client).get_or_raise(table_id)
+
+
+def _unpickled(
+    kind: type[SparkDynamoDBIntegration], config: DynamoDBConfig, record_tables: bool
+) -> SparkDynamoDBIntegration:
+    return kind(config, record_tables=record_tables)

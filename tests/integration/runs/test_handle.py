@@ -860,3 +860,47 @@ class TestForms:
     def test_a_lease_shorter_than_three_beats_is_refused(self) -> None:
         with pytest.raises(ValueError, match="three times"):
             PipelineConfig(pipeline_id="p", lease_duration=timedelta(seconds=60))
+
+
+# ---- totals --------------------------------------------------------------------------------------
+
+
+def totals(tracker: RunTracker, run_id: str) -> tuple[int | None, int | None, int | None]:
+    run = tracker.runs.get_or_raise(run_id)
+    return run.records_read, run.records_written, run.records_failed
+
+
+def test_totals_that_were_not_logged_are_the_sums_of_the_stages(tracker: RunTracker) -> None:
+    with tracker.run("exclusive") as run:
+        for name, read in (("load", 5), ("join", 2)):
+            with run.stage(name) as stage:
+                stage.log_rows(read=read, written=1, failed=0)
+        with run.stage("clean"):
+            pass
+    assert totals(tracker, run.run_id) == (7, 2, 0)
+
+
+def test_rows_written_are_the_sum_of_the_outputs_if_the_run_has_some(tracker: RunTracker) -> None:
+    with tracker.run("exclusive") as run:
+        with run.stage("load") as stage:
+            stage.log_rows(written=99)
+        run.log_output("a", rows=5)
+        run.log_output("b", rows=2)
+        run.log_output("a", rows=3)
+    assert totals(tracker, run.run_id) == (None, 5, None)
+
+
+def test_an_output_without_rows_leaves_the_total_unknown(tracker: RunTracker) -> None:
+    with tracker.run("exclusive") as run:
+        run.log_output("a", rows=5)
+        run.log_output("b")
+    assert totals(tracker, run.run_id) == (None, None, None)
+
+
+def test_totals_that_were_logged_stay(tracker: RunTracker) -> None:
+    with tracker.run("exclusive") as run:
+        with run.stage("load") as stage:
+            stage.log_rows(read=5, written=5)
+        run.log_output("a", rows=5)
+        run.log_rows(read=1, written=2)
+    assert totals(tracker, run.run_id) == (1, 2, None)

@@ -24,6 +24,7 @@ from dynamodb_wrapper import (
 )
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import NoActiveRunError, PipelineInactiveError
+from dynamodb_wrapper.runs import RunEvent
 from dynamodb_wrapper.utils import (
     create_spark_session_with_dynamodb,
     get_pipeline_config_for_spark,
@@ -112,6 +113,87 @@ def test_statistics_after_a_write_name_the_current_run(
     with integration.pipeline_run_context("p") as run_id:
         integration.update_table_stats_after_write("t", record_count=3)
     assert tables.get_or_raise("t").last_run_id == run_id
+
+
+@pytest.fixture
+def two_tables(local_config: DynamoDBConfig, tmp_path: Path) -> TableConfigRepository:
+    """Tables ``orders`` and ``paid`` of parquet files."""
+    tables = TableConfigRepository(local_config)
+    for name in ("orders", "paid"):
+        tables.create(
+            TableConfig(table_id=name, table_type="destination", location=str(tmp_path / name))
+        )
+    return tables
+
+
+def test_reads_and_writes_are_recorded_with_the_run_and_the_table(
+    integration: SparkDynamoDBIntegration,
+    runs: PipelineRunLogsRepository,
+    two_tables: TableConfigRepository,
+    spark: Any,
+) -> None:
+    integration.write_table(spark.range(5), "orders", mode="overwrite")
+    assert two_tables.get_or_raise("orders").record_count is None  # no run, nothing recorded
+    with integration.pipeline_run_context("p") as run_id:
+        orders = integration.read_table(spark, "orders")
+        integration.write_table(orders.where("id > 1"), "paid", mode="overwrite")
+        integration.write_table(orders.where("id = 0"), "paid", mode="append")
+    run = runs.get_or_raise(run_id)
+    plainly = spark.read.parquet(two_tables.get_or_raise("paid").location)
+    assert run.inputs == ["orders"]
+    assert list(run.outputs) == ["paid"]
+    assert run.outputs["paid"].rows == run.records_written == plainly.count() == 4
+    assert run.outputs["paid"].files == len(plainly.inputFiles())
+    paid = two_tables.get_or_raise("paid")
+    assert (paid.last_run_id, paid.file_count) == (run_id, run.outputs["paid"].files)
+    assert paid.size_bytes == run.outputs["paid"].bytes
+    assert paid.record_count is None  # only its user knows it after an append
+
+
+def test_what_is_recorded_by_itself_costs_no_request_of_the_run(
+    integration: SparkDynamoDBIntegration,
+    local_config: DynamoDBConfig,
+    two_tables: TableConfigRepository,
+    spark: Any,
+) -> None:
+    two_tables.update("orders", set={"location": two_tables.get_or_raise("paid").location})
+    spark.range(2).write.parquet(two_tables.get_or_raise("paid").location)
+    with integration.pipeline_run_context("p") as run_id:
+        integration.read_table(spark, "orders")
+        assert PipelineRunLogsRepository(local_config).get_or_raise(run_id).inputs == []
+        integration.current_run().log_metric("files", 1)  # its request carries the input too
+        assert PipelineRunLogsRepository(local_config).get_or_raise(run_id).inputs == ["orders"]
+
+
+def test_recording_of_tables_can_be_switched_off(
+    local_config: DynamoDBConfig,
+    integration: SparkDynamoDBIntegration,
+    runs: PipelineRunLogsRepository,
+    two_tables: TableConfigRepository,
+    spark: Any,
+) -> None:
+    silent = SparkDynamoDBIntegration(local_config, record_tables=False)
+    with silent.pipeline_run_context("p") as run_id:
+        silent.write_table(spark.range(5), "orders", mode="overwrite")
+        assert silent.read_table(spark, "orders").count() == 5
+    run = runs.get_or_raise(run_id)
+    assert (run.inputs, run.outputs, run.records_written) == ([], {}, None)
+    assert two_tables.get_or_raise("orders").last_run_id is None
+
+
+def test_the_integration_takes_what_a_tracker_takes(
+    local_config: DynamoDBConfig, integration: SparkDynamoDBIntegration
+) -> None:
+    events: list[RunEvent] = []
+    later = START + timedelta(days=1)
+    told = SparkDynamoDBIntegration(local_config, hooks=[events.append], clock=lambda: later)
+    with told.pipeline_run_context("p") as run_id:
+        pass
+    assert [(event.kind, event.run.run_id) for event in events] == [
+        ("started", run_id),
+        ("finished", run_id),
+    ]
+    assert events[0].run.start_time == later
 
 
 def test_a_foreign_run_is_recorded_with_its_counts(
