@@ -345,6 +345,20 @@ class RunSummary(IndexedRun):
     lease_grace_seconds: Optional[float] = None
     is_overdue: bool = False
 
+    def __str__(self) -> str:
+        """Return the run in one line: pipeline, status, start, duration, rows, why it failed."""
+        started = f", started {self.start_time:%Y-%m-%d %H:%M:%S} UTC" if self.start_time else ""
+        took = "" if self.duration_seconds is None else f", {self.duration_seconds} s"
+        read = "" if self.records_read is None else f", read {self.records_read:,}"
+        written = "" if self.records_written is None else f", written {self.records_written:,}"
+        why = self.error_type or self.status_reason
+        beat = f", last beat {self.heartbeat_at:%H:%M:%S}" if self.heartbeat_at else ""
+        overdue = f", OVERDUE{beat}" if self.is_overdue else ""
+        return (
+            f"{self.pipeline_id} {self.status}{f' ({why})' if why else ''}{overdue}"
+            f"{started}{took}{read}{written}, run {self.run_id}"
+        )
+
     def judge(self, now: datetime) -> None:
         """Set `is_overdue` by a clock."""
         self.is_overdue = _is_expired(self, now)

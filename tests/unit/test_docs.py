@@ -15,7 +15,6 @@ import pytest
 import dynamodb_wrapper
 from dynamodb_wrapper import (
     BaseDynamoRepository,
-    DynamoDBConfig,
     PipelineConfigRepository,
     PipelineRunLogsRepository,
     TableConfigRepository,
@@ -29,15 +28,6 @@ def test_the_table_of_variables_is_the_one_the_code_reads() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{v.name}` | `{v.field}` | {v.meaning} |" for v in VARIABLES]
-
-
-def test_the_example_of_several_models_in_one_table_runs(mock_config: DynamoDBConfig) -> None:
-    page = (ROOT / "docs" / "single-table.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 1
-    names = {"config": mock_config, "__name__": "example"}
-    exec(compile(blocks[0], "single-table.md", "exec", dont_inherit=True), names)
-    assert len(names["march"].all()) == 2  # type: ignore[attr-defined]
 
 
 STUB = ast.parse((ROOT / "dynamodb_wrapper" / "__init__.pyi").read_text())
