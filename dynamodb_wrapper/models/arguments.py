@@ -126,6 +126,18 @@ def function(name: str, value: Any, meaning: str) -> None:
         raise ValidationError(f"{name} is {shown(value)}; it is {meaning}.")
 
 
+def functions(name: str, values: Iterable[T], meaning: str) -> list[T]:
+    """Return functions that are given as a list or the like.
+
+    Raises:
+        ValidationError: It is no list, or one cannot be called.
+    """
+    found = list(several(name, values, f"a list of functions, each {meaning}"))
+    for value in found:
+        function(f"An item of {name}", value, f"a function, {meaning}")
+    return found
+
+
 def model_class(name: str, value: Any) -> type[BaseModel]:
     """Return a pydantic model class.
 

@@ -703,6 +703,10 @@ def check_place(config: Any, table: Any, client: Any) -> None:
     for name, value, kind in (("config", config, DynamoDBConfig), ("table", table, Table)):
         if not isinstance(value, kind):
             raise ValidationError(f"{name} is {arguments.shown(value)}; it is a {kind.__name__}.")
+    if hasattr(getattr(client, "meta", None), "client"):
+        raise ValidationError(
+            "client is a resource of boto3; give the client inside of it: resource.meta.client."
+        )
     if client is not None and (isinstance(client, type) or not hasattr(client, "meta")):
         raise ValidationError(
             f"client is {arguments.shown(client)}; it is a DynamoDB client: "

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.exceptions.errors import ValidationError
+from pydantic import BaseModel
+
+from dynamodb_wrapper.exceptions.errors import (
+    DynamoDBWrapperError,
+    ItemNotFoundError,
+    ValidationError,
+)
 from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG
 from dynamodb_wrapper.models.pipeline import PipelineConfig
@@ -13,7 +19,14 @@ from dynamodb_wrapper.repositories.queries import Reading
 from dynamodb_wrapper.serialization.expressions import begins_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+
+_LOOKED_AT = 500
+
+
+class _Name(BaseModel):
+    pipeline_id: str
 
 
 class PipelineConfigRepository(BaseDynamoRepository[PipelineConfig]):
@@ -107,3 +120,27 @@ class PipelineConfigRepository(BaseDynamoRepository[PipelineConfig]):
         reading = Reading(index="by_list", limit=limit, keep=is_listed)
         sort = begins_with("gx_list_sort", "A#") if active_only else None
         return self._results(wanted, sort, reading).all()
+
+    def _not_found(self, key: Mapping[str, Any], operation: str) -> ItemNotFoundError:
+        pipeline_id = str(self._requests.codec.key_of(key)["pipeline_id"])
+        near = self._similar(pipeline_id)
+        hint = f" Similar: {', '.join(map(repr, near))}." if near else ""
+        return ItemNotFoundError(
+            f"There is no pipeline {pipeline_id!r} in table {self.table_name!r}. Register it: "
+            "PipelineConfigRepository(config).create(PipelineConfig(pipeline_id="
+            f"{pipeline_id!r})).{hint}",
+            table_name=self.table_name,
+            key={"pipeline_id": pipeline_id},
+            operation=operation,
+        )
+
+    def _similar(self, pipeline_id: str) -> list[str]:
+        """Return ids of the environment that are written nearly as this one."""
+        import difflib
+
+        reading = Reading(index="by_list", limit=_LOOKED_AT, into=_Name)
+        try:
+            found = self._results(self.config.item_environment, None, reading).all()
+        except DynamoDBWrapperError:  # it only makes an error clearer
+            return []
+        return difflib.get_close_matches(pipeline_id, [name.pipeline_id for name in found], n=3)

@@ -10,10 +10,13 @@ from typing_extensions import Unpack
 
 from dynamodb_wrapper.aws.credentials import ProcessSecrets
 from dynamodb_wrapper.exceptions.errors import ValidationError
+from dynamodb_wrapper.models.arguments import function, functions
+from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.partitions import partitions_between
 from dynamodb_wrapper.models.statistics import statistics_of
+from dynamodb_wrapper.repositories.base import check_place
 from dynamodb_wrapper.runs import current
 from dynamodb_wrapper.runs.context import RunContext, RunDecorator
 from dynamodb_wrapper.runs.coverage import Coverage, WatermarkStep, coverage_of, step_of
@@ -82,6 +85,10 @@ class RunTracker:
         auto_reap: bool = False,
         cancel_jobs: Callable[[str], None] | None = None,
     ) -> None:
+        check_place(config, PIPELINE_RUN_LOGS, client)
+        if clock is not None:
+            function("clock", clock, "a function that returns the present moment in UTC")
+        hooks = functions("hooks", hooks, "called with a RunEvent")
         secrets = ProcessSecrets(config, client)
         self._services = services = Services(
             config,
@@ -241,8 +248,13 @@ class RunTracker:
         """Return the run that holds an exclusive pipeline; None while it is free.
 
         Costs one read unit and one per 4 KB of the run; both reads are consistent. See: GetItem.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
         """
         held_by = self._services.store.state(pipeline_id).holder
+        if held_by is None:
+            self._require(pipeline_id)
         return None if held_by is None else self.runs.get_by_run_id(held_by, consistent=True)
 
     def release(self, pipeline_id: str, *, reason: str) -> PipelineRunLog | None:
@@ -255,8 +267,15 @@ class RunTracker:
         Args:
             pipeline_id: The pipeline.
             reason: Stored with the run as `status_detail`.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
         """
-        return self._services.store.release(pipeline_id, reason=reason, now=self._services.clock())
+        now = self._services.clock()
+        released = self._services.store.release(pipeline_id, reason=reason, now=now)
+        if released is None:
+            self._require(pipeline_id)
+        return released
 
     def cancel(self, run_id: str, *, by: str) -> PipelineRunLog:
         """Ask a live run to end itself, and return it.
@@ -277,17 +296,24 @@ class RunTracker:
         """Return how far a pipeline has got. Costs a read unit per 4 KB. See: GetItem.
 
         Raises:
+            ItemNotFoundError: There is no such pipeline.
             ValidationError: What is stored cannot be read; `reset_watermark` sets it anew.
         """
         found = stored_position(pipeline_id, self._services.store.cursor(pipeline_id, name))
+        if found is None:
+            self._require(pipeline_id)
         return default if found is None else found
 
     def reset_watermark(self, pipeline_id: str, name: str, value: Any) -> None:
         """Set a watermark by hand, back or forth.
 
         A run under way keeps the value it has read, and succeeds without moving the watermark.
-        Costs a write unit per KB and a read unit per 4 KB. See: UpdateItem.
+        Costs a write unit per KB and one to two read units. See: UpdateItem.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
         """
+        self._require(pipeline_id)
         self._services.store.reset_watermark(pipeline_id, name, value, now=self._services.clock())
 
     def watermark_history(
@@ -299,6 +325,10 @@ class RunTracker:
         looked at. See: Query, BatchGetItem.
         """
         return self._steps(pipeline_id, name, checked_count(limit, "limit"))
+
+    def _require(self, pipeline_id: str) -> None:
+        """Raise for a pipeline that is not registered, so that it does not look like a new one."""
+        self._services.pipelines.get_or_raise(pipeline_id)
 
     def _steps(self, pipeline_id: str, name: str, limit: int) -> Iterator[WatermarkStep]:
         listed = self.runs.get_runs_by_status(
