@@ -25,8 +25,8 @@ check: install ## Lint, format, types, layers, spelling
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell
 
-test: install ## Run all tests, the slow ones too
-	$(RUN) pytest -m "slow or not slow"
+test: install ## Run all tests, the slow ones too; TESTS="tests/unit" runs those
+	$(RUN) pytest -m "slow or not slow" $(TESTS)
 
 test-unit: install ## Run the unit tests without the slow ones: a minute
 	$(RUN) pytest tests/unit
