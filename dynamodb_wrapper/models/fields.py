@@ -287,7 +287,8 @@ def refuse_secrets(value: Any) -> None:
     for path, reason in find_secrets(value):
         raise ValueError(
             f"{path} must not be stored in the clear ({reason}); store a reference instead, "
-            "such as secretsmanager:<name>, ssm:<name> or env:<NAME>"
+            "such as secretsmanager:<name>, ssm:<name> or env:<NAME>. If it is no secret, write "
+            "plain:<value>"
         )
 
 

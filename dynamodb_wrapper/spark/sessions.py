@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Union
 from dynamodb_wrapper.exceptions.errors import ConfigurationError, MissingDependencyError
 from dynamodb_wrapper.local.java import java_problem
 from dynamodb_wrapper.loggers import SafeLogger
-from dynamodb_wrapper.redaction import find_secrets, is_reference
+from dynamodb_wrapper.redaction import find_secrets, is_reference, plain_value
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -63,7 +63,9 @@ def as_text(value: object) -> str | None:
     """Return a setting as Spark reads it, booleans in lower case; None for what is no setting."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, (str, int, float, Decimal)) else None
+    if isinstance(value, str):
+        return plain_value(value)
+    return str(value) if isinstance(value, (int, float, Decimal)) else None
 
 
 def checked(settings: Mapping[str, Setting], origin: str) -> dict[str, str]:
