@@ -56,7 +56,7 @@ _PROSE = frozenset(
     "must can when on from of the a an as at by file first was has have value it be you "
     "your".split()
 )
-_ARGUMENT = r"(?:\s+|[\"']\s{0,4},\s{0,4}[bu]?[\"'])"  # between the words of a command
+_ARGUMENT = r"(?:\s+|[\"']\s{0,4},\s{0,4}[bBuU]?[\"'])"  # between the words of a command
 
 
 class Place(NamedTuple):
@@ -234,7 +234,7 @@ def _assigned() -> re.Pattern[str]:
         r"(?:(?<![\w.\-])|(?<=%2[0267C])|(?<=%3F)|(?<=%7B))-{0,2}(?P<key>[A-Za-z_][\w.\-]{0,127})"
         r"(?P<quote>\\{0,7}[\"']|%22|%27)?\]?\s{0,8}"
         r"(?P<sep>=>|:=|=(?![=~])|:(?![:/]{1,2}/)"
-        r"(?:\s{0,4}[A-Za-z_][\w.\[\]| ]{0,40}\s{0,4}=(?!=))?|%3[aAdD](?:%20|\+){0,4})\s{0,8}"
+        r"(?:\s{0,4}[A-Za-z_][\w.\[\]| ]{0,40}\s{0,4}=(?!=))?|%3[AaDd](?:%20|\+){0,4})\s{0,8}"
     )
 
 
