@@ -22,6 +22,7 @@ RUN_HERE = {"README.md", "docs/runs.md", "docs/single-table.md"}
 RUN_ELSEWHERE = {
     "docs/arrow.md": "tests/integration/arrow/test_results.py",
     "docs/fencing.md": "tests/support/delta_scenarios.py",
+    "docs/testing.md": "tests/integration/test_testing.py",
 }
 RECORDED = (
     r"orders-daily success, started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, [\d.]+ s, "
