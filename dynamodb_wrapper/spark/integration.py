@@ -17,6 +17,7 @@ from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
 from dynamodb_wrapper.runs.current import current_run, find_current_run
 from dynamodb_wrapper.runs.run import Run
 from dynamodb_wrapper.runs.tracker import RunTracker
+from dynamodb_wrapper.spark.overlay import withdraw
 from dynamodb_wrapper.spark.sessions import (
     Sessions,
     SessionSettings,
@@ -26,7 +27,6 @@ from dynamodb_wrapper.spark.sessions import (
     describe_session,
     mark_jobs,
     require_pyspark,
-    restore_settings,
     settings_of,
     unmark_jobs,
 )
@@ -69,7 +69,7 @@ class RunBlock(AbstractContextManager["str"]):
         self._run_id = ""
         self.session: SparkSession | None = None
         self._marks_jobs = False
-        self._changed: list[tuple[SparkSession, Mapping[str, str | None]]] = []
+        self._changed: list[SparkSession] = []
 
     def use(self, session: SparkSession) -> None:
         """Note the session the run works with, so that its jobs can be cancelled."""
@@ -77,9 +77,9 @@ class RunBlock(AbstractContextManager["str"]):
         if self._marks_jobs:
             mark_jobs(session, self._run_id)
 
-    def remember(self, session: SparkSession, previous: Mapping[str, str | None]) -> None:
-        """Note the settings of a session from before this block changed them."""
-        self._changed.append((session, previous))
+    def remember(self, session: SparkSession) -> None:
+        """Note a session whose settings the run has changed until its end."""
+        self._changed.append(session)
 
     def __enter__(self) -> str:
         run = self._context.__enter__()
@@ -108,7 +108,7 @@ class RunBlock(AbstractContextManager["str"]):
         if self.session is not None and self._marks_jobs:
             unmark_jobs(self.session, self._run_id)
         while self._changed:
-            restore_settings(*self._changed.pop())
+            withdraw(self._changed.pop(), self._run_id)
 
 
 class SparkDynamoDBIntegration:
@@ -189,12 +189,16 @@ class SparkDynamoDBIntegration:
         self,
         pipeline_id: str | None = None,
         additional_config: Mapping[str, Setting] | None = None,
+        *,
+        strict: bool = False,
     ) -> SparkSession:
         """Return a session with the settings of a pipeline; they are read before there is one.
 
-        An existing session is used, because Spark shares it: it gets the runtime settings, which
-        `pipeline_run_context` takes back at its end, and the settings that are fixed since its
-        start are named in a warning. `session_settings` lists both.
+        An existing session is used, because Spark shares it: it gets the runtime settings,
+        catalogs and settings of Delta, Iceberg, Hadoop and your own included, which
+        `pipeline_run_context` takes back at its end, each for itself: other runs that use the
+        session keep theirs. Settings that are fixed since its start are named in a warning;
+        `to_submit_args` gives them to ``spark-submit``. `session_settings` lists both.
         Inside a run of the pipeline its configuration is the one the run began with, and the
         application id and Spark's version are stored with the run.
 
@@ -207,22 +211,44 @@ class SparkDynamoDBIntegration:
         Args:
             pipeline_id: The pipeline; that of the current run unless given.
             additional_config: Settings on top of the pipeline's.
+            strict: Whether a setting that is not in force is an error instead of a warning.
 
         Raises:
             ItemNotFoundError: There is no such pipeline.
             NoActiveRunError: No pipeline is given, and there is no run.
-            ConfigurationError: A setting is a secret, no setting, or refused by Spark.
+            ConfigurationError: A setting is a secret, no setting, or refused by Spark; or with
+                `strict`, it is not in force.
             MissingDependencyError: PySpark or Java is missing.
         """
         require_pyspark()
         name, wanted = self._wanted_settings(pipeline_id)
         wanted.update(checked(additional_config or {}, "additional_config"))
-        session, settings = self._sessions.provide(name, wanted)
-        self._session_settings = settings
         run = find_current_run()
+        is_in_block = run is not None and run.run_id in self._blocks
+        owner = run.run_id if run is not None and is_in_block else None
+        session, settings = self._sessions.provide(name, wanted, owner, strict=strict)
+        self._session_settings = settings
         if run is not None:
             self._attach_to_run(run, session, settings)
         return session
+
+    def to_submit_args(
+        self, pipeline_id: str, additional_config: Mapping[str, Setting] | None = None
+    ) -> list[str]:
+        """Return the settings of a pipeline as arguments of ``spark-submit``.
+
+        ``shlex.join`` makes one line of them. For what must be set before the JVM starts, on EMR,
+        EMR Serverless, Kubernetes and the like. Costs half a read unit per 4 KB. See: GetItem.
+
+        Raises:
+            ItemNotFoundError: There is no such pipeline.
+            ConfigurationError: A setting is a secret or no setting.
+        """
+        settings = checked(
+            self.get_spark_config_from_pipeline(pipeline_id), f"Pipeline {pipeline_id!r}"
+        )
+        settings.update(checked(additional_config or {}, "additional_config"))
+        return [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
 
     def stop(self) -> None:
         """Stop the session that this integration made; any other is left alone."""
@@ -419,7 +445,7 @@ class SparkDynamoDBIntegration:
         if block is not None:
             block.use(session)
             if settings.previous:
-                block.remember(session, settings.previous)
+                block.remember(session)
         try:
             store = RunStore.of(self.config, client=self._client)
             store.attach_runtime(run.run_id, describe_session(session))

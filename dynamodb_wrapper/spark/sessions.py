@@ -7,6 +7,8 @@ ignores static settings silently, and ``spark.conf.get`` then reports the reques
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import threading
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from dynamodb_wrapper.exceptions.errors import ConfigurationError, MissingDepend
 from dynamodb_wrapper.local.java import java_problem
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.redaction import find_secrets, is_reference, plain_value
+from dynamodb_wrapper.spark.overlay import restore, set_value, withdraw
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,6 +40,20 @@ _READ_AT_LAUNCH = frozenset(
         "spark.jars.packages",
     }
 )
+# What is made of these is made when the application starts, so that a later value has no effect.
+_READ_AT_START = (
+    "spark.app.",
+    "spark.driver.",
+    "spark.executor.",
+    "spark.executorEnv.",
+    "spark.jars",
+    "spark.kubernetes.",
+    "spark.master",
+    "spark.submit.",
+    "spark.yarn.",
+)
+_HADOOP = "spark.hadoop."
+_TAKEN_AT_RUN_TIME = ("spark.sql.catalog.", "spark.databricks.", "spark.hadoop.")
 
 
 def require_pyspark() -> None:
@@ -172,16 +189,25 @@ class Sessions:
         self._own: SparkSession | None = None
 
     def provide(
-        self, app_name: str, wanted: Mapping[str, str]
+        self, app_name: str, wanted: Mapping[str, str], owner: str | None, *, strict: bool
     ) -> tuple[SparkSession, SessionSettings]:
-        """Return the live session, adjusted, or a new one; warn of what is not in force."""
+        """Return the live session, adjusted, or a new one; warn of what is not in force.
+
+        Raises:
+            ConfigurationError: With `strict`, a setting is not in force; a live session is as it
+                was before.
+        """
         with self._lock:
             session = find_session()
             if session is None:
-                session, settings = start_session(wanted, app_name)
-                self._own = session
+                is_foreign = has_context()
+                session, settings = start_session(wanted, app_name, owned=not is_foreign)
+                self._own = None if is_foreign else session
             else:
-                settings = adjust_session(session, wanted, owned=session is self._own)
+                owned = session is self._own
+                settings = adjust_session(session, wanted, owner, owned=owned, strict=strict)
+        if settings.not_applied and strict:
+            raise not_in_force(settings.not_applied)
         if settings.not_applied:
             logger.warning(
                 "Spark settings that are not in force, because they were fixed when the session "
@@ -215,7 +241,27 @@ def is_alive(session: SparkSession) -> bool:
     return context is None or context._jsc is not None  # PySpark checks the same
 
 
-def start_session(wanted: Mapping[str, str], app_name: str) -> tuple[SparkSession, SessionSettings]:
+def has_context() -> bool:
+    """Return whether the program has a `SparkContext` without a session: it is the program's."""
+    from pyspark import SparkContext
+
+    context = getattr(SparkContext, "_active_spark_context", None)
+    return context is not None and context._jsc is not None
+
+
+def not_in_force(settings: Mapping[str, str]) -> ConfigurationError:
+    """Return the error for settings that were fixed when the session or its JVM began."""
+    given = " ".join(f"--conf {name}={value}" for name, value in sorted(settings.items()))
+    return ConfigurationError(
+        "Spark settings are not in force, because they were fixed when the session or its JVM "
+        f"began: {', '.join(sorted(settings))}. Give them to spark-submit ({given}), or end the "
+        "session first."
+    )
+
+
+def start_session(
+    wanted: Mapping[str, str], app_name: str, *, owned: bool = True
+) -> tuple[SparkSession, SessionSettings]:
     """Start a session where there is none.
 
     Raises:
@@ -238,54 +284,83 @@ def start_session(wanted: Mapping[str, str], app_name: str) -> tuple[SparkSessio
         raise MissingDependencyError(f"Spark needs Java. {problem}") from error
     in_force = _context_settings(session)
     if in_force is None:  # Spark Connect: the server began before us
-        return session, adjust_session(session, wanted, owned=True)
+        return session, adjust_session(session, wanted, None, owned=owned)
     if has_jvm:
         in_force.update({name: launched.get(name, "") for name in _READ_AT_LAUNCH})
     applied = {name: value for name, value in wanted.items() if in_force.get(name) == value}
     not_applied = {name: value for name, value in wanted.items() if name not in applied}
-    return session, SessionSettings(applied=applied, not_applied=not_applied, owned=True)
+    return session, SessionSettings(applied=applied, not_applied=not_applied, owned=owned)
 
 
 def adjust_session(
-    session: SparkSession, wanted: Mapping[str, str], *, owned: bool
+    session: SparkSession,
+    wanted: Mapping[str, str],
+    owner: str | None,
+    *,
+    owned: bool,
+    strict: bool = False,
 ) -> SessionSettings:
-    """Set the runtime settings of a live session; it is shared, so old values are remembered.
+    """Set the runtime settings of a live session; those that are fixed are named.
 
     Raises:
-        ConfigurationError: Spark refuses a value; the session is as it was before.
+        ConfigurationError: Spark refuses a value, or with `strict` a setting is fixed; the session
+            is as it was before.
     """
     fixed = _context_settings(session) or {}
     applied: dict[str, str] = {}
     previous: dict[str, str | None] = {}
     not_applied: dict[str, str] = {}
     for name, value in wanted.items():
-        if not session.conf.isModifiable(name):
+        if _is_fixed(session, name):
             (applied if fixed.get(name) == value else not_applied)[name] = value
             continue
-        before = session.conf.get(name, None)
-        applied[name] = value
-        if before == value:
-            continue
         try:
-            session.conf.set(name, value)
+            before = set_value(session, name, value, owner)
+            if name.startswith(_HADOOP):  # sessions take Hadoop's settings by their own name
+                set_value(session, name[len(_HADOOP) :], value, owner)
         except Exception as error:
-            restore_settings(session, previous)
+            _undo(session, previous, owner)
             raise ConfigurationError(f"Spark refuses {name}={value!r}: {error}") from error
-        previous[name] = before
+        applied[name] = value
+        if before != value:
+            previous[name] = before
+    if not_applied and strict:
+        _undo(session, previous, owner)
+        raise not_in_force(not_applied)
     return SessionSettings(applied, previous, not_applied, owned)
 
 
-def restore_settings(session: SparkSession, previous: Mapping[str, str | None]) -> None:
-    """Give runtime settings back their values; a session that is gone is not an error."""
+def _is_fixed(session: SparkSession, name: str) -> bool:
+    """Return whether a setting was fixed when the application began.
+
+    Spark calls every setting fixed that it does not know; those it takes at run time, and those
+    that name what is made at the start have no effect.
+    """
+    if session.conf.isModifiable(name):
+        return False
+    if name.startswith(_READ_AT_START):
+        return True
+    context = _context(session)
+    if context is None:  # Spark Connect refuses what it cannot change
+        return not name.startswith(_TAKEN_AT_RUN_TIME)
+    entries = context._jvm.org.apache.spark.internal.config.ConfigEntry
+    static = context._jvm.org.apache.spark.sql.internal.SQLConf
+    return entries.findEntry(name) is not None or _is_static(static, name)
+
+
+def _is_static(sql_conf: Any, name: str) -> bool:
+    try:
+        return bool(sql_conf.isStaticConfigKey(name))
+    except Exception:  # noqa: BLE001 - Spark before 3.4 has no such method
+        return name.startswith("spark.sql.warehouse.")
+
+
+def _undo(session: SparkSession, previous: Mapping[str, str | None], owner: str | None) -> None:
+    if owner is not None:
+        withdraw(session, owner)
+        return
     for name, value in previous.items():
-        try:
-            if value is None:
-                session.conf.unset(name)
-            else:
-                session.conf.set(name, value)
-        except Exception as error:  # noqa: BLE001 - the caller's work is done
-            logger.warning("The Spark setting %s could not be restored: %s", name, error)
-            return
+        restore(session, name, value)
 
 
 def describe_session(session: SparkSession) -> dict[str, str]:
@@ -305,38 +380,67 @@ def _context_settings(session: SparkSession) -> dict[str, str] | None:
 
 def _local_defaults(wanted: Mapping[str, str]) -> dict[str, str]:
     """Keep a local session on this machine, with this interpreter; others are left alone."""
-    if not _is_local(wanted):
+    configured = {**configured_settings(), **wanted}
+    if not _is_local(configured):
         return {}
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    return {} if os.environ.get("SPARK_LOCAL_IP") else _LOOPBACK
+    if not any(name.startswith("spark.pyspark.") for name in configured):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if os.environ.get("SPARK_LOCAL_IP"):
+        return {}
+    return {name: value for name, value in _LOOPBACK.items() if name not in configured}
 
 
-def _is_local(wanted: Mapping[str, str]) -> bool:
+def _is_local(configured: Mapping[str, str]) -> bool:
     """Return whether the session runs inside this process; a cluster could not reach loopback."""
     environ = os.environ
-    if "spark.remote" in wanted or environ.get("SPARK_REMOTE"):
+    if "spark.remote" in configured or environ.get("SPARK_REMOTE"):
         return False
     if "PYSPARK_GATEWAY_PORT" in environ:  # under spark-submit, which sets the master
         return False
-    master = wanted.get("spark.master") or environ.get("MASTER") or _configured_master()
-    if master is None:
-        return "--master" not in environ.get("PYSPARK_SUBMIT_ARGS", "")
-    return master.startswith("local")
+    master = configured.get("spark.master") or environ.get("MASTER")
+    return master is None or master.startswith("local")
 
 
-def _configured_master() -> str | None:
-    """Return the master that ``spark-defaults.conf`` names, as on the nodes of a cluster."""
+def configured_settings() -> dict[str, str]:
+    """Return what ``spark-defaults.conf`` and ``PYSPARK_SUBMIT_ARGS`` set; the latter wins."""
     folder = os.environ.get("SPARK_CONF_DIR")
     home = os.environ.get("SPARK_HOME")
-    if not folder and not home:
-        return None
-    file = Path(folder or os.path.join(home or "", "conf")) / "spark-defaults.conf"
+    file = None
+    if folder or home:
+        file = Path(folder or os.path.join(home or "", "conf")) / "spark-defaults.conf"
+    given: dict[str, str] = {}
+    words = _submit_words()
+    for word, following in zip(words, [*words[1:], ""]):
+        option, _, value = word.partition("=")
+        value = value or following
+        if option == "--properties-file":
+            file = Path(value)
+        elif option == "--master":
+            given["spark.master"] = value
+        elif option == "--remote":
+            given["spark.remote"] = value
+        elif option in ("--conf", "-c"):
+            name, _, text = (value if "=" in value else following).partition("=")
+            given[name.strip()] = text.strip()
+    return {**_properties(file), **given}
+
+
+def _submit_words() -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        return shlex.split(os.environ.get("PYSPARK_SUBMIT_ARGS", ""))
+    except ValueError:  # a quote is not closed; Spark will say so
+        return []
+
+
+def _properties(file: Path | None) -> dict[str, str]:
+    """Return the settings of a properties file: name and value are parted by blanks, = or :."""
+    try:
+        lines = [] if file is None else file.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
+        return {}
+    found = {}
     for line in lines:
-        name, _, value = line.strip().replace("=", " ", 1).partition(" ")
-        if name == "spark.master" and value.strip():
-            return value.strip()
-    return None
+        match = re.match(r"\s*(?![#!])([^\s=:]+)\s*[\s=:]\s*(.*?)\s*$", line)
+        if match is not None and match[2]:
+            found[match[1]] = match[2]
+    return found
