@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.models.table_config import TableConfig
 
 _NO_DATA_SOURCE = re.compile(r"Failed to find (?:the )?data source: (?P<name>[\w.]+)")
+_NO_FILE_SYSTEM = re.compile(
+    r"No FileSystem for scheme:? \"?(?P<scheme>\w+)|"
+    r"Class (?P<class>[\w.]+(?:FileSystem|FS|Fs)) not found|"
+    r"UNSUPPORTED_FILE_SYSTEM\]?[^\n]{0,200}scheme:? (?P<other>\w+)"
+)
+_FILE_SYSTEMS = {  # by a part of the scheme or of the class
+    "s3": ("s3a", "org.apache.hadoop:hadoop-aws:{hadoop}"),
+    "azurebfs": ("abfss", "org.apache.hadoop:hadoop-azure:{hadoop}"),
+    "abfs": ("abfss", "org.apache.hadoop:hadoop-azure:{hadoop}"),
+    "wasb": ("wasbs", "org.apache.hadoop:hadoop-azure:{hadoop}"),
+    "gs": ("gs", "com.google.cloud.bigdataoss:gcs-connector:<version>"),
+    "google": ("gs", "com.google.cloud.bigdataoss:gcs-connector:<version>"),
+}
 _NO_PATH = re.compile(r"PATH_NOT_FOUND|Path does not exist", re.IGNORECASE)
 _PATH_TAKEN = re.compile(r"PATH_ALREADY_EXISTS|path \S+ already exists", re.IGNORECASE)
 _TABLE_TAKEN = re.compile(r"TABLE_OR_VIEW_ALREADY_EXISTS|Table \S+ already exists", re.IGNORECASE)
@@ -48,6 +61,10 @@ def _explanation(error: Exception, table: TableConfig, verb: str) -> DynamoDBWra
     missing = _NO_DATA_SOURCE.search(text)
     if missing is not None:
         return _missing_format(missing["name"].rstrip("."), table)
+    unreachable = _NO_FILE_SYSTEM.search(text)
+    if unreachable is not None:
+        named = unreachable["scheme"] or unreachable["class"] or unreachable["other"]
+        return _missing_file_system(named, table)
     if not isinstance(error, planning_errors()):
         return None
     where = f"Table {table.table_id!r} cannot be {verb}: "
@@ -75,6 +92,30 @@ def _missing_format(name: str, table: TableConfig) -> MissingDependencyError:
         f"Table {table.table_id!r} has the format {name!r}, which this Spark does not know: add "
         f"{advice} to the setting spark.jars.packages before the session starts."
     )
+
+
+def _missing_file_system(named: str, table: TableConfig) -> MissingDependencyError:
+    lower = named.lower()
+    known = next((what for part, what in _FILE_SYSTEMS.items() if part in lower), None)
+    scheme, package = known or (named, f"the package of the file system {named}")
+    place = table.location or table.qualified_name
+    advice = package.format(hadoop=_hadoop_version())
+    hint = " Spark outside of EMR calls it s3a: s3a://…" if scheme == "s3a" else ""
+    return MissingDependencyError(
+        f"Table {table.table_id!r} is at {place}, and this Spark lacks the file system {scheme}: "
+        f"add {advice} to the setting spark.jars.packages before the session starts.{hint}"
+    )
+
+
+def _hadoop_version() -> str:
+    """Return the version of the Hadoop classes of this Spark, which the package must have."""
+    from pyspark.sql import SparkSession
+
+    try:
+        session = SparkSession.getActiveSession()
+        return str(session._jvm.org.apache.hadoop.util.VersionInfo.getVersion())  # type: ignore[union-attr]
+    except Exception:  # noqa: BLE001 - on Spark Connect there is no JVM to ask
+        return "<the Hadoop version of this Spark>"
 
 
 def _packages() -> dict[str, str]:

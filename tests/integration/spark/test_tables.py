@@ -275,6 +275,25 @@ def test_a_format_spark_lacks_names_its_package(
         assert package in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("location", "package"),
+    [
+        ("s3a://bucket/orders", r"org\.apache\.hadoop:hadoop-aws:\d"),
+        ("s3://bucket/orders", r"org\.apache\.hadoop:hadoop-aws:\d"),
+        ("abfss://c@account.dfs.core.windows.net/x", r"org\.apache\.hadoop:hadoop-azure:\d"),
+        ("gs://bucket/orders", r"gcs-connector"),
+    ],
+)
+def test_a_file_system_spark_lacks_names_its_package(
+    tables: Tables, location: str, package: str
+) -> None:
+    tables.register(location=location)
+    for call in (tables.read, tables.write):
+        with pytest.raises(MissingDependencyError, match=package) as caught:
+            call()
+        assert location in str(caught.value)
+
+
 def test_an_error_of_the_users_own_code_stays_the_users_error(tables: Tables) -> None:
     from pyspark.sql import functions
 
