@@ -440,7 +440,7 @@ class RunStarter:
                     record,
                     exclusive=pipeline.is_exclusive,
                     rerun=options.rerun,
-                    clock=self._services.clock,
+                    watch=self._services.watch,
                 )
             except AlreadyRunningError as error:
                 attempt.sent = None

@@ -17,11 +17,11 @@ CURSOR = f"#cursor#{PIPELINE}#{WATERMARK}"
 ABSENT = 0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_ZERO = utc_text(_EPOCH)
 _MOMENTS = frozenset(
-    "created_at updated_at start_time end_time heartbeat_at detected_at cancel_requested_at "
+    "created_at updated_at start_time end_time detected_at cancel_requested_at "
     "last_end last_ok_end first_success_at".split()
 )
+_FIRST = 100
 _TOKEN = re.compile(r'"ClientRequestToken": "[^"]*", ')
 _REAL_SECONDS = re.compile(r'"\d{10,}"')
 _REAL_MOMENT = re.compile(r'"20\d\d-\d\d-\d\dT[^"]*Z"')
@@ -38,18 +38,22 @@ def kind_of(key: str) -> str:
     return next((kind for mark, kind in marks.items() if key.startswith(mark)), "RUN")
 
 
-def moment(tick: int) -> datetime:
-    """Return a moment of the model's clock.
+def moment(tick: int, ahead: int = 0) -> datetime:
+    """Return a moment of the model's clock, or of one that is ahead of it.
 
     A tick is a millisecond, so that all of them are one second: a fence is then never higher
-    because time has passed.
+    because time has passed. Clocks that differ never show the same microsecond.
     """
-    return _EPOCH + timedelta(milliseconds=tick)
+    shown = timedelta(milliseconds=_FIRST + tick + ahead)
+    return _EPOCH + shown + timedelta(microseconds=ahead % 1000)
 
 
 def tick_of(text: str) -> int:
     """Return the tick of a stored moment."""
-    return int(text[-7:-4])
+    return int(text[-7:-4]) - _FIRST
+
+
+_ZERO = utc_text(moment(0))
 
 
 def text_of(item: Item, name: str) -> Optional[str]:
@@ -92,9 +96,11 @@ ITEMS = Items()
 def _steady(item: Item) -> Item:
     """Return an item without what changes and decides nothing.
 
-    Moments become one moment, except the end of a lease; versions become 1, except a watermark's.
+    Moments become one moment, except those of a lease; versions become 1, except a watermark's.
     """
     steady = {name: {"S": _ZERO} if name in _MOMENTS else value for name, value in item.items()}
+    if "heartbeat_at" in item and "lease_until" not in item:
+        steady["heartbeat_at"] = {"S": _ZERO}
     if "duration_seconds" in item:
         steady["duration_seconds"] = {"N": "0"}
     if "row_version" in item and item.get("kind") != {"S": "CURSOR"}:

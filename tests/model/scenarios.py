@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from tests.model.items import CURSOR, STATE, slot
-from tests.model.library import Driver
+from tests.model.library import Driver, Timepiece
 
 FRESH = Driver("fresh", "writer-fresh")
 
@@ -23,6 +23,10 @@ class Scenario:
         ticks: How often the clock may move.
         ticks_late: Whether the clock waits until every run has begun.
         lease_ticks: How long a lease lasts after the tick it was taken at.
+        timepieces: The clocks of the drivers; by default all show the time.
+        corrects: Whether drivers that do not know DynamoDB's clock know it from their first beat.
+        tries: How often each driver starts again after a refusal, with what it has seen.
+        reaper: The clock of the reapers, which then look until they have reaped.
         faults: How many requests may meet trouble on their way.
         late: Whether trouble may be a delivery after the driver has gone on.
         beats: How many beats each driver may send.
@@ -40,6 +44,10 @@ class Scenario:
     ticks: int = 1
     ticks_late: bool = False
     lease_ticks: int = 0
+    timepieces: tuple[Timepiece, ...] = ()
+    corrects: bool = False
+    tries: int = 0
+    reaper: Optional[Timepiece] = None
     faults: int = 1
     late: bool = True
     beats: int = 0
@@ -52,10 +60,28 @@ class Scenario:
     def drivers(self) -> tuple[Driver, ...]:
         """The drivers, in order."""
         ids = self.run_ids or tuple(f"run-{n}" for n in range(len(self.run_keys)))
+        timepieces = self.timepieces or (Timepiece(),) * len(ids)
+        rest = self.exclusive, self.rerun, self.lease_ticks
         return tuple(
-            Driver(run_id, f"writer-{n}", run_key, self.exclusive, self.rerun, self.lease_ticks)
-            for n, (run_id, run_key) in enumerate(zip(ids, self.run_keys))
+            Driver(run_id, f"writer-{n}", run_key, *rest, timepiece)
+            for n, (run_id, run_key, timepiece) in enumerate(zip(ids, self.run_keys, timepieces))
         )
+
+    def beating(self, driver: Driver) -> Driver:
+        """Return a driver as it beats: it may know DynamoDB's clock by then."""
+        if not self.corrects:
+            return driver
+        return driver._replace(timepiece=driver.timepiece._replace(knows=True))
+
+    @property
+    def knows(self) -> bool:
+        """Whether every lease is written by DynamoDB's clock."""
+        return all(timepiece.knows for timepiece in self.timepieces)
+
+    def written_ahead(self, writer: str, *, marked: bool) -> int:
+        """Return by how much the lease of a driver is ahead of DynamoDB's clock."""
+        timepiece = next(d.timepiece for d in self.drivers if d.writer == writer)
+        return timepiece.written_ahead(marked=marked)
 
     def outcomes_of(self, number: int) -> tuple[str, ...]:
         """Return what the body of a driver may come to."""
