@@ -169,15 +169,13 @@ class Drivers:
                 return seen._replace(phase="body")
             return seen._replace(phase="start", place=self._first[number])
         if process.phase == "beat":
-            return self._after_beat(number, free._replace(phase="body"), result.value)
+            return self._after_beat(number, free._replace(phase="body"), *result.value)
         return _finished(free, result)
 
-    def _after_beat(self, number: int, process: Process, run: Any) -> Process:
-        known = process.lease
+    def _after_beat(self, number: int, process: Process, run: Any, renewed: bool) -> Process:
         if run is None or run.writer != self._drivers[number].writer or run.status.is_terminal:
             return _with_lease(process, None)
-        is_refused = self._scenario.corrects and run.lease_until == known
-        return _with_lease(process, run)._replace(told=("beat refused",) if is_refused else ())
+        return _with_lease(process, run)._replace(told=() if renewed else ("beat refused",))
 
     def _record(self, place: Place, result: Result) -> int:
         if place not in self._records:

@@ -14,10 +14,10 @@ from tests.model.items import (
     ITEMS,
     PIPELINE,
     STATE,
+    made_at,
     number_of,
     slot,
     text_of,
-    tick_of,
 )
 from tests.model.library import BY_HAND
 
@@ -201,9 +201,7 @@ def _broken_life(
 
 def _true_lease(run: Item, scenario: Scenario) -> int:
     """Return when the lease of a run ends, counted from when its driver made it."""
-    written = tick_of(text_of(run, "lease_until") or "")
-    marked = "clock_error_seconds" in run
-    return written - scenario.written_ahead(text_of(run, "writer") or "", marked=marked)
+    return made_at(text_of(run, "lease_until") or "") + scenario.lease_ticks
 
 
 def _broken_end(run_id: str, old: Item, run: Item) -> Iterator[str]:

@@ -38,19 +38,27 @@ def kind_of(key: str) -> str:
     return next((kind for mark, kind in marks.items() if key.startswith(mark)), "RUN")
 
 
-def moment(tick: int, ahead: int = 0) -> datetime:
-    """Return a moment of the model's clock, or of one that is ahead of it.
+def moment(tick: int, made: int = 0) -> datetime:
+    """Return a moment of the model's clock.
 
     A tick is a millisecond, so that all of them are one second: a fence is then never higher
-    because time has passed. Clocks that differ never show the same microsecond.
+    because time has passed.
+
+    Args:
+        tick: What the clock shows.
+        made: The true tick, which the library does not know of: it is kept in the microseconds.
     """
-    shown = timedelta(milliseconds=_FIRST + tick + ahead)
-    return _EPOCH + shown + timedelta(microseconds=ahead % 1000)
+    return _EPOCH + timedelta(milliseconds=_FIRST + tick, microseconds=made)
 
 
 def tick_of(text: str) -> int:
     """Return the tick of a stored moment."""
     return int(text[-7:-4]) - _FIRST
+
+
+def made_at(text: str) -> int:
+    """Return the true tick at which a stored moment was made."""
+    return int(text[-4:-1])
 
 
 _ZERO = utc_text(moment(0))

@@ -109,17 +109,11 @@ class Timepiece(NamedTuple):
 
     def read(self, tick: int) -> ClockReading:
         """Return what the library reads at a tick of DynamoDB's clock."""
-        own = moment(tick, self.ahead)
         if not self.knows:
-            return ClockReading(own)
+            return ClockReading(moment(tick + self.ahead, tick))
+        ahead = min(max(self.ahead, -self.error), self.error)
         earliest, latest = moment(tick - self.error), moment(tick + self.error)
-        return ClockReading(min(max(own, earliest), latest), earliest, latest)
-
-    def written_ahead(self, *, marked: bool) -> int:
-        """Return by how much a lease is ahead that was written by this clock."""
-        if not marked:
-            return self.ahead
-        return min(max(self.ahead, -self.error), self.error)
+        return ClockReading(moment(tick + ahead, tick), earliest, latest)
 
 
 Sightings = tuple[tuple[int, int], ...]
@@ -263,10 +257,12 @@ class Library:
 
     def beat(
         self, record: int, known: datetime, driver: Driver, tick: int
-    ) -> Optional[PipelineRunLog]:
-        """Renew the lease of a run, which is the one its driver knows."""
+    ) -> tuple[Optional[PipelineRunLog], bool]:
+        """Renew the lease of a run, which is the one its driver knows; return whether it is new."""
         run = _record(record).model_copy(update={"lease_until": known})
-        return self._life.beat(run, self.stamp(driver.timepiece, tick, driver.lease_ticks))
+        stamp = self.stamp(driver.timepiece, tick, driver.lease_ticks)
+        found = self._life.beat(run, stamp)
+        return found, found is not None and found.lease_until == stamp.lease_until
 
     def finish(self, record: int, status: str, cursor: Optional[int]) -> PipelineRunLog:
         """Finish a run; one that has read the watermark moves it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from tests.model.items import CURSOR, STATE, slot
@@ -78,11 +78,6 @@ class Scenario:
         """Whether every lease is written by DynamoDB's clock."""
         return all(timepiece.knows for timepiece in self.timepieces)
 
-    def written_ahead(self, writer: str, *, marked: bool) -> int:
-        """Return by how much the lease of a driver is ahead of DynamoDB's clock."""
-        timepiece = next(d.timepiece for d in self.drivers if d.writer == writer)
-        return timepiece.written_ahead(marked=marked)
-
     def outcomes_of(self, number: int) -> tuple[str, ...]:
         """Return what the body of a driver may come to."""
         return tuple(self.outcomes[number % len(self.outcomes)].split())
@@ -109,6 +104,35 @@ class Scenario:
         return (*self.run_names, FRESH.run_id, STATE, CURSOR, *slots)
 
 
+def _beating(holder: Timepiece, taker: Timepiece, *, corrects: bool = False) -> Scenario:
+    """Return a world of two drivers that beat; who is refused tries again with what it has seen."""
+    return Scenario(
+        ticks=3,
+        lease_ticks=1,
+        timepieces=(holder, taker),
+        corrects=corrects,
+        tries=2,
+        faults=0,
+        beats=1,
+        outcomes=("success",),
+    )
+
+
+def _reaped(holder: Timepiece, reaper: Timepiece) -> Scenario:
+    """Return a world of a driver that beats, and a reaper that looks again and again."""
+    return Scenario(
+        (None,),
+        ticks=4,
+        lease_ticks=1,
+        timepieces=(holder,),
+        reaper=reaper,
+        faults=0,
+        beats=2,
+        helpers=("reap",),
+        outcomes=("success",),
+    )
+
+
 _ONE, _THREE = (None,), (None, None, None)
 _SAME_KEY = ("a", "a")
 _SAME_ID = ("run", "run")
@@ -131,6 +155,37 @@ SCENARIOS = {
     "ended by hand": Scenario(faults=0, helpers=("end",)),
     "ended by hand, a reaper": Scenario(_ONE, faults=0, helpers=("reap", "end"), exclusive=False),
     "ended by hand, run key": Scenario(_SAME_KEY, faults=0, helpers=("end",)),
+    # clocks; a lease is one tick, and an offset of three is longer than what happens
+    "a holder ahead, a taker behind": _beating(Timepiece(3), Timepiece(-3)),
+    "a holder behind, a taker ahead": _beating(Timepiece(-3), Timepiece(3)),
+    "a holder behind, a taker ahead, known to a tick": _beating(
+        Timepiece(-3, error=1), Timepiece(3, error=1)
+    ),
+    "a holder behind that knows no date, a taker ahead": _beating(
+        Timepiece(-3, knows=False), Timepiece(3)
+    ),
+    "a holder behind, a taker ahead that knows no date": _beating(
+        Timepiece(-3), Timepiece(3, knows=False)
+    ),
+    "a holder behind that learns the time, a taker": _beating(
+        Timepiece(-3, knows=False), Timepiece(), corrects=True
+    ),
+    "a holder ahead that learns the time": replace(
+        _reaped(Timepiece(3, knows=False), Timepiece()), corrects=True, faults=1
+    ),
+    "a holder behind, a reaper ahead": _reaped(Timepiece(-3), Timepiece(3)),
+    "a holder ahead, a reaper behind": _reaped(Timepiece(3), Timepiece(-3)),
+    "a holder behind, known to a tick, a reaper": _reaped(Timepiece(-3, error=1), Timepiece()),
+    "a holder, a reaper ahead, known to a tick": _reaped(Timepiece(), Timepiece(3, error=1)),
+    "a holder behind that knows no date, a reaper ahead": _reaped(
+        Timepiece(-3, knows=False), Timepiece(3)
+    ),
+    "a holder behind, a reaper ahead that knows no date": _reaped(
+        Timepiece(-3), Timepiece(3, knows=False)
+    ),
+    "no date for anybody, a reaper ahead": _reaped(
+        Timepiece(-3, knows=False), Timepiece(3, knows=False)
+    ),
     # watermarks
     "a watermark, reset": Scenario(_ONE, ticks=0, faults=0, watermark=True, helpers=("reset",)),
     "a watermark, reset, a fault": Scenario(
