@@ -63,7 +63,7 @@ class Reaper:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
-        self._last_reap: dict[str, float] = {}
+        self._next_look: dict[str, float] = {}
 
     def reap(self, environment: str | None, *, dry_run: bool) -> list[PipelineRunLog]:
         """End every dead run of an environment, and return them."""
@@ -84,15 +84,23 @@ class Reaper:
             logger.warning("Before the start of pipeline %s: %s", pipeline.pipeline_id, error)
 
     def after_beat(self, environment: str | None, lease_duration: timedelta) -> None:
-        """Look for dead runs of an environment once a lease, where `auto_reap` asks for it."""
+        """Look for dead runs of an environment, where `auto_reap` asks for it.
+
+        It looks once a lease, and when the lease of a run is over that it has seen.
+        """
         if not self._services.auto_reap:
             return
         every, name = lease_duration.total_seconds(), environment or ""
         with self._lock:
-            if time.monotonic() - self._last_reap.get(name, -every) < every:
+            if time.monotonic() < self._next_look.get(name, 0.0):
                 return
-            self._last_reap[name] = time.monotonic()
-        self.reap(environment or None, dry_run=False)
+            self._next_look[name] = time.monotonic() + every
+        live = self._services.store.live_runs(environment or None)
+        dead = self._dead(live)
+        gone = {run.run_id for run in dead}
+        left = [self._services.watch.seconds_left(run) for run in live if run.run_id not in gone]
+        self._next_look[name] = time.monotonic() + min([every, *left])
+        self._end(dead)
 
     def replay(self, pipeline_id: str | None = None) -> list[ReplayedOutcome]:
         """Store the outcomes in the spool, and return the result for each."""

@@ -422,6 +422,7 @@ class RunStarter:
         options = request.options
         is_waiting = options.on_conflict == "wait"
         shortest, longest = _POLL_SECONDS
+        longest = max(shortest, min(longest, pipeline.heartbeat_interval.total_seconds()))
         backoff = Backoff(
             options.wait_seconds if is_waiting else 0.0,
             first_seconds=longest,

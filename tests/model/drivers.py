@@ -11,7 +11,7 @@ from dynamodb_wrapper.exceptions import (
     ThrottledError,
 )
 from tests.model.library import Library, record_of
-from tests.model.sequences import Place, Result, beginning
+from tests.model.sequences import LOOK, Place, Result, beginning
 from tests.model.states import Copy, Next, Process, Step, World
 from tests.model.table import UNREACHABLE, Reply, Request, Table
 
@@ -106,7 +106,10 @@ class Drivers:
         late = world.late
         if late and process.doubt and reply.kind == "done" and request.has_token:
             late = frozenset(copy for copy in late if copy.place is not place)  # by its token
-        landed = self._landed(number, process, place.after(reply))
+        place = place.after(reply)
+        if place.question is LOOK and not self._scenario.timepieces:
+            place = place.after(Reply("clock", tick=world.clock))  # clocks do not matter here
+        landed = self._landed(number, process, place)
         arrived = World(world.clock, world.faults, items, world.drivers, world.helpers, late)
         yield self._did(arrived, number, landed, request, reply)
         if request.is_write and (world.faults or process.doubt):

@@ -171,7 +171,11 @@ SCENARIOS = {
         Timepiece(-3, knows=False), Timepiece(), corrects=True
     ),
     "a holder ahead that learns the time": replace(
-        _reaped(Timepiece(3, knows=False), Timepiece()), corrects=True, faults=1
+        _reaped(Timepiece(3, knows=False), Timepiece()),
+        corrects=True,
+        faults=1,
+        beats=3,
+        helpers=(),
     ),
     "a holder behind, a reaper ahead": _reaped(Timepiece(-3), Timepiece(3)),
     "a holder ahead, a reaper behind": _reaped(Timepiece(3), Timepiece(-3)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dynamodb_wrapper.aws.clock import ClockReading, boot_seconds
@@ -75,29 +76,40 @@ class LeaseWatch:
         if run.status.is_terminal or run.lease_until is None:
             self._seen.pop(run.run_id, None)
             return False
-        is_unchanged = self._is_unchanged(run)
-        return self.is_over(run) or is_unchanged
+        left = self._left_by_sight(run)  # always, because it remembers
+        return left < 0 or self.is_over(run)
 
     def is_over(self, run: PipelineRunLog) -> bool:
         """Return whether lease and grace are over by DynamoDB's clock."""
+        return self._left_by_clock(run) < 0
+
+    def seconds_left(self, run: PipelineRunLog) -> float:
+        """Return the seconds until a run that was seen is dead, unless its driver beats."""
+        return min(self._left_by_clock(run), self._left_by_sight(run))
+
+    def _left_by_clock(self, run: PipelineRunLog) -> float:
         earliest = self.read_clock().earliest
         if earliest is None or run.lease_until is None:
-            return False
+            return math.inf
         error = run.clock_error_seconds
         margin = _UNCOMPARED_SECONDS if error is None else error
-        over = (earliest - run.lease_until).total_seconds()
-        return over > margin + (run.lease_grace_seconds or 0.0)
+        left = (run.lease_until - earliest).total_seconds()
+        return left + margin + (run.lease_grace_seconds or 0.0)
 
-    def _is_unchanged(self, run: PipelineRunLog) -> bool:
+    def _left_by_sight(self, run: PipelineRunLog) -> float:
         lease = run.writer, run.lease_until, run.heartbeat_at
         now = self._elapsed()
         seen = self._seen.get(run.run_id)
         if seen is None or seen[0] != lease:
-            self._seen[run.run_id] = lease, now
-            while len(self._seen) > _MOST_SEEN:
+            seen = lease, now
+            self._remember(run.run_id, seen)
+        return seen[1] + _lease_seconds(run) + (run.lease_grace_seconds or 0.0) - now
+
+    def _remember(self, run_id: str, seen: tuple[object, float]) -> None:
+        self._seen[run_id] = seen
+        if len(self._seen) > _MOST_SEEN:
+            with suppress(RuntimeError):  # another thread does so as well
                 self._seen.pop(next(iter(self._seen)), None)
-            return False
-        return now - seen[1] > _lease_seconds(run) + (run.lease_grace_seconds or 0.0)
 
 
 def _lease_seconds(run: PipelineRunLog) -> float:

@@ -147,8 +147,7 @@ def test_a_beating_run_is_left_alone_and_a_dead_one_is_found(
     for case, run_id, observer in zip(cases, run_ids, observers):
         found, when = observer.hear()
         assert found == [run_id], case
-        # Lease, grace, one beat; how far apart two looks are; what a busy machine takes besides.
-        assert when - killed < 5 + (3.6 if case[0] == "auto_reap" else 0.1) + 5, case
+        assert when - killed < 5 + 5, case  # lease, grace and one beat; a busy machine besides
         lost = stored(local_tables, run_id)
         assert lost.status is RunStatus.LOST
         assert lost.lease_until is None

@@ -19,7 +19,7 @@ from tests.model.scenarios import SCENARIOS, Scenario
 
 pytestmark = pytest.mark.newest_only
 
-STATES = 60_000
+STATES = 80_000
 """More than any scenario has, but for those that are cut."""
 
 CUT = {
