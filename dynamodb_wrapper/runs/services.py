@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from dynamodb_wrapper.aws.clock import Clock
+    from dynamodb_wrapper.aws.clock import Clock, ClockReading
     from dynamodb_wrapper.aws.credentials import ProcessSecrets
     from dynamodb_wrapper.config.settings import DynamoDBConfig
     from dynamodb_wrapper.runs.hooks import Hooks
@@ -61,10 +61,13 @@ class Services:
         """DynamoDB's clock as its replies show it, or the one that was given."""
         return self._given or self.store.caller.connection.clock
 
+    def _read_clock(self) -> ClockReading:
+        return self.clock.read()  # another one in a forked process
+
     @cached_property
     def watch(self) -> LeaseWatch:
         """Decides which runs are dead; remembers their leases as long as the tracker lives."""
-        return LeaseWatch(self.clock.read)
+        return LeaseWatch(self._read_clock)
 
     @cached_property
     def pipelines(self) -> PipelineConfigRepository:
