@@ -171,8 +171,8 @@ class ServiceClock:
             return
         self._next_warning = elapsed + _EVERY_SECONDS
         logger.warning(
-            "The clock of this machine is %.0f s %s DynamoDB's. Set it: only the moments of runs "
-            "are corrected.",
+            "The clock of this machine is %.0f s %s DynamoDB's. Set it: leases of runs do not "
+            "depend on it, but all other moments that are stored do.",
             abs(skew),
             "ahead of" if skew > 0 else "behind",
         )

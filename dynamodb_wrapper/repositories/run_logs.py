@@ -138,8 +138,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         check_transition(run_id, run.status, wanted)
         fields = {} if detail is None else {"status_detail": self._requests.clean_text(detail)}
         why = None if reason is None else self._requests.clean_text(reason)
-        now = self._caller.connection.clock()
-        outcome = RunOutcome(wanted, why, error, end_time=now, fields=fields)
+        outcome = RunOutcome(wanted, why, error, fields=fields)
         if run.is_tracked and wanted.is_terminal:
             return self._store.ends.finish(run, outcome)
         return self._store.set_status(run, outcome, predecessors(wanted))

@@ -122,7 +122,7 @@ class Heartbeat:
             if lease.is_lost or self._is_stopping:
                 return not lease.is_lost
             record, sent = liveness.record, lease.read_clocks()
-            stamp = LeaseStamp.of(liveness.clock.read(), self._lease_duration)
+            stamp = LeaseStamp.of(liveness.lease_clock.read(), self._lease_duration)
             stored = self._store().beat(
                 record,
                 now=stamp.heartbeat_at,

@@ -104,12 +104,13 @@ class Liveness:
     Args:
         record: The run as it was stored at its start.
         max_runtime: Limit of the pipeline, for error messages.
-        clock: The present moment, and this machine's clock.
+        lease_clock: The clock that leases are written by, and this machine's.
         tracked: Whether the run is stored.
 
     Attributes:
         record: The run as it was last seen in DynamoDB: at its start, or with its last beat.
-        clock: The present moment.
+        clock: The present moment by this machine's clock.
+        lease_clock: The clock that leases are written by.
         tracked: Whether the run is stored; False only with ``tracking="best_effort"``.
         pid: The process that started the run.
         lease: The lease of the run.
@@ -120,16 +121,17 @@ class Liveness:
         self,
         record: PipelineRunLog,
         max_runtime: timedelta | None,
-        clock: Clock,
+        lease_clock: Clock,
         *,
         tracked: bool = True,
     ) -> None:
         self.record = record
-        self.clock = clock
+        self.clock = clock = lease_clock.wall
+        self.lease_clock = lease_clock
         self.tracked = tracked
         self.pid = os.getpid()
         until = record.lease_until
-        self.lease = Lease(until and clock.wall() + (until - clock()), clock.wall)
+        self.lease = Lease(until and clock() + (until - lease_clock()), clock)
         self.outcome: RunOutcome | None = None
         self._max_runtime = max_runtime
 

@@ -116,7 +116,7 @@ class Reaper:
         self._end(self._dead(run for run in found if run is not None))
 
     def _dead(self, live: Iterable[PipelineRunLog]) -> list[PipelineRunLog]:
-        watch, now, dead = self._services.watch, self._services.clock(), []
+        watch, now, dead = self._services.watch, self._services.lease_clock(), []
         for run in live:
             if watch.is_dead(run):
                 dead.append(run)

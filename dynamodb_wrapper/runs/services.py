@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.aws.clock import GivenClock
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
+from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_log.leases import LeaseWatch
@@ -57,12 +58,17 @@ class Services:
         self.known_pipelines: dict[str, PipelineConfig] = {}
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> Callable[[], datetime]:
+        """The present moment by this machine's clock, or by the one that was given."""
+        return utc_now if self._given is None else self._given.wall
+
+    @property
+    def lease_clock(self) -> Clock:
         """DynamoDB's clock as its replies show it, or the one that was given."""
         return self._given or self.store.caller.connection.clock
 
     def _read_clock(self) -> ClockReading:
-        return self.clock.read()  # another one in a forked process
+        return self.lease_clock.read()  # another one in a forked process
 
     @cached_property
     def watch(self) -> LeaseWatch:

@@ -507,7 +507,7 @@ class RunStarter:
         services, options = self._services, request.options
         secrets, run_id = services.secrets, record.run_id
         describe_error = partial(describe, secrets=secrets)
-        liveness = Liveness(record, pipeline.max_runtime, services.clock, tracked=is_tracked)
+        liveness = Liveness(record, pipeline.max_runtime, services.lease_clock, tracked=is_tracked)
 
         def require_open() -> None:
             liveness.require_open()

@@ -13,6 +13,7 @@ from dynamodb_wrapper.aws.client import Connection
 from dynamodb_wrapper.aws.clock import ClockReading
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
+from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
 from dynamodb_wrapper.repositories.run_log.finish import RunEnds
 from dynamodb_wrapper.repositories.run_log.items import (
@@ -142,8 +143,7 @@ class RunStore:
         """
         if not isinstance(by, str) or not by.strip():
             raise ValidationError("A cancellation needs `by`: a string that names who asks for it.")
-        asked_by, moment = self._requests.clean_text(by), now or self._clock()
-        return self._life.request_cancel(run_id, asked_by, moment)
+        return self._life.request_cancel(run_id, self._requests.clean_text(by), now or utc_now())
 
     def set_status(
         self, run: PipelineRunLog, outcome: RunOutcome, before: Sequence[RunStatus]
@@ -174,9 +174,6 @@ class RunStore:
         """
         return self.ends.reap(run_id, watch or self._watch_at(now))
 
-    def _clock(self) -> datetime:
-        return self.caller.connection.clock()
-
     def _watch_at(self, now: datetime | None) -> LeaseWatch:
         if now is None:
             return LeaseWatch(self.caller.connection.clock.read)
@@ -194,7 +191,7 @@ class RunStore:
                 "release needs a reason: a string, which the next operator will read."
             )
         clean = self._requests.clean_text(reason)
-        return self.ends.release(pipeline_id, clean, now or self._clock())
+        return self.ends.release(pipeline_id, clean, now or utc_now())
 
     def live_runs(self, environment: str | None = None) -> list[PipelineRunLog]:
         """Return the live runs, whole and read consistently, oldest first.
@@ -284,7 +281,7 @@ class RunStore:
                 cannot be stored, or one of both holds a secret of the process.
         """
         known_as = self._watermark_name(name)
-        return self._life.reset_watermark(pipeline_id, known_as, value, now or self._clock())
+        return self._life.reset_watermark(pipeline_id, known_as, value, now or utc_now())
 
     def put_chunk(
         self, run: PipelineRunLog, kind: str, number: int, text: str, now: datetime
