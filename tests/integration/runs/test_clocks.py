@@ -12,6 +12,7 @@ from dynamodb_wrapper.exceptions import AlreadyRunningError
 from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, utc_now
 from dynamodb_wrapper.repositories import PipelineConfigRepository
 from dynamodb_wrapper.runs import RunTracker
+from tests.support.processes import eventually
 from tests.support.runs import QUICK, abandoned, later, plain_client, stored
 
 if TYPE_CHECKING:
@@ -193,3 +194,17 @@ def test_a_beat_after_the_clock_was_set_right_is_stored(local_tables: DynamoDBCo
         assert first.heartbeat_at is not None
         assert second.heartbeat_at is not None
         assert second.heartbeat_at < first.heartbeat_at - ahead / 2
+
+
+@pytest.mark.slow
+@pytest.mark.newest_only
+def test_a_lease_of_an_older_version_is_over_once_it_was_seen_unchanged(
+    local_tables: DynamoDBConfig,
+) -> None:
+    PipelineConfigRepository(local_tables).create(PipelineConfig(pipeline_id="short", **QUICK))
+    dead = abandoned(local_tables, "short")
+    unmark(local_tables, dead.run_id)
+    tracker, began = RunTracker(local_tables), time.monotonic()
+    (lost,) = eventually(tracker.reap)
+    assert lost.run_id == dead.run_id
+    assert time.monotonic() - began > 4
