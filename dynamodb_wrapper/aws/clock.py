@@ -103,8 +103,8 @@ class ServiceClock:
     """DynamoDB's clock, to a second or better, as the dates of its replies show it.
 
     A date is kept as a difference to a clock that is never set, so that setting this machine's
-    clock does not move it. Each date narrows the difference. One that is off by more than a second
-    counts once the next reply confirms it: a single wrong date ends no run.
+    clock does not move it. Each date narrows the difference. After one that is off by more than a
+    second both may be right until the next reply, so that a single wrong date ends no run.
 
     Args:
         wall: This machine's clock.
@@ -132,8 +132,9 @@ class ServiceClock:
         now, ahead = self.wall(), self._ahead
         if ahead is None:
             return ClockReading(now)
-        elapsed = self._elapsed()
-        earliest, latest = (datetime.fromtimestamp(by + elapsed, timezone.utc) for by in ahead)
+        elapsed, doubted = self._elapsed(), self._doubted or ahead
+        earliest = _moment(min(ahead[0], doubted[0]) + elapsed)
+        latest = _moment(max(ahead[1], doubted[1]) + elapsed)
         return ClockReading(min(max(now, earliest), latest), earliest, latest)
 
     def note(self, date: str | None, sent: float) -> None:
@@ -176,6 +177,10 @@ class ServiceClock:
             abs(skew),
             "ahead of" if skew > 0 else "behind",
         )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def _near(one: tuple[float, float], other: tuple[float, float]) -> bool:
