@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dynamodb_wrapper.aws.clock import GivenClock, ServiceClock
 
 TRUE = datetime(2026, 3, 29, 12, tzinfo=timezone.utc)
-ROUND = timedelta(microseconds=1)
+ROUND = timedelta(milliseconds=1)
 
 
 class Machine:
