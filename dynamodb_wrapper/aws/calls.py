@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from dynamodb_wrapper.aws.client import Connection
 from dynamodb_wrapper.aws.errors import CONFLICT_CODES, translate
@@ -158,7 +161,17 @@ class Caller:
         direct = self.connection.direct
         if direct is not None:
             return reply_of(direct.send(operation, name, request))
-        return reply_of(send_through_client(self.client, name, request))
+        return self._through_client(name, request)
+
+    def _through_client(self, method: str, request: dict[str, Any]) -> Reply:
+        sent = time.monotonic()
+        try:
+            response = send_through_client(self.client, method, request)
+        except ClientError as error:
+            self.connection.note_date(error.response, sent)
+            raise
+        self.connection.note_date(response, sent)
+        return reply_of(response)
 
     def _missing_index(
         self, request: Mapping[str, Any], error: DynamoDBWrapperError

@@ -29,7 +29,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from dynamodb_wrapper.aws.clock import ClockMonitor
+from dynamodb_wrapper.aws.clock import ServiceClock
 from dynamodb_wrapper.aws.fast_path import (
     DirectTransport,
     direct_transport,
@@ -44,7 +44,7 @@ from dynamodb_wrapper.exceptions.errors import ConfigurationError
 if TYPE_CHECKING:
     from dynamodb_wrapper.config.settings import DynamoDBConfig
 
-_DEADLINE = "dynamodb_wrapper_deadline"
+_SENT = "dynamodb_wrapper_sent"
 _CHECKSUM = "x-amz-crc32"
 _ENVIRONMENT = (
     "AWS_ACCESS_KEY_ID",
@@ -154,6 +154,12 @@ class _Cache:
         self.pid = os.getpid()
         self.open: dict[tuple[DynamoDBConfig, bool], _OpenClient] = {}
         self.loaders: list[Any] = []
+        self.clocks: dict[tuple[str, bool], ServiceClock] = {}
+
+    def clock_of(self, client: Any) -> ServiceClock:
+        """Return the clock of the service a client talks to; its other clients share it."""
+        endpoint = str(getattr(getattr(client, "meta", None), "endpoint_url", None))
+        return self.clocks.setdefault((endpoint, is_mocked()), ServiceClock())
 
 
 _cache = _Cache()
@@ -255,6 +261,21 @@ class Connection:
         """
         return self._current().direct
 
+    @property
+    def clock(self) -> ServiceClock:
+        """The clock of the service, which the dates of its replies show."""
+        return _cache.clock_of(self.client)
+
+    def note_date(self, response: Any, sent: float) -> None:
+        """Learn from the date of a response of a client that was passed in; others do so alone.
+
+        Args:
+            response: The response of boto3, or that of its error.
+            sent: `time.monotonic` when its request was sent.
+        """
+        if self._injected:
+            self.clock.note(_date_of(response), sent)
+
     def _current(self) -> _OpenClient:
         if self._pid != os.getpid():
             if self._injected:
@@ -309,8 +330,8 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     _refuse_damaged_replies(client)
     watch_throttles(client)
     watch_lost_replies(client)  # last, hence asked first: another handler may raise
-    clock = ClockMonitor()
-    _warn_of_clock_skew(client, clock)
+    clock = cache.clock_of(client)
+    _note_dates(client, clock)
     if events is None:
         return _OpenClient(client, None)
     is_required = config.transport == "direct"
@@ -329,14 +350,14 @@ def _refuse_lost_credentials(**_: Any) -> None:
 def _limit_total_time(client: Any, limit_seconds: float) -> None:
     """Start no further attempt of a request once its time is used up."""
 
-    def note_deadline(params: dict[str, Any], **_: Any) -> None:
-        params["context"][_DEADLINE] = (first_attempt_started() or time.monotonic()) + limit_seconds
+    def note_start(params: dict[str, Any], **_: Any) -> None:
+        params["context"][_SENT] = first_attempt_started() or time.monotonic()
 
     def stop_when_late(
         response: Any, caught_exception: Any, request_dict: dict[str, Any], operation: Any, **_: Any
     ) -> None:
-        deadline = request_dict["context"].get(_DEADLINE)
-        if deadline is None or time.monotonic() < deadline:
+        sent = request_dict["context"].get(_SENT)
+        if sent is None or time.monotonic() < sent + limit_seconds:
             return
         if caught_exception is not None:
             raise caught_exception
@@ -344,7 +365,7 @@ def _limit_total_time(client: Any, limit_seconds: float) -> None:
         if http.status_code >= 300:
             raise ClientError(parsed, operation.name)
 
-    client.meta.events.register("before-call.dynamodb", note_deadline)
+    client.meta.events.register("before-call.dynamodb", note_start)
     client.meta.events.register_first("needs-retry.dynamodb", stop_when_late)
 
 
@@ -383,9 +404,17 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _warn_of_clock_skew(client: Any, clock: ClockMonitor) -> None:
-    def compare(parsed: Any, **_: Any) -> None:
-        metadata = (parsed or {}).get("ResponseMetadata", {})
-        clock.compare(metadata.get("HTTPHeaders", {}).get("date"))
+def _note_dates(client: Any, clock: ServiceClock) -> None:
+    def note(parsed: Any, context: dict[str, Any], **_: Any) -> None:
+        if _SENT in context:
+            clock.note(_date_of(parsed), context[_SENT])
 
-    client.meta.events.register("after-call.dynamodb", compare)
+    client.meta.events.register("after-call.dynamodb", note)
+
+
+def _date_of(response: Any) -> str | None:
+    """Return the ``Date`` header of a response of boto3; None where it shows none."""
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    headers = metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
+    date = headers.get("date") if isinstance(headers, dict) else None
+    return date if isinstance(date, str) else None

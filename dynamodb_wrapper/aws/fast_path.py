@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionError, HTTPClientError
 
-from dynamodb_wrapper.aws.clock import ClockMonitor, ClockOffset
+from dynamodb_wrapper.aws.clock import ClockOffset, ServiceClock
 from dynamodb_wrapper.aws.http_pool import Answer, ConnectionSettings, Pool, connection_settings_of
 from dynamodb_wrapper.aws.interception import Interception, TrackingEmitter
 from dynamodb_wrapper.aws.raw_replies import RawResponse, send_through_client
@@ -144,7 +144,7 @@ class DirectTransport:
         credentials: The client's; botocore renews them in time.
         interception: Finds the tools that must see each request.
         settings: How endpoints are reached.
-        clock: Compares the dates of replies.
+        clock: Learns from the dates of replies.
         is_required: Whether an unknown signature is an error.
     """
 
@@ -154,7 +154,7 @@ class DirectTransport:
         credentials: Any,
         interception: Interception,
         settings: ConnectionSettings,
-        clock: ClockMonitor,
+        clock: ServiceClock,
         is_required: bool,
     ) -> None:
         self._client = client
@@ -199,7 +199,7 @@ class DirectTransport:
         if not answer.is_clean:
             return self._fall_back(answer, started, method, request)
         self.requests += 1
-        self._clock.compare(answer.headers.get("date"))
+        self._clock.note(answer.headers.get("date"), started)
         if self._quota_used:
             self._release_quota(operation)
         return RawResponse({}, answer.body)
@@ -302,7 +302,7 @@ def _names_an_arn(request: Mapping[str, Any]) -> bool:
 
 
 def direct_transport(
-    client: Any, session: Any, events: TrackingEmitter, clock: ClockMonitor, *, is_required: bool
+    client: Any, session: Any, events: TrackingEmitter, clock: ServiceClock, *, is_required: bool
 ) -> DirectTransport | None:
     """Return the transport of a client; None where its settings need boto3's.
 
@@ -310,7 +310,7 @@ def direct_transport(
         client: A client that was just made.
         session: The botocore session it was made with.
         events: The emitter that session was made with.
-        clock: Compares the dates of replies.
+        clock: Learns from the dates of replies.
         is_required: Whether it is an error that a setting needs boto3.
 
     Raises:

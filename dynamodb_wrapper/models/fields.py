@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 import types
 import typing
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def is_stored(info: ValidationInfo) -> bool:
 
 def utc_now() -> datetime:
     """Return the current time in UTC."""
-    return datetime.now(UTC)
+    return datetime.fromtimestamp(time.time(), UTC)
 
 
 def utc_text(moment: datetime) -> str:

@@ -187,6 +187,8 @@ class PipelineRunLog(Document):
         heartbeat_at: When the driver was last known to be alive.
         lease_until: Until when the run may count itself alive; absent once it has ended.
         lease_grace_seconds: Time after that during which other runs do not take over.
+        clock_error_seconds: By how much the clock of `heartbeat_at` and `lease_until` may be behind
+            DynamoDB's; None where the driver could not compare them. Absent once it has ended.
         deadline: When the run should stop itself.
         cancel_requested_at: When cancellation was requested.
         cancel_requested_by: Who requested it.
@@ -236,6 +238,7 @@ class PipelineRunLog(Document):
     heartbeat_at: Optional[UtcDatetime] = None
     lease_until: Optional[UtcDatetime] = None
     lease_grace_seconds: Optional[float] = Field(default=None, ge=0)
+    clock_error_seconds: Optional[float] = Field(default=None, ge=0)
     deadline: Optional[UtcDatetime] = None
     cancel_requested_at: Optional[UtcDatetime] = None
     cancel_requested_by: Optional[str] = None
@@ -286,7 +289,8 @@ class PipelineRunLog(Document):
     def is_expired(self, now: datetime) -> bool:
         """Whether the run is live but its driver has not renewed its lease in time.
 
-        A run without a lease never expires.
+        A run without a lease never expires. This compares two clocks, which may differ: starts and
+        `RunTracker.reap` decide otherwise, see docs/leases.md.
         """
         return _is_expired(self, now)
 

@@ -616,7 +616,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
 
     def _summary(self, run: PipelineRunLog | IndexedRun) -> RunSummary:
         summary = run if isinstance(run, RunSummary) else _summary_of(run)
-        summary.judge(utc_now())
+        summary.judge(self._caller.connection.clock())
         return summary
 
 

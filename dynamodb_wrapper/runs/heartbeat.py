@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dynamodb_wrapper.aws.retries import own_random
 from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
 from dynamodb_wrapper.loggers import SafeLogger
+from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp
 from dynamodb_wrapper.runs.hooks import LEASE_AT_RISK, LOST
 
 if TYPE_CHECKING:
@@ -121,13 +122,19 @@ class Heartbeat:
             if lease.is_lost or self._is_stopping:
                 return not lease.is_lost
             record, sent = liveness.record, lease.read_clocks()
-            until = sent[0] + self._lease_duration
-            stored = self._store().beat(record, now=sent[0], lease_until=until)
+            stamp = LeaseStamp.of(liveness.lease_clock.read(), self._lease_duration)
+            stored = self._store().beat(
+                record,
+                now=stamp.heartbeat_at,
+                lease_until=stamp.lease_until,
+                clock_error_seconds=stamp.clock_error_seconds,
+            )
             if stored is None or stored.writer != record.writer or stored.status.is_terminal:
                 if not self._is_stopping:  # else this process has just ended it
                     self._lost(stored)
                 return False
-            lease.renew(stored.lease_until, sent=sent)
+            if stored.lease_until == stamp.lease_until:
+                lease.renew(sent[0] + self._lease_duration, sent=sent)
             liveness.refresh(stored)
             self._has_warned = False
             return True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.aws.clock import boot_seconds
 from dynamodb_wrapper.exceptions.errors import (
     InvalidTransitionError,
     LeaseLostError,
@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
+    from dynamodb_wrapper.aws.clock import Clock
     from dynamodb_wrapper.models.run import PipelineRunLog
     from dynamodb_wrapper.models.run_state import RunOutcome
-
-
-def boot_seconds() -> float:
-    """Return seconds that go on while the machine sleeps, where the system has such a clock."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Lease:
@@ -109,12 +104,13 @@ class Liveness:
     Args:
         record: The run as it was stored at its start.
         max_runtime: Limit of the pipeline, for error messages.
-        clock: The present moment.
+        lease_clock: The clock that leases are written by, and this machine's.
         tracked: Whether the run is stored.
 
     Attributes:
         record: The run as it was last seen in DynamoDB: at its start, or with its last beat.
-        clock: The present moment.
+        clock: The present moment by this machine's clock.
+        lease_clock: The clock that leases are written by.
         tracked: Whether the run is stored; False only with ``tracking="best_effort"``.
         pid: The process that started the run.
         lease: The lease of the run.
@@ -125,15 +121,17 @@ class Liveness:
         self,
         record: PipelineRunLog,
         max_runtime: timedelta | None,
-        clock: Callable[[], datetime],
+        lease_clock: Clock,
         *,
         tracked: bool = True,
     ) -> None:
         self.record = record
-        self.clock = clock
+        self.clock = clock = lease_clock.wall
+        self.lease_clock = lease_clock
         self.tracked = tracked
         self.pid = os.getpid()
-        self.lease = Lease(record.lease_until, clock)
+        until = record.lease_until
+        self.lease = Lease(until and clock() + (until - lease_clock()), clock)
         self.outcome: RunOutcome | None = None
         self._max_runtime = max_runtime
 

@@ -19,6 +19,7 @@ from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.runs.hooks import LOST
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
     from pathlib import Path
 
@@ -62,12 +63,12 @@ class Reaper:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
-        self._last_reap: dict[str, float] = {}
+        self._next_look: dict[str, float] = {}
 
     def reap(self, environment: str | None, *, dry_run: bool) -> list[PipelineRunLog]:
         """End every dead run of an environment, and return them."""
-        now = self._services.clock()
-        dead = [run for run in self._services.store.live_runs(environment) if run.is_expired(now)]
+        live = self._services.store.live_runs(environment)
+        dead = self._dead(live)
         return dead if dry_run else self._end(dead)
 
     def before_start(self, pipeline: PipelineConfig) -> None:
@@ -83,15 +84,23 @@ class Reaper:
             logger.warning("Before the start of pipeline %s: %s", pipeline.pipeline_id, error)
 
     def after_beat(self, environment: str | None, lease_duration: timedelta) -> None:
-        """Look for dead runs of an environment once a lease, where `auto_reap` asks for it."""
+        """Look for dead runs of an environment, where `auto_reap` asks for it.
+
+        It looks once a lease, and when the lease of a run is over that it has seen.
+        """
         if not self._services.auto_reap:
             return
         every, name = lease_duration.total_seconds(), environment or ""
         with self._lock:
-            if time.monotonic() - self._last_reap.get(name, -every) < every:
+            if time.monotonic() < self._next_look.get(name, 0.0):
                 return
-            self._last_reap[name] = time.monotonic()
-        self.reap(environment or None, dry_run=False)
+            self._next_look[name] = time.monotonic() + every
+        live = self._services.store.live_runs(environment or None)
+        dead = self._dead(live)
+        gone = {run.run_id for run in dead}
+        left = [self._services.watch.seconds_left(run) for run in live if run.run_id not in gone]
+        self._next_look[name] = time.monotonic() + min([every, *left])
+        self._end(dead)
 
     def replay(self, pipeline_id: str | None = None) -> list[ReplayedOutcome]:
         """Store the outcomes in the spool, and return the result for each."""
@@ -99,17 +108,32 @@ class Reaper:
         return [self._replayed(entry) for entry in kept]
 
     def _reap_pipeline(self, pipeline_id: str) -> None:
-        now, runs = self._services.clock(), self._services.runs
+        runs = self._services.runs
         listed = runs.get_runs_by_status(
             RunStatus.RUNNING, pipeline_id=pipeline_id, limit=_CANDIDATES, newest_first=False
         )
         found = runs.get_many([run.run_id for run in listed], consistent=True)
-        self._end([run for run in found if run is not None and run.is_expired(now)])
+        self._end(self._dead(run for run in found if run is not None))
+
+    def _dead(self, live: Iterable[PipelineRunLog]) -> list[PipelineRunLog]:
+        watch, now, dead = self._services.watch, self._services.lease_clock(), []
+        for run in live:
+            if watch.is_dead(run):
+                dead.append(run)
+            elif run.clock_error_seconds is None and run.is_expired(now):
+                logger.warning(
+                    "Run %s of pipeline %s seems overdue, but its lease was not written by "
+                    "DynamoDB's clock: it is left alone until it was seen unchanged for lease and "
+                    "grace, or is over by a day. release() ends it at once.",
+                    run.run_id,
+                    run.pipeline_id,
+                )
+        return dead
 
     def _end(self, dead: list[PipelineRunLog]) -> list[PipelineRunLog]:
         ended = []
         for run in dead:
-            lost = self._services.store.reap(run.run_id, now=self._services.clock())
+            lost = self._services.store.reap(run.run_id, watch=self._services.watch)
             if lost is None:
                 continue
             logger.warning(
@@ -142,7 +166,7 @@ class Reaper:
     def _store(self, spooled: SpooledRun) -> None:
         store, record = self._services.store, spooled.record
         if not spooled.is_stored and not self._services.runs.exists(record.run_id, consistent=True):
-            record, _ = store.start(record, exclusive=False, clock=self._services.clock)
+            record, _ = store.start(record, exclusive=False, watch=self._services.watch)
         store.ends.finish(record, spooled.outcome)
         for kind, number, text in spooled.texts:
             store.put_chunk(record, kind, number, text, self._services.clock())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.aws.clock import GivenClock
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
+from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
+from dynamodb_wrapper.repositories.run_log.leases import LeaseWatch
 from dynamodb_wrapper.repositories.run_log.store import RunStore
 from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
 from dynamodb_wrapper.runs.spool import Spool
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from dynamodb_wrapper.aws.clock import Clock, ClockReading
     from dynamodb_wrapper.aws.credentials import ProcessSecrets
     from dynamodb_wrapper.config.settings import DynamoDBConfig
     from dynamodb_wrapper.runs.hooks import Hooks
@@ -26,7 +30,6 @@ class Services:
 
     Attributes:
         config: Where the tables are.
-        clock: The present moment.
         hooks: Notified of what happens to runs.
         secrets: Values to take out of texts, as they are at the moment.
         cancel_jobs: Cancels the Spark jobs of a run, given its id.
@@ -38,7 +41,7 @@ class Services:
         self,
         config: DynamoDBConfig,
         client: Any,
-        clock: Callable[[], datetime],
+        clock: Callable[[], datetime] | None,
         hooks: Hooks,
         secrets: ProcessSecrets,
         *,
@@ -47,12 +50,30 @@ class Services:
     ) -> None:
         self.config = config
         self._client = client
-        self.clock = clock
+        self._given = None if clock is None else GivenClock(clock)
         self.hooks = hooks
         self.secrets = secrets
         self.cancel_jobs = cancel_jobs
         self.auto_reap = auto_reap
         self.known_pipelines: dict[str, PipelineConfig] = {}
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """The present moment by this machine's clock, or by the one that was given."""
+        return utc_now if self._given is None else self._given.wall
+
+    @property
+    def lease_clock(self) -> Clock:
+        """DynamoDB's clock as its replies show it, or the one that was given."""
+        return self._given or self.store.caller.connection.clock
+
+    def _read_clock(self) -> ClockReading:
+        return self.lease_clock.read()  # another one in a forked process
+
+    @cached_property
+    def watch(self) -> LeaseWatch:
+        """Decides which runs are dead; remembers their leases as long as the tracker lives."""
+        return LeaseWatch(self._read_clock)
 
     @cached_property
     def pipelines(self) -> PipelineConfigRepository:

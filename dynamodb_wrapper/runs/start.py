@@ -422,6 +422,7 @@ class RunStarter:
         options = request.options
         is_waiting = options.on_conflict == "wait"
         shortest, longest = _POLL_SECONDS
+        longest = max(shortest, min(longest, pipeline.heartbeat_interval.total_seconds()))
         backoff = Backoff(
             options.wait_seconds if is_waiting else 0.0,
             first_seconds=longest,
@@ -440,7 +441,7 @@ class RunStarter:
                     record,
                     exclusive=pipeline.is_exclusive,
                     rerun=options.rerun,
-                    clock=self._services.clock,
+                    watch=self._services.watch,
                 )
             except AlreadyRunningError as error:
                 attempt.sent = None
@@ -506,7 +507,7 @@ class RunStarter:
         services, options = self._services, request.options
         secrets, run_id = services.secrets, record.run_id
         describe_error = partial(describe, secrets=secrets)
-        liveness = Liveness(record, pipeline.max_runtime, services.clock, tracked=is_tracked)
+        liveness = Liveness(record, pipeline.max_runtime, services.lease_clock, tracked=is_tracked)
 
         def require_open() -> None:
             liveness.require_open()

@@ -13,7 +13,6 @@ from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.arguments import function, functions
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.enums import RunStatus
-from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.partitions import partitions_between
 from dynamodb_wrapper.models.statistics import statistics_of
 from dynamodb_wrapper.repositories.base import check_place
@@ -69,7 +68,8 @@ class RunTracker:
         hooks: Called with a `RunEvent` when a run starts, finishes, fails, is lost, or its lease is
             at risk; an exception of theirs is logged and not raised. Each is called in a separate
             thread and waited for up to 5 s (1 s once a signal asks the program to end).
-        clock: The present moment in UTC; for tests.
+        clock: The present moment in UTC, for tests; taken for DynamoDB's clock, which otherwise the
+            dates of its replies show.
         auto_reap: Whether the heartbeats of this tracker's runs also look for dead runs of others.
         cancel_jobs: Cancels the Spark jobs of a run, given its id; `SparkDynamoDBIntegration`
             passes its own.
@@ -93,7 +93,7 @@ class RunTracker:
         self._services = services = Services(
             config,
             client,
-            clock or utc_now,
+            clock,
             Hooks(hooks, secrets),
             secrets,
             cancel_jobs=cancel_jobs,
@@ -214,9 +214,12 @@ class RunTracker:
     ) -> list[PipelineRunLog]:
         """End the runs whose drivers are gone as LOST, free their locks, and return them.
 
-        A driver is gone when its lease and the grace after it have run out. Safe to repeat and to
-        run anywhere at any time. Costs as `get_running_pipelines`, and 10 to 16 write units
-        and three read units for each dead run. See: Query, BatchGetItem, TransactWriteItems.
+        A driver is gone when its lease and the grace after it are over by DynamoDB's clock, or when
+        this tracker has seen the same lease for as long; the clock of this machine does not matter.
+        A run whose lease was not written by DynamoDB's clock (by an older version of this library,
+        say) is left alone by a tracker that sees it for the first time, which is logged. Safe to
+        repeat and to run anywhere at any time. Costs as `get_running_pipelines`, and 10 to 16 write
+        units and three read units for each dead run. See: Query, BatchGetItem, TransactWriteItems.
 
         Args:
             environment: Environment of the pipelines; the config's unless given.

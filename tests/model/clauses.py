@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.models import PipelineRunLog, RunStatus
 from dynamodb_wrapper.models.run_state import PipelineState, RunOutcome, RunSlot
 from dynamodb_wrapper.repositories.run_log.items import read_cursor
+from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp
 from dynamodb_wrapper.repositories.run_log.live import cursor_move
 from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
 from tests.model.items import PIPELINE, WATERMARK, moment
@@ -83,7 +84,7 @@ def _ends() -> Iterator[Any]:
 
 def _updates() -> Iterator[dict[str, Any]]:
     good = RunOutcome(RunStatus.SUCCESS, end_time=_NOW)
-    yield _BUILD.beat(_OLD, _NOW, moment(10))
+    yield _BUILD.beat(_OLD, LeaseStamp(_NOW, moment(10), 0.0))
     yield _BUILD.request_cancel("old", "somebody", _NOW)
     yield _BUILD.note_late_outcome(_OLD, good)
     yield _BUILD.count_start(PIPELINE)

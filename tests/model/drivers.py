@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.exceptions import ConnectionError, RunFinishError, ThrottledError
+from dynamodb_wrapper.exceptions import (
+    AlreadyRunningError,
+    ConnectionError,
+    RunFinishError,
+    ThrottledError,
+)
 from tests.model.library import Library, record_of
-from tests.model.sequences import CLOCK, Place, Result, beginning
+from tests.model.sequences import LOOK, Place, Result, beginning
 from tests.model.states import Copy, Next, Process, Step, World
 from tests.model.table import UNREACHABLE, Reply, Request, Table
 
@@ -40,16 +45,16 @@ class Drivers:
         self._outcomes = tuple(map(scenario.outcomes_of, range(len(self._drivers))))
         self._records: dict[Place, int] = {}
         self._first = tuple(beginning(library, "start", driver) for driver in self._drivers)
+        self._beating = tuple(map(scenario.beating, self._drivers))
 
     @property
     def idle(self) -> tuple[Process, ...]:
         """What the drivers know before anything has happened."""
-        beats = self._scenario.beats
+        new = Process("start", beats=self._scenario.beats, tries=self._scenario.tries)
         if self._scenario.cursor_first:
-            return (Process("cursor", self._sequence("read_cursor"), beats=beats),) * len(
-                self._first
-            )
-        return tuple(Process("start", first, beats=beats) for first in self._first)
+            reading = new._replace(phase="cursor", place=self._sequence("read_cursor"))
+            return (reading,) * len(self._first)
+        return tuple(new._replace(place=first) for first in self._first)
 
     def after(self, world: World) -> Iterator[Next]:
         """Yield what drivers, and requests of theirs that are late, can do next."""
@@ -63,8 +68,8 @@ class Drivers:
             return
         if process.phase == "body":
             if process.beats:
-                until = world.clock + self._scenario.lease_ticks
-                place = self._sequence("beat", process.record, world.clock, until)
+                about = process.record, process.lease, self._beating[number], world.clock
+                place = self._sequence("beat", *about)
                 beating = process._replace(phase="beat", place=place, beats=process.beats - 1)
                 yield self._did(world, number, beating, "makes a beat")
             for outcome in self._outcomes[number]:
@@ -95,13 +100,16 @@ class Drivers:
         request = place.question
         if not isinstance(request, Request):
             landed = self._landed(number, process, place.after(Reply("clock", tick=world.clock)))
-            yield self._did(world, number, landed, f"{CLOCK}: {world.clock}")
+            yield self._did(world, number, landed, f"{request}: {world.clock}")
             return
         items, reply = self._table.send(request, world.items)
         late = world.late
         if late and process.doubt and reply.kind == "done" and request.has_token:
             late = frozenset(copy for copy in late if copy.place is not place)  # by its token
-        landed = self._landed(number, process, place.after(reply))
+        place = place.after(reply)
+        if place.question is LOOK and not self._scenario.timepieces:
+            place = place.after(Reply("clock", tick=world.clock))  # clocks do not matter here
+        landed = self._landed(number, process, place)
         arrived = World(world.clock, world.faults, items, world.drivers, world.helpers, late)
         yield self._did(arrived, number, landed, request, reply)
         if request.is_write and (world.faults or process.doubt):
@@ -148,9 +156,13 @@ class Drivers:
             return process._replace(place=place, doubt=False)
         free = process._replace(place=None, doubt=False)
         if process.phase == "start":
+            if isinstance(result.error, AlreadyRunningError) and process.tries:
+                again = self._sequence("start", self._drivers[number], result.seen)
+                return free._replace(place=again, tries=process.tries - 1)
             if result.error is not None:
                 return Process("over", told=("not started", type(result.error).__name__))
-            begun = free._replace(record=self._record(place, result))
+            begun = free._replace(record=self._record(place, result), tries=0)
+            begun = _with_lease(begun, result.value)
             if not self._scenario.watermark or self._scenario.cursor_first:
                 return begun._replace(phase="body")
             return begun._replace(phase="cursor", place=self._sequence("read_cursor"))
@@ -160,8 +172,13 @@ class Drivers:
                 return seen._replace(phase="body")
             return seen._replace(phase="start", place=self._first[number])
         if process.phase == "beat":
-            return free._replace(phase="body")
+            return self._after_beat(number, free._replace(phase="body"), *result.value)
         return _finished(free, result)
+
+    def _after_beat(self, number: int, process: Process, run: Any, renewed: bool) -> Process:
+        if run is None or run.writer != self._drivers[number].writer or run.status.is_terminal:
+            return _with_lease(process, None)
+        return _with_lease(process, run)._replace(told=() if renewed else ("beat refused",))
 
     def _record(self, place: Place, result: Result) -> int:
         if place not in self._records:
@@ -178,11 +195,16 @@ class Drivers:
         return beginning(self._library, method, *arguments)
 
 
+def _with_lease(process: Process, run: Any) -> Process:
+    """Return what a driver knows once it has seen its run: the lease, if it may still beat."""
+    return process._replace(lease=run.lease_until if run is not None and process.beats else None)
+
+
 def _finished(process: Process, result: Result) -> Process:
     """Return what a driver knows once its finish has come back."""
     if isinstance(result.error, (ConnectionError, ThrottledError)):
         return process._replace(phase="spooled")
-    over = process._replace(phase="over", record=None, beats=0)
+    over = process._replace(phase="over", record=None, beats=0, lease=None)
     if isinstance(result.error, RunFinishError):
         return over._replace(told=("stays lost",))
     if result.error is not None:

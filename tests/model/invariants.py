@@ -14,10 +14,10 @@ from tests.model.items import (
     ITEMS,
     PIPELINE,
     STATE,
+    made_at,
     number_of,
     slot,
     text_of,
-    tick_of,
 )
 from tests.model.library import BY_HAND
 
@@ -179,7 +179,7 @@ def broken_by(
         if built_by in _OF_DRIVERS and writer and text_of(old, "writer") != writer:
             yield f"5 {writer} changed the record of another's {run_id}"
         if before.is_live(run_id):
-            yield from _broken_life(run_id, old, run, clock)
+            yield from _broken_life(run_id, old, run, clock, scenario)
         else:
             yield from _broken_end(run_id, old, run)
         if text_of(run, "status") == "success" != text_of(old, "status"):
@@ -188,13 +188,20 @@ def broken_by(
         yield from _broken_watermark(before, now, succeeded)
 
 
-def _broken_life(run_id: str, old: Item, run: Item, clock: int) -> Iterator[str]:
-    lease, status = tick_of(text_of(old, "lease_until") or ""), text_of(run, "status")
-    if status in LIVE and tick_of(text_of(run, "lease_until") or "") < lease:
+def _broken_life(
+    run_id: str, old: Item, run: Item, clock: int, scenario: Scenario
+) -> Iterator[str]:
+    lease, status = _true_lease(old, scenario), text_of(run, "status")
+    if status in LIVE and _true_lease(run, scenario) < lease:
         yield f"E the lease of {run_id} was shortened"
     released = text_of(run, "status_reason") == "released"
     if status == "lost" and not released and lease >= clock:
         yield f"E {run_id} was taken for lost although its lease had been renewed"
+
+
+def _true_lease(run: Item, scenario: Scenario) -> int:
+    """Return when the lease of a run ends, counted from when its driver made it."""
+    return made_at(text_of(run, "lease_until") or "") + scenario.lease_ticks
 
 
 def _broken_end(run_id: str, old: Item, run: Item) -> Iterator[str]:
@@ -247,6 +254,8 @@ def broken_promises(
     if status not in ("running", "lost", process.outcome) and not by_hand:
         yield f"4 {who} came to {process.outcome}, stored is {status}"
     yield from _broken_start(run, driver, process)
+    if told == ("beat refused",):
+        yield f"E a beat of {who} was refused, which nobody had come before"
     if told[:1] == ("stored",):
         flags = tuple(str(_is_true(run, name)) for name in ("late_finish", "watermark_conflict"))
         if told[1:] != (status, *flags):

@@ -17,11 +17,11 @@ CURSOR = f"#cursor#{PIPELINE}#{WATERMARK}"
 ABSENT = 0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_ZERO = utc_text(_EPOCH)
 _MOMENTS = frozenset(
-    "created_at updated_at start_time end_time heartbeat_at detected_at cancel_requested_at "
+    "created_at updated_at start_time end_time detected_at cancel_requested_at "
     "last_end last_ok_end first_success_at".split()
 )
+_FIRST = 100
 _TOKEN = re.compile(r'"ClientRequestToken": "[^"]*", ')
 _REAL_SECONDS = re.compile(r'"\d{10,}"')
 _REAL_MOMENT = re.compile(r'"20\d\d-\d\d-\d\dT[^"]*Z"')
@@ -38,18 +38,30 @@ def kind_of(key: str) -> str:
     return next((kind for mark, kind in marks.items() if key.startswith(mark)), "RUN")
 
 
-def moment(tick: int) -> datetime:
+def moment(tick: int, made: int = 0) -> datetime:
     """Return a moment of the model's clock.
 
     A tick is a millisecond, so that all of them are one second: a fence is then never higher
     because time has passed.
+
+    Args:
+        tick: What the clock shows.
+        made: The true tick, which the library does not know of: it is kept in the microseconds.
     """
-    return _EPOCH + timedelta(milliseconds=tick)
+    return _EPOCH + timedelta(milliseconds=_FIRST + tick, microseconds=made)
 
 
 def tick_of(text: str) -> int:
     """Return the tick of a stored moment."""
-    return int(text[-7:-4])
+    return int(text[-7:-4]) - _FIRST
+
+
+def made_at(text: str) -> int:
+    """Return the true tick at which a stored moment was made."""
+    return int(text[-4:-1])
+
+
+_ZERO = utc_text(moment(0))
 
 
 def text_of(item: Item, name: str) -> Optional[str]:
@@ -92,9 +104,11 @@ ITEMS = Items()
 def _steady(item: Item) -> Item:
     """Return an item without what changes and decides nothing.
 
-    Moments become one moment, except the end of a lease; versions become 1, except a watermark's.
+    Moments become one moment, except those of a lease; versions become 1, except a watermark's.
     """
     steady = {name: {"S": _ZERO} if name in _MOMENTS else value for name, value in item.items()}
+    if "heartbeat_at" in item and "lease_until" not in item:
+        steady["heartbeat_at"] = {"S": _ZERO}
     if "duration_seconds" in item:
         steady["duration_seconds"] = {"N": "0"}
     if "row_version" in item and item.get("kind") != {"S": "CURSOR"}:

@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.models import PipelineRunLog, RunStatus
-from tests.model.items import kind_of
-from tests.model.library import Library, MarkedBuilder, created
+from dynamodb_wrapper.aws.clock import ClockReading
+from dynamodb_wrapper.models import PipelineRunLog, RunStatus, utc_text
+from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp, LeaseWatch
+from tests.model.items import kind_of, moment
+from tests.model.library import Library, MarkedBuilder, Timepiece, created
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.aws.transactions import Action
@@ -145,3 +147,75 @@ class StartForgetsWhomItLost(Library):
             if not plan.lost:
                 return actions
             return [_not_setting(a, "last_seq") if _kind(a) == "STATE" else a for a in actions]
+
+
+# ---- clocks --------------------------------------------------------------------------------------
+
+
+class ObserverJudgesByItsOwnClock(Library):
+    class WATCH(LeaseWatch):
+        def is_over(self, run: PipelineRunLog) -> bool:
+            return run.is_expired(self.read_clock().now)
+
+
+class HolderSaysItsClockIsDynamoDBs(Library):
+    def stamp(self, timepiece: Timepiece, tick: int, ticks: int) -> LeaseStamp:
+        written = super().stamp(timepiece._replace(knows=False), tick, ticks)
+        return written._replace(clock_error_seconds=0.0)
+
+
+class HolderKeepsItsErrorToItself(Library):
+    """So a lease that was written by a clock known to a tick is taken for exact."""
+
+    def stamp(self, timepiece: Timepiece, tick: int, ticks: int) -> LeaseStamp:
+        return super().stamp(timepiece, tick, ticks)._replace(clock_error_seconds=0.0)
+
+
+class ObserverTakesTheLatestTime(Library):
+    """So it does not wait until DynamoDB's clock certainly shows that the lease is over."""
+
+    class WATCH(LeaseWatch):
+        def is_over(self, run: PipelineRunLog) -> bool:
+            latest = self.read_clock().latest
+            late = LeaseWatch(lambda: ClockReading(latest or moment(0), latest, latest))
+            return late.is_over(run)
+
+
+class AnyLeaseIsTakenForDynamoDBs(Library):
+    class WATCH(LeaseWatch):
+        def is_over(self, run: PipelineRunLog) -> bool:
+            exact = run.model_copy(update={"clock_error_seconds": run.clock_error_seconds or 0.0})
+            return super().is_over(exact)
+
+
+class ObserverTakesAnyLeaseForTheFirst(Library):
+    """So it counts from when it first saw the run, not from when its lease last changed."""
+
+    class WATCH(LeaseWatch):
+        def is_dead(self, run: PipelineRunLog) -> bool:
+            self._first = getattr(self, "_first", run)
+            lease = {name: getattr(self._first, name) for name in ("lease_until", "heartbeat_at")}
+            return super().is_dead(run.model_copy(update=lease)) or self.is_over(run)
+
+
+class ObserverDoesNotWait(Library):
+    """So a lease that was seen twice is over."""
+
+    class WATCH(LeaseWatch):
+        def is_dead(self, run: PipelineRunLog) -> bool:
+            at_once = run.model_copy(update={"heartbeat_at": run.lease_until})
+            return super().is_dead(at_once)
+
+
+class LeasesOnlyGrow(Library):
+    """So a driver whose clock was set right cannot beat for as long as it was ahead."""
+
+    class BUILDER(MarkedBuilder):
+        def beat(self, run: PipelineRunLog, stamp: LeaseStamp) -> dict[str, Any]:
+            request = dict(super().beat(run, stamp))
+            known = request["ConditionExpression"].rpartition(" = ")[2]
+            values = dict(request["ExpressionAttributeValues"])
+            values[known] = {"S": utc_text(stamp.lease_until)}
+            condition = request["ConditionExpression"].replace(f"= {known}", f"< {known}")
+            request.update(ConditionExpression=condition, ExpressionAttributeValues=values)
+            return request

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.model.items import ABSENT, ITEMS, STATE, text_of, tick_of
-from tests.model.library import Library
-from tests.model.sequences import Place, Result, beginning
+from tests.model.library import Library, Timepiece
+from tests.model.sequences import LOOK, Place, Result, beginning
 from tests.model.states import Next, Process, Step, World
-from tests.model.table import Request, Table
+from tests.model.table import Reply, Request, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.model.library import Sightings
     from tests.model.scenarios import Scenario
 
 
@@ -53,16 +54,19 @@ class Others:
         if task == "expire":
             yield from self._expiries(world, number, names)
             return
-        for place in self._tasks(world, task, names):
-            yield self._helps(world, number, Process("busy", place))
+        for place in self._tasks(world, task, names, process.seen):
+            yield self._helps(world, number, process._replace(phase="busy", place=place))
 
-    def _tasks(self, world: World, task: str, names: tuple[str, ...]) -> Iterator[Place]:
+    def _tasks(
+        self, world: World, task: str, names: tuple[str, ...], seen: Sightings
+    ) -> Iterator[Place]:
         if task == "reap":
             for name in names:
                 run = ITEMS[world.items[self._places[name]]]
                 lease = None if run is None else text_of(run, "lease_until")
-                if lease is not None and tick_of(lease) < world.clock:
-                    yield self._sequence("reap", name, world.clock)
+                reaper = self._scenario.reaper
+                if lease is not None and (reaper is not None or tick_of(lease) < world.clock):
+                    yield self._sequence("reap", name, reaper or Timepiece(), seen)
         elif task == "release":
             state = ITEMS[world.items[self._places[STATE]]]
             if state is not None and "holder" in state:
@@ -78,10 +82,14 @@ class Others:
         assert isinstance(request, Request)
         items, reply = self._table.send(request, world.items)
         place = process.place.after(reply)
+        if place.question is LOOK:
+            place = place.after(Reply("clock", tick=world.clock))
         while reply.kind == "done" and isinstance(place.question, Request):
             place = place.after(self._table.send(place.question, items)[1])  # what it has come to
-        over = isinstance(place.question, Result)
-        after = Process("over") if over else Process("busy", place)
+        after = process._replace(place=place)
+        if isinstance(place.question, Result):
+            is_waiting = self._scenario.reaper is not None and place.question.value is None
+            after = Process("idle", seen=place.question.seen) if is_waiting else Process("over")
         step = Step(self._scenario.helpers[number], request, reply)
         return self._helped(world, number, after, items, step)
 

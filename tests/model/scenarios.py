@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from tests.model.items import CURSOR, STATE, slot
-from tests.model.library import Driver
+from tests.model.library import Driver, Timepiece
 
 FRESH = Driver("fresh", "writer-fresh")
 
@@ -23,6 +23,10 @@ class Scenario:
         ticks: How often the clock may move.
         ticks_late: Whether the clock waits until every run has begun.
         lease_ticks: How long a lease lasts after the tick it was taken at.
+        timepieces: The clocks of the drivers; by default all show the time.
+        corrects: Whether drivers that do not know DynamoDB's clock know it from their first beat.
+        tries: How often each driver starts again after a refusal, with what it has seen.
+        reaper: The clock of the reapers, which then look until they have reaped.
         faults: How many requests may meet trouble on their way.
         late: Whether trouble may be a delivery after the driver has gone on.
         beats: How many beats each driver may send.
@@ -40,6 +44,10 @@ class Scenario:
     ticks: int = 1
     ticks_late: bool = False
     lease_ticks: int = 0
+    timepieces: tuple[Timepiece, ...] = ()
+    corrects: bool = False
+    tries: int = 0
+    reaper: Optional[Timepiece] = None
     faults: int = 1
     late: bool = True
     beats: int = 0
@@ -52,10 +60,23 @@ class Scenario:
     def drivers(self) -> tuple[Driver, ...]:
         """The drivers, in order."""
         ids = self.run_ids or tuple(f"run-{n}" for n in range(len(self.run_keys)))
+        timepieces = self.timepieces or (Timepiece(),) * len(ids)
+        rest = self.exclusive, self.rerun, self.lease_ticks
         return tuple(
-            Driver(run_id, f"writer-{n}", run_key, self.exclusive, self.rerun, self.lease_ticks)
-            for n, (run_id, run_key) in enumerate(zip(ids, self.run_keys))
+            Driver(run_id, f"writer-{n}", run_key, *rest, timepiece)
+            for n, (run_id, run_key, timepiece) in enumerate(zip(ids, self.run_keys, timepieces))
         )
+
+    def beating(self, driver: Driver) -> Driver:
+        """Return a driver as it beats: it may know DynamoDB's clock by then."""
+        if not self.corrects:
+            return driver
+        return driver._replace(timepiece=driver.timepiece._replace(knows=True))
+
+    @property
+    def knows(self) -> bool:
+        """Whether every lease is written by DynamoDB's clock."""
+        return all(timepiece.knows for timepiece in self.timepieces)
 
     def outcomes_of(self, number: int) -> tuple[str, ...]:
         """Return what the body of a driver may come to."""
@@ -83,6 +104,35 @@ class Scenario:
         return (*self.run_names, FRESH.run_id, STATE, CURSOR, *slots)
 
 
+def _beating(holder: Timepiece, taker: Timepiece, *, corrects: bool = False) -> Scenario:
+    """Return a world of two drivers that beat; who is refused tries again with what it has seen."""
+    return Scenario(
+        ticks=3,
+        lease_ticks=1,
+        timepieces=(holder, taker),
+        corrects=corrects,
+        tries=2,
+        faults=0,
+        beats=1,
+        outcomes=("success",),
+    )
+
+
+def _reaped(holder: Timepiece, reaper: Timepiece) -> Scenario:
+    """Return a world of a driver that beats, and a reaper that looks again and again."""
+    return Scenario(
+        (None,),
+        ticks=4,
+        lease_ticks=1,
+        timepieces=(holder,),
+        reaper=reaper,
+        faults=0,
+        beats=2,
+        helpers=("reap",),
+        outcomes=("success",),
+    )
+
+
 _ONE, _THREE = (None,), (None, None, None)
 _SAME_KEY = ("a", "a")
 _SAME_ID = ("run", "run")
@@ -105,6 +155,41 @@ SCENARIOS = {
     "ended by hand": Scenario(faults=0, helpers=("end",)),
     "ended by hand, a reaper": Scenario(_ONE, faults=0, helpers=("reap", "end"), exclusive=False),
     "ended by hand, run key": Scenario(_SAME_KEY, faults=0, helpers=("end",)),
+    # clocks; a lease is one tick, and an offset of three is longer than what happens
+    "a holder ahead, a taker behind": _beating(Timepiece(3), Timepiece(-3)),
+    "a holder behind, a taker ahead": _beating(Timepiece(-3), Timepiece(3)),
+    "a holder behind, a taker ahead, known to a tick": _beating(
+        Timepiece(-3, error=1), Timepiece(3, error=1)
+    ),
+    "a holder behind that knows no date, a taker ahead": _beating(
+        Timepiece(-3, knows=False), Timepiece(3)
+    ),
+    "a holder behind, a taker ahead that knows no date": _beating(
+        Timepiece(-3), Timepiece(3, knows=False)
+    ),
+    "a holder behind that learns the time, a taker": _beating(
+        Timepiece(-3, knows=False), Timepiece(), corrects=True
+    ),
+    "a holder ahead that learns the time": replace(
+        _reaped(Timepiece(3, knows=False), Timepiece()),
+        corrects=True,
+        faults=1,
+        beats=3,
+        helpers=(),
+    ),
+    "a holder behind, a reaper ahead": _reaped(Timepiece(-3), Timepiece(3)),
+    "a holder ahead, a reaper behind": _reaped(Timepiece(3), Timepiece(-3)),
+    "a holder behind, known to a tick, a reaper": _reaped(Timepiece(-3, error=1), Timepiece()),
+    "a holder, a reaper ahead, known to a tick": _reaped(Timepiece(), Timepiece(3, error=1)),
+    "a holder behind that knows no date, a reaper ahead": _reaped(
+        Timepiece(-3, knows=False), Timepiece(3)
+    ),
+    "a holder behind, a reaper ahead that knows no date": _reaped(
+        Timepiece(-3), Timepiece(3, knows=False)
+    ),
+    "no date for anybody, a reaper ahead": _reaped(
+        Timepiece(-3, knows=False), Timepiece(3, knows=False)
+    ),
     # watermarks
     "a watermark, reset": Scenario(_ONE, ticks=0, faults=0, watermark=True, helpers=("reset",)),
     "a watermark, reset, a fault": Scenario(

@@ -14,25 +14,26 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from dynamodb_wrapper.aws.errors import translate
 from dynamodb_wrapper.exceptions import DynamoDBWrapperError
-from tests.model.items import ITEMS, moment
-from tests.model.library import TABLE, Library
+from tests.model.items import ITEMS
+from tests.model.library import TABLE, Library, Sightings
 from tests.model.table import Reply, Request, understand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
 ATTEMPTS = 4
 CLOCK = "reads the clock"
+LOOK = "judges a lease"
 _CHUNKS = ("#log#", "#err#")
 """What is beside a run and decides nothing: in the model no run has it."""
 
 
 class Result(NamedTuple):
-    """How a sequence ended."""
+    """How a sequence ended, and the runs it has seen."""
 
     value: Any = None
     error: Optional[DynamoDBWrapperError] = None
+    seen: Sightings = ()
 
 
 Question = Union[Request, str, Result]
@@ -45,7 +46,7 @@ class Place:
     what it has read when it looks again. Each time that is tried out on one way from there.
 
     Attributes:
-        question: The request it sends, `CLOCK` where it reads the clock, or its result.
+        question: The request it sends, `CLOCK` or `LOOK` where it reads the clock, or its result.
         last: The reply that led here.
         number: Orders places as they were found.
     """
@@ -83,7 +84,7 @@ class Place:
         place = self
         while place._next:
             further = next(iter(place._next.values()))
-            if further is self or not isinstance(further.question, Request):
+            if further is self or isinstance(further.question, Result):
                 break
             place = further
         way = place._replies[len(self._replies) :]
@@ -100,14 +101,14 @@ class Sequence(NamedTuple):
     def run(self, replies: tuple[Reply, ...]) -> Question:
         """Return what comes after these replies."""
         replay = Replay(replies)
-        library = self.library(replay, replay.clock)
+        library = self.library(replay)
         try:
             value = getattr(library, self.method)(*self.arguments)
         except _AskedError as asked:
             return asked.question
         except DynamoDBWrapperError as error:
-            return Result(error=error.with_traceback(None))
-        return Result(value)
+            return Result(error=error.with_traceback(None), seen=library.seen)
+        return Result(value, seen=library.seen)
 
 
 _beginnings: dict[Sequence, Place] = {}
@@ -145,10 +146,16 @@ class Replay:
         """Yield as often as a sequence may try again."""
         yield from [None] * ATTEMPTS
 
-    def clock(self) -> datetime:
+    def clock(self) -> int:
+        return self._tick(CLOCK)
+
+    def look(self) -> int:
+        return self._tick(LOOK)
+
+    def _tick(self, question: str) -> int:
         if not self._replies:
-            raise _AskedError(CLOCK)
-        return moment(self._replies.pop(0).tick)
+            raise _AskedError(question)
+        return self._replies.pop(0).tick
 
     def call(self, operation: str, request: dict[str, Any], **_: Any) -> dict[str, Any]:
         if operation == "GetItem" and any(mark in str(request["Key"]) for mark in _CHUNKS):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.model.library import Sightings
     from tests.model.sequences import Place
     from tests.model.table import Request
 
@@ -20,6 +23,9 @@ class Process(NamedTuple):
         cursor: The watermark it has read.
         outcome: What the body came to.
         beats: Beats it may still send.
+        lease: The end of the lease it knows, while it may still beat.
+        tries: How often it may still start again after a refusal.
+        seen: The runs that a reaper has seen.
         doubt: Whether its request may have arrived before.
         told: What the library told the caller at last.
     """
@@ -30,6 +36,9 @@ class Process(NamedTuple):
     cursor: Optional[int] = None
     outcome: Optional[str] = None
     beats: int = 0
+    lease: Optional[datetime] = None
+    tries: int = 0
+    seen: Sightings = ()
     doubt: bool = False
     told: tuple[str, ...] = ()
 

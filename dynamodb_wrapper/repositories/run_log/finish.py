@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.aws.transactions import Action
     from dynamodb_wrapper.repositories.run_log.items import RunReads
+    from dynamodb_wrapper.repositories.run_log.leases import LeaseWatch
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
 
 logger = SafeLogger(__name__)
@@ -166,13 +167,13 @@ class RunEnds:
 
     # ---- by others -------------------------------------------------------------------------------
 
-    def reap(self, run_id: str, now: datetime) -> PipelineRunLog | None:
+    def reap(self, run_id: str, watch: LeaseWatch) -> PipelineRunLog | None:
         """End a run whose lease has run out as lost; None if it is alive or has ended."""
         for _ in self._caller.backoff().waits():
             run = self._reads.run(run_id)
-            if run is None or not run.is_expired(now):
+            if run is None or not watch.is_dead(run):
                 return None
-            outcome = lost_outcome(run, "heartbeat_lost", now)
+            outcome = lost_outcome(run, "heartbeat_lost", watch.read_clock().now)
             state = self._reads.state(run.pipeline_id)
             owns_slot = self._reads.owns_slot(run)
             actions = self._build.reap(run, outcome, state, owns_slot=owns_slot)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.aws.calls import Caller
     from dynamodb_wrapper.models.run import PipelineRunLog
+    from dynamodb_wrapper.repositories.run_log.leases import LeaseWatch
 
 MAX_NAME_BYTES = 1024
 CHUNK_BYTES = 65_536
@@ -196,7 +197,7 @@ class RunReads:
         slot = self.slot(run.pipeline_id, run.run_key)
         return slot is not None and slot.last_run_id == run.run_id
 
-    def before_start(self, run: PipelineRunLog, now: datetime, *, exclusive: bool) -> Seen:
+    def before_start(self, run: PipelineRunLog, watch: LeaseWatch, *, exclusive: bool) -> Seen:
         """Return the items that decide whether a run can start. Costs one to five read units."""
         state = self.state(run.pipeline_id) if exclusive else read_state(None)
         slot = self.slot(run.pipeline_id, run.run_key) if run.run_key else None
@@ -205,10 +206,12 @@ class RunReads:
         if slot is not None and slot.is_live:
             same = slot.last_run_id == state.holder
             attempt = holder if same else self.run(slot.last_run_id)
-        if holder is not None and holder.is_expired(now) and holder.run_key:
+        others = {other.run_id: other for other in (holder, attempt) if other is not None}
+        dead = frozenset(run_id for run_id, other in others.items() if watch.is_dead(other))
+        if holder is not None and holder.run_id in dead and holder.run_key:
             same = holder.run_key == run.run_key
             holder_slot = slot if same else self.slot(holder.pipeline_id, holder.run_key)
-        return Seen(state, holder, slot, attempt, holder_slot)
+        return Seen(state, holder, slot, attempt, holder_slot, dead)
 
     def gave_up(self, what: str) -> ThrottledError:
         """Return the error for items that kept changing between read and write."""

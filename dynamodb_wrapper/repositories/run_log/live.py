@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.aws.calls import Caller
     from dynamodb_wrapper.models.run_state import RunOutcome
     from dynamodb_wrapper.repositories.run_log.items import RunReads
+    from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
     from dynamodb_wrapper.repositories.run_log.requests import RunLogRequests
     from dynamodb_wrapper.serialization.values import AttributeValue
@@ -58,14 +59,22 @@ class LiveRuns:
         self._build = build
         self._caller = reads.caller
 
-    def beat(
-        self, run: PipelineRunLog, now: datetime, lease_until: datetime
-    ) -> PipelineRunLog | None:
+    def beat(self, run: PipelineRunLog, stamp: LeaseStamp) -> PipelineRunLog | None:
         """Renew a lease and return the run as it then is; None if it no longer exists.
 
         Nothing is renewed if the run has another writer or has ended: the returned run shows it.
         """
-        request = self._build.beat(run, now, lease_until)
+        found = self._beat(run, stamp)
+        if (
+            found is not None
+            and found.writer == run.writer
+            and found.lease_until not in (None, run.lease_until, stamp.lease_until)
+        ):
+            return self._beat(found, stamp)  # an earlier beat arrived, and its reply did not
+        return found
+
+    def _beat(self, run: PipelineRunLog, stamp: LeaseStamp) -> PipelineRunLog | None:
+        request = self._build.beat(run, stamp)
         try:
             response = self._caller.call("UpdateItem", request, key={"run_id": run.run_id})
         except ConditionFailedError as error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from dynamodb_wrapper.models.run_state import CursorMove, RunSlot
     from dynamodb_wrapper.models.table import Derived
+    from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp
     from dynamodb_wrapper.repositories.run_log.takeover import StartPlan
     from dynamodb_wrapper.serialization.values import AttributeValue, Item
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _FAILURES = (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
 _LISTS = frozenset({"inputs"})
+_OF_LEASE = ("lease_until", "clock_error_seconds")
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -58,11 +60,6 @@ def same(expressions: Expressions, name: str, seen: str | int | datetime | None)
     if seen is None:
         return absent(expressions, name)
     return f"{expressions.path((name,))} = {expressions.value(stored(seen))}"
-
-
-def before(expressions: Expressions, name: str, moment: datetime) -> str:
-    """Return the clause that an attribute holds an earlier moment."""
-    return f"{expressions.path((name,))} < {expressions.value(stored(moment))}"
 
 
 def stored(value: str | int | datetime) -> AttributeValue:
@@ -181,7 +178,8 @@ def end_fields(update: Update, run: PipelineRunLog, outcome: RunOutcome, actor: 
         update.set(path, value)
     if outcome.reason is None:
         update.remove(("status_reason",))
-    update.remove(("lease_until",))
+    for name in _OF_LEASE:
+        update.remove((name,))
     derived_fields(update, run.model_copy(update=values), ("status",))
     update.increase(("row_version",))
 
@@ -210,7 +208,7 @@ def run_after(
     outcome = in_order(run, outcome)
     values = end_values(run, outcome, actor)
     kept = {name: value for name, value in values.items() if value is not None}
-    always = {"status_reason": outcome.reason, "lease_until": None, "late_finish": late}
+    always = {"status_reason": outcome.reason, "late_finish": late, **dict.fromkeys(_OF_LEASE)}
     emptied: dict[str, Any] = {name: [] if name in _LISTS else {} for name in outcome.dropped}
     version = {"row_version": run.row_version + 1}
     return run.model_copy(update={**kept, **always, **emptied, **version})
@@ -427,19 +425,21 @@ class Builder:
 
     # ---- while it runs ---------------------------------------------------------------------------
 
-    def beat(self, run: PipelineRunLog, now: datetime, lease_until: datetime) -> dict[str, Any]:
+    def beat(self, run: PipelineRunLog, stamp: LeaseStamp) -> dict[str, Any]:
         """Return the UpdateItem that renews a lease; its reply has the run as it then is.
 
-        A beat that arrives late never shortens a lease.
+        The lease must be the one the driver knows, so that a beat that arrives late never replaces
+        a later one. It may become shorter, where the driver's clock was set right in between.
         """
         expressions = Expressions()
         update = Update(expressions)
-        update.set(("lease_until",), stored(lease_until))
-        update.set(("heartbeat_at",), stored(now))
+        set_fields(update, stamp.fields)
+        if stamp.clock_error_seconds is None:
+            update.remove(("clock_error_seconds",))
         running = status_in(expressions, (RunStatus.RUNNING,))
         mine = same(expressions, "writer", run.writer)
-        forward = before(expressions, "lease_until", lease_until)
-        condition = f"{running} AND {mine} AND {forward}"
+        in_turn = same(expressions, "lease_until", run.lease_until)
+        condition = f"{running} AND {mine} AND {in_turn}"
         request = update_request(self.table_name, run_key(run.run_id), update, condition)
         return {**request, "ReturnValues": "ALL_NEW"}
 

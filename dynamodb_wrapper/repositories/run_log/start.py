@@ -15,6 +15,7 @@ from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.repositories.run_log.items import read_state
 from dynamodb_wrapper.repositories.run_log.labels import tag_actions
+from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp
 from dynamodb_wrapper.repositories.run_log.protocol import next_fence, run_after, superseded_outcome
 from dynamodb_wrapper.repositories.run_log.takeover import Refusal, StartPlan, decide_start
 from dynamodb_wrapper.repositories.write_results import has_landed
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from dynamodb_wrapper.aws.clock import ClockReading
     from dynamodb_wrapper.exceptions.errors import DynamoDBWrapperError
     from dynamodb_wrapper.repositories.run_log.items import RunReads
+    from dynamodb_wrapper.repositories.run_log.leases import LeaseWatch
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
 
 logger = SafeLogger(__name__)
@@ -50,7 +53,7 @@ class RunStarts:
     def start(
         self,
         run: PipelineRunLog,
-        clock: Callable[[], datetime],
+        watch: LeaseWatch,
         *,
         exclusive: bool,
         rerun: bool = False,
@@ -62,12 +65,13 @@ class RunStarts:
         """
         numbered = run if exclusive else self._numbered(run)
         for _ in self._caller.backoff().waits():
-            now = clock()
-            seen = self._reads.before_start(run, now, exclusive=exclusive)
-            plan = decide_start(seen, now, rerun=rerun)
+            reading = watch.read_clock()
+            now = reading.now
+            seen = self._reads.before_start(run, watch, exclusive=exclusive)
+            plan = decide_start(seen, rerun=rerun)
             if isinstance(plan, Refusal):
                 raise self._refused(run, plan)
-            started = self._started(numbered, plan, now, exclusive=exclusive)
+            started = self._started(numbered, plan, reading, exclusive=exclusive)
             make = self._build.start_exclusive if exclusive else self._build.start_shared
             try:
                 actions = make(self._create(started), started, plan, now)
@@ -95,14 +99,13 @@ class RunStarts:
         return run.model_copy(update={"run_seq": sequence})
 
     def _started(
-        self, run: PipelineRunLog, plan: StartPlan, now: datetime, *, exclusive: bool
+        self, run: PipelineRunLog, plan: StartPlan, reading: ClockReading, *, exclusive: bool
     ) -> PipelineRunLog:
         values: dict[str, object] = {}
         if run.lease_until is not None and run.heartbeat_at is not None:
-            values["lease_until"] = now + (run.lease_until - run.heartbeat_at)
-            values["heartbeat_at"] = now
+            values.update(LeaseStamp.of(reading, run.lease_until - run.heartbeat_at).fields)
         if exclusive:
-            values["fence"] = next_fence(plan.state, now)
+            values["fence"] = next_fence(plan.state, reading.now)
             values["run_seq"] = plan.state.next_seq + 1
         if plan.slot is not None:
             values["attempt"] = plan.slot.attempt + 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.aws.batches import batch_get
 from dynamodb_wrapper.aws.calls import Caller
 from dynamodb_wrapper.aws.client import Connection
+from dynamodb_wrapper.aws.clock import ClockReading
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.fields import utc_now
@@ -23,6 +24,7 @@ from dynamodb_wrapper.repositories.run_log.items import (
     slot_key,
 )
 from dynamodb_wrapper.repositories.run_log.labels import put_tags
+from dynamodb_wrapper.repositories.run_log.leases import LeaseStamp, LeaseWatch
 from dynamodb_wrapper.repositories.run_log.live import LiveRuns, RunParts
 from dynamodb_wrapper.repositories.run_log.protocol import Builder
 from dynamodb_wrapper.repositories.run_log.removal import RunRemoval
@@ -81,7 +83,7 @@ class RunStore:
         *,
         exclusive: bool,
         rerun: bool = False,
-        clock: Callable[[], datetime] = utc_now,
+        watch: LeaseWatch | None = None,
     ) -> tuple[PipelineRunLog, tuple[PipelineRunLog, ...]]:
         """Store a new run; return it, and the dead runs it took over from.
 
@@ -95,7 +97,7 @@ class RunStore:
             run: The run; its number, fence and attempt are filled in.
             exclusive: Whether the pipeline has one run at a time.
             rerun: Whether a run key that has succeeded may run again.
-            clock: Returns the present moment.
+            watch: Decides which runs are dead; by DynamoDB's clock alone unless given.
 
         Raises:
             AlreadyRunningError: A live run holds the pipeline or the run key.
@@ -103,17 +105,30 @@ class RunStore:
             ItemAlreadyExistsError: The run id was used before.
         """
         prepared = self._requests.prepared(run)
-        return self._starts.start(prepared, clock, exclusive=exclusive, rerun=rerun)
+        judge = watch or self._watch_at(None)
+        return self._starts.start(prepared, judge, exclusive=exclusive, rerun=rerun)
 
     def beat(
-        self, run: PipelineRunLog, *, now: datetime, lease_until: datetime
+        self,
+        run: PipelineRunLog,
+        *,
+        now: datetime,
+        lease_until: datetime,
+        clock_error_seconds: float | None = None,
     ) -> PipelineRunLog | None:
         """Renew the lease of a run and return the run as it then is; None if it no longer exists.
 
         Nothing is renewed if the run has ended or has another writer: status and writer of the
         returned run show it. Costs a write unit per KB of the run. See: UpdateItem.
+
+        Args:
+            run: The run as it was last read.
+            now: The present moment.
+            lease_until: When the lease ends; never stored twice, or observers take it for the same.
+            clock_error_seconds: By how much the clock of both may be behind DynamoDB's; None where
+                that is not known.
         """
-        return self._life.beat(run, now, lease_until)
+        return self._life.beat(run, LeaseStamp(now, lease_until, clock_error_seconds))
 
     def request_cancel(
         self, run_id: str, *, by: str, now: datetime | None = None
@@ -144,13 +159,25 @@ class RunStore:
         clean = replace(outcome, error=self._requests.clean_error(outcome.error))
         return self._parts.set_status(run, clean, before)
 
-    def reap(self, run_id: str, *, now: datetime | None = None) -> PipelineRunLog | None:
+    def reap(
+        self, run_id: str, *, now: datetime | None = None, watch: LeaseWatch | None = None
+    ) -> PipelineRunLog | None:
         """End a run whose lease has run out as LOST, and return it; None if it is not dead.
 
         Its lock and its run key are freed in the same transaction. Safe to repeat. Costs two to
         three read units, and 10 to 16 write units for a dead run. See: TransactWriteItems.
+
+        Args:
+            run_id: The run.
+            now: Taken for the time of DynamoDB's clock; its replies show that otherwise.
+            watch: Decides which runs are dead, instead of that.
         """
-        return self.ends.reap(run_id, now or utc_now())
+        return self.ends.reap(run_id, watch or self._watch_at(now))
+
+    def _watch_at(self, now: datetime | None) -> LeaseWatch:
+        if now is None:
+            return LeaseWatch(self.caller.connection.clock.read)
+        return LeaseWatch(lambda: ClockReading(now, now, now))
 
     def release(
         self, pipeline_id: str, *, reason: str, now: datetime | None = None

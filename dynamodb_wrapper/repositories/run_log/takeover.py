@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from dynamodb_wrapper.models.run_state import PipelineState
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from dynamodb_wrapper.models.run import PipelineRunLog
     from dynamodb_wrapper.models.run_state import RunSlot
 
@@ -24,6 +22,7 @@ class Seen:
         slot: Slot of the run key; None without a run key, and if it was never tried.
         attempt: The live run that the slot names; None if there is none or it no longer exists.
         holder_slot: The slot of the holder's run key.
+        dead: Ids of the live runs among them whose drivers are gone.
     """
 
     state: PipelineState = field(default_factory=PipelineState)
@@ -31,6 +30,7 @@ class Seen:
     slot: RunSlot | None = None
     attempt: PipelineRunLog | None = None
     holder_slot: RunSlot | None = None
+    dead: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Refusal:
     succeeded: str | None = None
 
 
-def decide_start(seen: Seen, now: datetime, *, rerun: bool = False) -> StartPlan | Refusal:
+def decide_start(seen: Seen, *, rerun: bool = False) -> StartPlan | Refusal:
     """Return the plan of a start, or its refusal."""
     state, slot = seen.state, seen.slot
     if slot is not None and slot.first_success_at is not None and not rerun:
@@ -80,7 +80,7 @@ def decide_start(seen: Seen, now: datetime, *, rerun: bool = False) -> StartPlan
     for run_id, run in others.items():
         if run is None or run.status.is_terminal:
             gone.append(run_id)
-        elif run.is_expired(now):
+        elif run_id in seen.dead:
             lost.append(run)
         else:
             return Refusal(running=run)

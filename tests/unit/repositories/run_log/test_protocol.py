@@ -19,7 +19,7 @@ from tests.model.scenarios import SCENARIOS, Scenario
 
 pytestmark = pytest.mark.newest_only
 
-STATES = 60_000
+STATES = 80_000
 """More than any scenario has, but for those that are cut."""
 
 CUT = {
@@ -175,6 +175,16 @@ MISTAKES = {
     mutants.SharedRunsCopyTheFence: "no limit",
     mutants.FinishForgetsTheWatermark: "a watermark, reset",
     mutants.StartForgetsWhomItLost: "two drivers",
+    mutants.ObserverJudgesByItsOwnClock: "a holder behind, a reaper ahead that knows no date",
+    mutants.HolderSaysItsClockIsDynamoDBs: "a holder behind, a reaper ahead",
+    mutants.HolderKeepsItsErrorToItself: "a holder behind, known to a tick, a reaper",
+    mutants.ObserverTakesTheLatestTime: "a holder, a reaper ahead, known to a tick",
+    mutants.AnyLeaseIsTakenForDynamoDBs: "a holder behind that knows no date, a reaper ahead",
+    mutants.ObserverTakesAnyLeaseForTheFirst: (
+        "a holder behind, a reaper ahead that knows no date"
+    ),
+    mutants.ObserverDoesNotWait: "a holder behind, a reaper ahead that knows no date",
+    mutants.LeasesOnlyGrow: "a holder ahead that learns the time",
 }
 
 
