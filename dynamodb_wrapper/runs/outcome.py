@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import enum
-import hashlib
 import sys
-import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,18 +16,14 @@ from dynamodb_wrapper.exceptions.errors import (
     RunTimedOutError,
 )
 from dynamodb_wrapper.models.enums import RunStatus
-from dynamodb_wrapper.models.run import RunErrorInfo
 from dynamodb_wrapper.models.run_state import RunOutcome
-from dynamodb_wrapper.redaction import head, presentable, redact_known, stored_text, tail
-from dynamodb_wrapper.repositories.run_log.items import chunks_of
+from dynamodb_wrapper.redaction import stored_text
+from dynamodb_wrapper.runs.stacks import error_info, is_group, is_of_library, undescribed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MESSAGE_BYTES = 2048
-_STACK_BYTES = 4096
-_WHOLE_STACK_CHARACTERS = 60_000  # at most 240 KB, however many bytes a character has
-_FRAMES = 12
 _DEEPEST = 50  # of groups and causes inside of each other
 _COMMAND_LINES = ("click", "typer", "asyncclick")
 _CANCELLED = (GeneratorExit, asyncio.CancelledError, concurrent.futures.CancelledError)
@@ -74,7 +68,9 @@ def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome
     """
     try:
         return _of_return(around) if error is None else _classified(error, around)
-    except Exception:  # noqa: BLE001 - describing the end must not replace it
+    except BaseException as raised:  # describing the end must not replace it
+        if not isinstance(raised, Exception) and is_of_library(raised):
+            raise
         return _undescribed(error, around)
 
 
@@ -83,9 +79,7 @@ def _undescribed(error: BaseException | None, around: Circumstances) -> RunOutco
         return RunOutcome(RunStatus.SUCCESS)
     if error is None:  # the reason of a skip could not be described
         return RunOutcome(RunStatus.SKIPPED, "nothing_to_do")
-    kind = redact_known(type(error).__qualname__, around.secrets)
-    info = RunErrorInfo(type=kind, message="<could not be described>")
-    return RunOutcome(RunStatus.FAILED, "exception", info)
+    return RunOutcome(RunStatus.FAILED, "exception", undescribed(error, around.secrets))
 
 
 def _of_return(around: Circumstances) -> RunOutcome:
@@ -123,7 +117,12 @@ class _Stop(enum.IntEnum):
     CANCELLED = 3
 
 
-def _stop_of(error: BaseException | None, run_id: str | None, depth: int = 0) -> _Stop | None:
+def _stop_of(
+    error: BaseException | None,
+    run_id: str | None,
+    depth: int = 0,
+    known: dict[int, _Stop | None] | None = None,
+) -> _Stop | None:
     """Return the reason why a body was stopped; None for an exception that is an error.
 
     A group stands for the exceptions in it, of which none may be an error; an exception that is
@@ -132,14 +131,25 @@ def _stop_of(error: BaseException | None, run_id: str | None, depth: int = 0) ->
     """
     if error is None or depth > _DEEPEST:
         return None
-    stop = _own_stop(error, run_id)
-    if stop is not None:
-        return stop
+    known = {} if known is None else known  # a group may hold one exception many times over
+    if id(error) not in known:
+        known[id(error)] = None
+        own = _own_stop(error, run_id)
+        known[id(error)] = _stop_within(error, run_id, depth, known) if own is None else own
+    return known[id(error)]
+
+
+def _stop_within(
+    error: BaseException, run_id: str | None, depth: int, known: dict[int, _Stop | None]
+) -> _Stop | None:
     if is_group(error):
-        found = [_stop_of(inner, run_id, depth + 1) for inner in error.exceptions]  # type: ignore[attr-defined]
+        inside = error.exceptions  # type: ignore[attr-defined]
+        found = [_stop_of(inner, run_id, depth + 1, known) for inner in inside]
         stops = [inner for inner in found if inner is not None]
         return min(stops) if stops and len(stops) == len(found) else None
-    return None if isinstance(error, _TIME_OUTS) else _stop_of(error.__cause__, run_id, depth + 1)
+    if isinstance(error, _TIME_OUTS):
+        return None
+    return _stop_of(error.__cause__, run_id, depth + 1, known)
 
 
 def _own_stop(error: BaseException, run_id: str | None) -> _Stop | None:
@@ -155,11 +165,6 @@ def _own_stop(error: BaseException, run_id: str | None) -> _Stop | None:
     elsewhere = (getattr(sys.modules.get(name), kind, ()) for name, kind in _CANCELLED_ELSEWHERE)
     is_cancelled = isinstance(error, (*_CANCELLED, *filter(None, elsewhere)))
     return _Stop.CANCELLED if is_cancelled else None
-
-
-def is_group(error: BaseException) -> bool:
-    """Return whether an exception is a group: Python's from 3.11, or that of `exceptiongroup`."""
-    return any(kind.__name__ == "BaseExceptionGroup" for kind in type(error).__mro__)
 
 
 def exit_code_of(error: BaseException) -> int | None:
@@ -198,68 +203,3 @@ def _of_exit(error: BaseException, code: int, around: Circumstances) -> RunOutco
         return RunOutcome(RunStatus.SUCCESS)
     info = error_info(error, around.secrets)
     return RunOutcome(RunStatus.FAILED, "process_exit", info, exit_code=known)
-
-
-def error_info(error: BaseException, secrets: Iterable[str]) -> RunErrorInfo:
-    """Return type, message and stack of an exception, shortened and without secrets."""
-    stack = stack_text(error, secrets)
-    return RunErrorInfo(
-        type=redact_known(_type_name(error), secrets),
-        message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
-        fingerprint=fingerprint(error),
-        stack_head=head(stack, _STACK_BYTES),
-        stack_tail=tail(stack, _STACK_BYTES),
-        chunks=len(stack_chunks(error, secrets)),
-    )
-
-
-def stack_chunks(error: BaseException, secrets: Iterable[str]) -> list[str]:
-    """Return the whole stack in pieces to store; none where head and tail hold all of it."""
-    stack = stack_text(error, secrets)
-    return chunks_of(stack) if len(stack.encode()) > _STACK_BYTES else []
-
-
-def fingerprint(error: BaseException) -> str:
-    """Return 16 characters that are the same for errors of one type from one place in the code.
-
-    Made of the type and the innermost functions, without line numbers and messages, so that it
-    survives edits elsewhere in the file and differing values.
-    """
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
-        places.append(f"{frame.f_globals.get('__name__')}:{frame.f_code.co_name}")
-        trace = trace.tb_next
-    text = "|".join([_type_name(error), *places[-_FRAMES:]])
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return f"{module}{kind.__qualname__}"
-
-
-def stack_text(error: BaseException, secrets: Iterable[str]) -> str:
-    """Return the whole stack of an exception and its causes, without secrets."""
-    return presentable("".join(_formatted(error)), secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
-
-
-def describe(error: BaseException, secrets: Iterable[str]) -> str:
-    """Return type and message of an exception in one text, shortened and without secrets."""
-    return stored_text(f"{type(error).__qualname__}: {_text(error)}", secrets, _MESSAGE_BYTES)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the run failed
-        return "<the message could not be read>"
-
-
-def _formatted(error: BaseException) -> list[str]:
-    try:
-        return traceback.format_exception(type(error), error, error.__traceback__)
-    except Exception:  # noqa: BLE001 - as above
-        return ["<the stack could not be read>"]

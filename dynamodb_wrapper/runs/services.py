@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.exceptions.errors import ConfigurationError
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.pipeline import PipelineConfig
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
@@ -82,7 +83,10 @@ class Services:
     @cached_property
     def spool(self) -> Spool:
         """Outcomes that could not be stored."""
-        return Spool(self.config.spool_path(), self.secrets)
+        try:
+            return Spool(self.config.spool_path(), self.secrets)
+        except ConfigurationError as error:
+            return Spool(error, self.secrets)
 
     @property
     def run_table(self) -> str:

@@ -52,10 +52,10 @@ from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.liveness import Liveness
 from dynamodb_wrapper.runs.logs import LogCapture
-from dynamodb_wrapper.runs.outcome import describe
 from dynamodb_wrapper.runs.recorder import Recorder, TableRecords
 from dynamodb_wrapper.runs.run import Run, RunInternals
 from dynamodb_wrapper.runs.signals import SignalGuard
+from dynamodb_wrapper.runs.stacks import describe
 from dynamodb_wrapper.runs.stages import StageErrors
 from dynamodb_wrapper.runs.watermarks import Watermarks
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
@@ -570,6 +570,7 @@ class RunStarter:
         parts = run.internals
         current.enter(run)
         finish_at_exit(parts, self._finisher)
+        self._services.spool.prepare(run.run_id)
         if parts.liveness.tracked:
             parts.heartbeat.start()
         else:
