@@ -197,7 +197,7 @@ class RunFinisher:
             outcome = replace(outcome, end_time=self._services.clock())
             if at_exit and outcome.status is RunStatus.FAILED:
                 outcome = replace(outcome, reason="process_exit")
-            stage = None if error is None else run.stage_errors.stage_of(error)
+            stage = None if error is None else run.stages.stage_of(error)
             if outcome.error is not None and stage is not None:
                 info = outcome.error.model_copy(update={"stage": redact_known(stage, secrets)})
                 outcome = replace(outcome, error=info)
@@ -265,6 +265,7 @@ class RunFinisher:
         error = ending.error
         run.heartbeat.stop()
         run.recorder.close()
+        run.stages.end_all(outcome)
         texts: list[RunText] = []
         if run.logs is not None:
             run.logs.record_totals()

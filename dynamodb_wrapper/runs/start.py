@@ -56,7 +56,7 @@ from dynamodb_wrapper.runs.recorder import Recorder, TableRecords
 from dynamodb_wrapper.runs.run import Run, RunInternals
 from dynamodb_wrapper.runs.signals import SignalGuard
 from dynamodb_wrapper.runs.stacks import describe
-from dynamodb_wrapper.runs.stages import StageErrors
+from dynamodb_wrapper.runs.stages import Stages
 from dynamodb_wrapper.runs.watermarks import Watermarks
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
@@ -559,7 +559,7 @@ class RunStarter:
             ),
             delta=DeltaFence(services.run_table, record.pipeline_id, record.fence),
             signals=signals,
-            stage_errors=StageErrors(describe_error),
+            stages=Stages(describe_error),
             cancel_jobs=cancel_jobs,
             logs=logs,
         )
