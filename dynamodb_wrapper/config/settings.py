@@ -215,7 +215,10 @@ class DynamoDBConfig(BaseModel):
             return Path(self.spool_directory)
         import platformdirs
 
-        path = Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
+        try:
+            path = Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
+        except RuntimeError:  # older versions return a path that begins with ~
+            path = Path("~")
         if not path.is_absolute():
             why = "this user has no home directory"
         elif _is_of_another_than_root(path):

@@ -30,17 +30,15 @@ from dynamodb_wrapper.runs.hooks import FAILED, FINISHED, HOOK_SECONDS, HURRIED_
 from dynamodb_wrapper.runs.outcome import (
     Circumstances,
     ProcessEndedError,
-    outcome_of,
-)
-from dynamodb_wrapper.runs.run import Ending
-from dynamodb_wrapper.runs.spool import RunText, SpooledRun
-from dynamodb_wrapper.runs.stacks import (
     describe,
     is_of_library,
+    outcome_of,
     stack_chunks,
     stack_text,
     type_name,
 )
+from dynamodb_wrapper.runs.run import Ending
+from dynamodb_wrapper.runs.spool import RunText, SpooledRun
 from dynamodb_wrapper.runs.watermarks import recorded_moves
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.loggers import SafeLogger
-from dynamodb_wrapper.runs.stacks import stack_text
+from dynamodb_wrapper.runs.outcome import stack_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.models.run import LogInfo
 from dynamodb_wrapper.redaction import redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import chunks_of
-from dynamodb_wrapper.runs.stacks import formatted_stack, is_of_library, type_name
+from dynamodb_wrapper.runs.outcome import formatted_stack, is_of_library, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -18,7 +18,7 @@ from dynamodb_wrapper.exceptions.errors import (
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.runs.hooks import LOST
-from dynamodb_wrapper.runs.stacks import describe
+from dynamodb_wrapper.runs.outcome import describe
 
 if TYPE_CHECKING:
     from datetime import timedelta

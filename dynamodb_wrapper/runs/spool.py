@@ -78,9 +78,7 @@ class Spool:
         secrets: Values to take out.
     """
 
-    def __init__(
-        self, directory: Path | ConfigurationError, secrets: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, directory: Path | ConfigurationError, secrets: Iterable[str] = ()) -> None:
         self._path = directory
         self._secrets = secrets
         self._prepared: dict[str, int] = {}

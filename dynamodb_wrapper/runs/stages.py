@@ -15,8 +15,7 @@ from dynamodb_wrapper.models.measures import Metric
 from dynamodb_wrapper.models.run import StageInfo
 from dynamodb_wrapper.repositories.run_log.items import checked_name
 from dynamodb_wrapper.repositories.run_log.protocol import duration_seconds, not_before
-from dynamodb_wrapper.runs.outcome import exit_code_of
-from dynamodb_wrapper.runs.stacks import is_group
+from dynamodb_wrapper.runs.outcome import exit_code_of, is_group
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
 if TYPE_CHECKING:

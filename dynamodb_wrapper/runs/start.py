@@ -52,10 +52,10 @@ from dynamodb_wrapper.runs.heartbeat import Heartbeat
 from dynamodb_wrapper.runs.hooks import LOST, STARTED
 from dynamodb_wrapper.runs.liveness import Liveness
 from dynamodb_wrapper.runs.logs import LogCapture
+from dynamodb_wrapper.runs.outcome import describe
 from dynamodb_wrapper.runs.recorder import Recorder, TableRecords
 from dynamodb_wrapper.runs.run import Run, RunInternals
 from dynamodb_wrapper.runs.signals import SignalGuard
-from dynamodb_wrapper.runs.stacks import describe
 from dynamodb_wrapper.runs.stages import Stages
 from dynamodb_wrapper.runs.watermarks import Watermarks
 from dynamodb_wrapper.serialization.problems import clean_errors, explain

@@ -16,7 +16,7 @@ from dynamodb_wrapper.redaction import redact
 from dynamodb_wrapper.repositories.pipelines import PipelineConfigRepository
 from dynamodb_wrapper.repositories.run_logs import PipelineRunLogsRepository
 from dynamodb_wrapper.repositories.table_configs import TableConfigRepository
-from dynamodb_wrapper.runs.stacks import error_info
+from dynamodb_wrapper.runs.outcome import error_info
 from dynamodb_wrapper.runs.start import describe_runtime
 from dynamodb_wrapper.spark.integration import SparkDynamoDBIntegration
 from dynamodb_wrapper.spark.sessions import describe_session
