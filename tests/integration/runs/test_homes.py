@@ -17,7 +17,7 @@ from dynamodb_wrapper.exceptions import ConfigurationError, RunFinishError
 from dynamodb_wrapper.models import RunStatus
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests.support import faults
-from tests.support.runs import abandoned, later, plain_client, stored
+from tests.support.runs import abandoned, later, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,19 +306,3 @@ def test_files_that_were_never_finished_are_removed(
     os.utime(old, (0, time.time() - 3600))
     RunTracker(config).replay_outcomes()
     assert list(path.parent.iterdir()) == [new]  # which another process may be writing
-
-
-# ---- items ---------------------------------------------------------------------------------------
-
-
-def test_a_damaged_item_of_a_pipeline_is_an_error_that_names_it(
-    local_tables: DynamoDBConfig,
-) -> None:
-    plain_client(local_tables).put_item(
-        TableName=local_tables.table_name("pipeline_run_logs"),
-        Item={"run_id": {"S": "#pipeline#exclusive"}, "next_seq": {"S": "many"}},
-    )
-    with pytest.raises(Exception, match="next_seq") as caught:
-        RunTracker(local_tables).start("exclusive")
-    assert "'#pipeline#exclusive'" in str(caught.value)
-    assert type(caught.value).__name__ == "IncompatibleItemError"
