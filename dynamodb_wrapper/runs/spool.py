@@ -40,7 +40,12 @@ RunText = tuple[str, int, str]
 
 _FORMAT = 1
 _MOST_BYTES = 32 * 1024 * 1024  # an outcome with all its texts, every character escaped, has less
+_MOST_PREPARED = 16
 _UNFINISHED_SECONDS = 600  # no file is being written for longer
+_WOULD_BE_LOST = (
+    "An outcome of a run that DynamoDB does not take would be lost with this process, for it "
+    "cannot be kept in a file: %s"
+)
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 _READ_AS = {
     "$datetime": datetime.fromisoformat,
@@ -101,15 +106,18 @@ class Spool:
 
         It has no name until it is needed, so that nothing is left of a process that is killed;
         only Linux has such files. Logs a warning where no outcome could be kept, once a process.
+        The descriptors of a process that has very many runs open are left to the program.
         """
+        if len(self._prepared) >= _MOST_PREPARED:
+            return
         try:
             descriptor = _nameless_file(self._made())
-        except (OSError, ConfigurationError) as error:
-            self._warn(
-                "An outcome of a run that DynamoDB does not take would be lost with this process, "
-                "for it cannot be kept in a file: %s",
-                error,
-            )
+        except ConfigurationError as error:
+            self._warn(_WOULD_BE_LOST, error)
+            return
+        except OSError as error:
+            way_out = "Set DYNAMODB_SPOOL_DIRECTORY to a directory that this user may write."
+            self._warn(_WOULD_BE_LOST, f"{error}. {way_out}")
             return
         if descriptor is not None:
             self._prepared[run_id] = descriptor
@@ -145,7 +153,7 @@ class Spool:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.directory
 
-    def _warn(self, message: str, error: Exception) -> None:
+    def _warn(self, message: str, error: Exception | str) -> None:
         """Log that there is no spool, once a process and directory."""
         if str(self._path) not in _said:
             _said.add(str(self._path))
