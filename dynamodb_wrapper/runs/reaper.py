@@ -81,7 +81,7 @@ class Reaper:
         try:
             self.replay(pipeline.pipeline_id)
         except ConfigurationError as error:
-            self._services.spool.has_trouble(error)
+            self._services.spool.report(error)
         try:
             if not pipeline.is_exclusive:
                 self._reap_pipeline(pipeline.pipeline_id)

@@ -184,7 +184,7 @@ class Spool:
         """
         return [path for path in self._files() if not _is_readable(path)]
 
-    def has_trouble(self, error: ConfigurationError) -> None:
+    def report(self, error: ConfigurationError) -> None:
         """Log that the spool cannot be read, unless it was said before that there is none."""
         self._warn("Outcomes of earlier runs are left in the spool: %s", error)
 

@@ -64,7 +64,8 @@ class Stages:
     def end_all(self, outcome: RunOutcome) -> None:
         """End the stages that are under way when their run ends, as in a generator that waits."""
         while self._under_way:
-            self._under_way.pop().end_with_run(outcome)
+            self._under_way[-1].end_with_run(outcome)
+            self._under_way.pop()
 
     def note(self, name: str, error: BaseException) -> None:
         """Remember that an exception leaves a stage; the run's error is stored with its name."""

@@ -155,7 +155,7 @@ def _user() -> str | None:
 def _library_version() -> str | None:
     try:
         return metadata.version("dynamodb-wrapper")
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, OSError):
         return None
 
 
