@@ -15,7 +15,6 @@ from dynamodb_wrapper.exceptions import (
     AlreadyRunningError,
     AlreadySucceededError,
     ConditionFailedError,
-    ConnectionError,
     DynamoDBWrapperError,
     ItemAlreadyExistsError,
     ItemNotFoundError,
@@ -26,6 +25,9 @@ from dynamodb_wrapper.exceptions import (
     TransactionCanceledError,
     ValidationError,
     VersionConflictError,
+)
+from dynamodb_wrapper.exceptions import (
+    ConnectionError as ConnectionError,
 )
 from dynamodb_wrapper.local import (
     LocalDynamoDB,
@@ -77,7 +79,6 @@ __all__ = [
     "Attr",
     "BaseDynamoRepository",
     "ConditionFailedError",
-    "ConnectionError",
     "Coverage",
     "DataQualityResult",
     "Derived",

@@ -39,7 +39,7 @@ from dynamodb_wrapper.aws.interception import TrackingEmitter
 from dynamodb_wrapper.aws.raw_replies import install_raw_bodies, install_raw_parser
 from dynamodb_wrapper.aws.retries import watch_lost_replies, watch_throttles
 from dynamodb_wrapper.aws.service_data import fast_loader
-from dynamodb_wrapper.exceptions.errors import ConfigurationError
+from dynamodb_wrapper.exceptions.errors import ConfigurationError, ConnectionError
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config.settings import DynamoDBConfig
@@ -310,6 +310,12 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
                 parameter_validation=False,  # requests are built and checked by `serialization`
             ),
         )
+    except OSError as error:
+        raise ConnectionError(
+            f"No client could be made: {error}. Look for files and connections that the program "
+            "leaves open, and at its limit (`ulimit -n`).",
+            retryable=True,
+        ) from error
     except NoRegionError as error:
         raise ConfigurationError(
             "No AWS region is configured: set AWS_REGION, or region_name of DynamoDBConfig."

@@ -291,7 +291,8 @@ class Endpoint(NamedTuple):
             http.set_tunnel(self.host, self.port, dict(self.proxy.headers))
         try:
             http.connect()
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, LookupError, UnicodeError) as error:
+            # The last two: a codec for names that cannot be loaded, a name that is none.
             http.close()
             raise self._not_connected(error) from error
         return http.sock

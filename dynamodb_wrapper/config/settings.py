@@ -205,12 +205,30 @@ class DynamoDBConfig(BaseModel):
         )
 
     def spool_path(self) -> Path:
-        """Return the directory of outcomes of runs that could not be stored."""
+        """Return the directory of outcomes of runs that could not be stored.
+
+        Raises:
+            ConfigurationError: It is not set, and this user has no home directory, or the root user
+                has that of another user: then files of root would stand in it.
+        """
         if self.spool_directory is not None:
             return Path(self.spool_directory)
         import platformdirs
 
-        return Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
+        try:
+            path = Path(platformdirs.user_state_dir("dynamodb-wrapper")) / "spool"
+        except RuntimeError:  # older versions return a path that begins with ~
+            path = Path("~")
+        if not path.is_absolute():
+            why = "this user has no home directory"
+        elif _is_of_another_than_root(path):
+            why = f"{path} would be root's in the home directory of another user"
+        else:
+            return path
+        raise ConfigurationError(
+            f"There is no place for outcomes of runs: {why}. Set DYNAMODB_SPOOL_DIRECTORY to a "
+            "directory that this user may write."
+        )
 
     def table_name(self, base: str) -> str:
         """Return the name of a table as DynamoDB knows it.
@@ -272,6 +290,14 @@ class DynamoDBConfig(BaseModel):
             private = state.get("__pydantic_private__") or {}
             state["__pydantic_private__"] = {**private, "_lost_credentials": True}
         return state
+
+
+def _is_of_another_than_root(path: Path) -> bool:
+    """Return whether this is the root user, and what exists of a path is another user's."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return False
+    there = next(part for part in (path, *path.parents) if os.path.exists(part))
+    return there.stat().st_uid != 0
 
 
 def _explain(error: pydantic.ValidationError, source: Mapping[str, str]) -> str:

@@ -207,7 +207,7 @@ class PipelineRunLog(Document):
         records_failed: Rows that could not be processed; as `records_read`.
         inputs: Ids of the tables the run read.
         outputs: Rows, bytes and files written, by table id.
-        current_stage: The stage that began last.
+        current_stage: The stage under way that began last; of none, the one that ended last.
         detected_at: When a lost run was found or released.
         retention_days: Days the run is kept after its end; None keeps it.
         expires_at: TTL; readers skip the run from then on. Set when a run ends.

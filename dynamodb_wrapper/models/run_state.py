@@ -169,6 +169,8 @@ class PipelineState:
         holder: Run id of the run that holds an exclusive pipeline; None while it is free.
         fence: Number that only grows; None before the first exclusive run.
         next_seq: Number of runs begun so far.
+        fenced_seq: That number when the last exclusive run began; if it is another now, runs
+            without a limit have begun since.
         last_seq: Number of the newest run that ended.
         last_run_id: That run.
         last_status: How it ended.
@@ -182,6 +184,7 @@ class PipelineState:
     holder: str | None = None
     fence: int | None = None
     next_seq: int = 0
+    fenced_seq: int | None = None
     last_seq: int | None = None
     last_run_id: str | None = None
     last_status: str | None = None
@@ -190,6 +193,11 @@ class PipelineState:
     last_ok_run_id: str | None = None
     last_ok_end: str | None = None
     consecutive_failures: int = 0
+
+    @property
+    def may_have_unlimited(self) -> bool:
+        """Whether runs that took no lock may be live, since the pipeline had no limit before."""
+        return self.next_seq > 0 and self.next_seq != self.fenced_seq
 
 
 @dataclass(frozen=True)

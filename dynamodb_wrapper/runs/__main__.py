@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         tracker = RunTracker(DynamoDBConfig.from_env())
         if wanted.command == "reap":
             return _reap(tracker, wanted.environment, dry_run=wanted.dry_run)
-        return _replay(tracker)
+        return _replay(tracker, of_other_users=wanted.of_other_users)
     except (DynamoDBWrapperError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -33,8 +33,8 @@ def _reap(tracker: RunTracker, environment: str | None, *, dry_run: bool) -> int
     return 0
 
 
-def _replay(tracker: RunTracker) -> int:
-    replayed = tracker.replay_outcomes()
+def _replay(tracker: RunTracker, *, of_other_users: bool) -> int:
+    replayed = tracker.replay_outcomes(of_other_users=of_other_users)
     for one in replayed:
         print(f"{one.run_id}  {one.outcome}  {'stored' if one.stored else one.problem}")
     unreadable = tracker.unreadable_outcomes()
@@ -54,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     reap = commands.add_parser("reap", help="end runs whose drivers are gone as LOST")
     reap.add_argument("--dry-run", action="store_true", help="only list them")
     reap.add_argument("--environment", help="environment of the pipelines; the config's by default")
-    commands.add_parser("replay", help="store the outcomes kept in this machine's spool")
+    replay = commands.add_parser("replay", help="store the outcomes kept in this machine's spool")
+    replay.add_argument(
+        "--of-other-users", action="store_true", help="also files that belong to other users"
+    )
     return parser
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run_state import unpack
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class PartitionState:
         attempts: How often it was tried.
         last_status: Status of the last attempt; None where it was never tried.
         last_run_id: Run id of the last attempt.
-        success_run_id: The run that covered it; None while it is not covered.
+        success_run_id: The run that succeeded; None while none has.
     """
 
     partition: Partition
@@ -35,8 +36,11 @@ class PartitionState:
 
     @property
     def is_covered(self) -> bool:
-        """Whether a run of the partition has succeeded, even if a rerun failed."""
-        return self.success_run_id is not None
+        """Whether a run of the partition has succeeded, even if a rerun failed, or was skipped.
+
+        `Run.skip` says that there is nothing to do, as on a holiday.
+        """
+        return self.success_run_id is not None or self.last_status == RunStatus.SKIPPED
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,12 @@ class Coverage:
 
     @property
     def covered(self) -> tuple[Partition, ...]:
-        """Those that have succeeded."""
+        """Those that have succeeded, or for which there was nothing to do."""
         return tuple(p.partition for p in self.partitions if p.is_covered)
 
     @property
     def missing(self) -> tuple[Partition, ...]:
-        """Those that have not succeeded and are not running: never tried, failed, lost..."""
+        """Those that are not covered and not running: never tried, failed, lost..."""
         return tuple(
             p.partition
             for p in self.partitions
@@ -92,7 +96,7 @@ class Coverage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every partition has succeeded."""
+        """Whether every partition is covered."""
         return all(p.is_covered for p in self.partitions)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -29,9 +31,11 @@ from dynamodb_wrapper.runs.outcome import (
     Circumstances,
     ProcessEndedError,
     describe,
+    is_of_library,
     outcome_of,
     stack_chunks,
     stack_text,
+    type_name,
 )
 from dynamodb_wrapper.runs.run import Ending
 from dynamodb_wrapper.runs.spool import RunText, SpooledRun
@@ -55,6 +59,7 @@ _BEFORE_OTHERS = 100
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _CANCEL_JOIN_SECONDS = 1.0
+_RESERVED = 8  # looking up a name, the connection, its certificates and a module take fewer
 # Errors that no repetition changes: the outcome is refused, and spooling it would not help.
 _REFUSED = (RunFinishError, InvalidTransitionError, ItemNotFoundError)
 
@@ -190,7 +195,7 @@ class RunFinisher:
             outcome = replace(outcome, end_time=self._services.clock())
             if at_exit and outcome.status is RunStatus.FAILED:
                 outcome = replace(outcome, reason="process_exit")
-            stage = None if error is None else run.stage_errors.stage_of(error)
+            stage = None if error is None else run.stages.stage_of(error)
             if outcome.error is not None and stage is not None:
                 info = outcome.error.model_copy(update={"stage": redact_known(stage, secrets)})
                 outcome = replace(outcome, error=info)
@@ -215,6 +220,7 @@ class RunFinisher:
     def _settle(self, run: RunInternals, ending: Ending, limit_seconds: float) -> None:
         """Store a decided end, or keep it in the spool; what was done before is not done again."""
         run.liveness.close(ending.outcome)
+        _reserve.release()
         try:
             if not ending.is_settled or not ending.has_texts:
                 self._store_end(run, ending, limit_seconds)
@@ -228,6 +234,9 @@ class RunFinisher:
                 self._spool(run, ending, f"that met {describe(bug, self._services.secrets)}")
         if ending.is_settled:
             _open_runs.pop(run, None)
+            self._services.spool.discard(run.liveness.record.run_id)
+        if _open_runs:
+            _reserve.fill()
 
     def _store_end(self, run: RunInternals, ending: Ending, limit_seconds: float) -> None:
         """Store the end of a run and the texts beside it."""
@@ -254,6 +263,7 @@ class RunFinisher:
         error = ending.error
         run.heartbeat.stop()
         run.recorder.close()
+        run.stages.end_all(outcome)
         texts: list[RunText] = []
         if run.logs is not None:
             run.logs.record_totals()
@@ -485,13 +495,41 @@ def add_note(error: BaseException, note: str) -> None:
             error.add_note(note)
         else:
             error.__notes__ = [*getattr(error, "__notes__", []), note]  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - an exception without room for notes stays as it is
+    except BaseException as raised:  # an exception without room for notes stays as it is
+        if not isinstance(raised, Exception) and is_of_library(raised):
+            raise
         logger.debug("The note could not be attached.")
 
 
 # ---- runs that are open when the process exits ---------------------------------------------------
 
 _open_runs: dict[RunInternals, RunFinisher] = {}
+
+
+class Reserve:
+    """File descriptors that are held back while runs are open.
+
+    A body may use up all that a process can have. Those of the reserve are closed when a run ends,
+    so that it can be connected to DynamoDB, or opened a file in the spool, to store the end.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    def fill(self) -> None:
+        """Hold descriptors back, as far as there are any."""
+        with suppress(OSError):
+            while len(self._held) < _RESERVED:
+                self._held.append(os.open(os.devnull, os.O_RDONLY))
+
+    def release(self) -> None:
+        """Close them."""
+        with suppress(IndexError):  # another thread may do the same
+            while True:
+                os.close(self._held.pop())
+
+
+_reserve = Reserve()
 
 
 def finish_at_exit(run: RunInternals, finisher: RunFinisher) -> None:
@@ -505,6 +543,7 @@ def finish_at_exit(run: RunInternals, finisher: RunFinisher) -> None:
                 None, _finish_open_runs, exitpriority=_BEFORE_OTHERS
             )
     _open_runs[run] = finisher
+    _reserve.fill()
 
 
 def _is_child_of_multiprocessing() -> bool:
@@ -523,7 +562,9 @@ def _finish_open_runs() -> None:
             finisher.finish_at_exit(run, max(_LEAST_EXIT_SECONDS, until - time.monotonic()))
         except BaseException as raised:  # noqa: BLE001 - by a signal; the others end as well
             logger.warning(
-                "The process is exiting; run %s met %r.", run.liveness.record.run_id, raised
+                "The process is exiting; run %s met %s.",
+                run.liveness.record.run_id,
+                type_name(raised),
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from contextlib import suppress
 from datetime import datetime, timezone
 from types import MethodType, SimpleNamespace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dynamodb_wrapper.models.run import LogInfo
 from dynamodb_wrapper.redaction import redact_known, stored_text
 from dynamodb_wrapper.repositories.run_log.items import chunks_of
+from dynamodb_wrapper.runs.outcome import formatted_stack, is_of_library, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -194,10 +194,12 @@ def _text_of(record: logging.LogRecord) -> str:
     """
     try:
         parts = [record.getMessage()]
-    except Exception as error:  # noqa: BLE001 - logging reports it, if a handler meets it too
-        parts = [f"<a message that could not be formatted: {type(error).__qualname__}>"]
+    except BaseException as error:  # logging reports it, if a handler meets it too
+        if not isinstance(error, Exception) and is_of_library(error):
+            raise
+        parts = [f"<a message that could not be formatted: {type_name(error)}>"]
     if record.exc_info and record.exc_info[0] is not None:
-        parts.append(_stack(record.exc_info))
+        parts.append(_stack(record.exc_info[1]))
     elif record.exc_text:
         parts.append(record.exc_text)
     if record.stack_info:
@@ -205,8 +207,5 @@ def _text_of(record: logging.LogRecord) -> str:
     return "\n".join(parts)
 
 
-def _stack(error: Any) -> str:
-    try:
-        return "".join(traceback.format_exception(*error)).rstrip("\n")
-    except Exception:  # noqa: BLE001 - as above
-        return "<the stack could not be read>"
+def _stack(error: BaseException | None) -> str:
+    return "" if error is None else "".join(formatted_stack(error, ())).rstrip("\n")

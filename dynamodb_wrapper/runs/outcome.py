@@ -1,4 +1,8 @@
-"""Decide the outcome of a run from the exception that left its body; pure functions."""
+"""Decide the outcome of a run from the exception that left its body, and describe exceptions.
+
+The exceptions are those of any program: asking one for its text may raise, or exit. Describing it
+changes nothing of what is raised, and takes bounded time and memory. All functions are pure.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import enum
 import hashlib
 import sys
 import traceback
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,11 +30,23 @@ from dynamodb_wrapper.repositories.run_log.items import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
 _MESSAGE_BYTES = 2048
 _STACK_BYTES = 4096
 _WHOLE_STACK_CHARACTERS = 60_000  # at most 240 KB, however many bytes a character has
 _FRAMES = 12
+_LIBRARY = __name__.partition(".")[0]
+_TEXT_CHARACTERS = 262_144  # far more of a message than is stored
+# Beyond these Python's own formatting would take too long: it grows with the square of some.
+_MOST_EXCEPTIONS = 100
+_MOST_FRAMES = 5000
+_MOST_CHARACTERS = 1_000_000
+# What is shown then.
+_SHOWN_EXCEPTIONS = 20
+_SHOWN_FRAMES = 25
+_SHOWN_IN_GROUP = 10
+_SHOWN_BYTES = 4096
 _DEEPEST = 50  # of groups and causes inside of each other
 _COMMAND_LINES = ("click", "typer", "asyncclick")
 _CANCELLED = (GeneratorExit, asyncio.CancelledError, concurrent.futures.CancelledError)
@@ -74,7 +91,9 @@ def outcome_of(error: BaseException | None, around: Circumstances) -> RunOutcome
     """
     try:
         return _of_return(around) if error is None else _classified(error, around)
-    except Exception:  # noqa: BLE001 - describing the end must not replace it
+    except BaseException as raised:  # describing the end must not replace it
+        if not isinstance(raised, Exception) and is_of_library(raised):
+            raise
         return _undescribed(error, around)
 
 
@@ -83,9 +102,7 @@ def _undescribed(error: BaseException | None, around: Circumstances) -> RunOutco
         return RunOutcome(RunStatus.SUCCESS)
     if error is None:  # the reason of a skip could not be described
         return RunOutcome(RunStatus.SKIPPED, "nothing_to_do")
-    kind = redact_known(type(error).__qualname__, around.secrets)
-    info = RunErrorInfo(type=kind, message="<could not be described>")
-    return RunOutcome(RunStatus.FAILED, "exception", info)
+    return RunOutcome(RunStatus.FAILED, "exception", undescribed(error, around.secrets))
 
 
 def _of_return(around: Circumstances) -> RunOutcome:
@@ -123,7 +140,12 @@ class _Stop(enum.IntEnum):
     CANCELLED = 3
 
 
-def _stop_of(error: BaseException | None, run_id: str | None, depth: int = 0) -> _Stop | None:
+def _stop_of(
+    error: BaseException | None,
+    run_id: str | None,
+    depth: int = 0,
+    known: dict[int, _Stop | None] | None = None,
+) -> _Stop | None:
     """Return the reason why a body was stopped; None for an exception that is an error.
 
     A group stands for the exceptions in it, of which none may be an error; an exception that is
@@ -132,14 +154,25 @@ def _stop_of(error: BaseException | None, run_id: str | None, depth: int = 0) ->
     """
     if error is None or depth > _DEEPEST:
         return None
-    stop = _own_stop(error, run_id)
-    if stop is not None:
-        return stop
+    known = {} if known is None else known  # a group may hold one exception many times over
+    if id(error) not in known:
+        known[id(error)] = None
+        own = _own_stop(error, run_id)
+        known[id(error)] = _stop_within(error, run_id, depth, known) if own is None else own
+    return known[id(error)]
+
+
+def _stop_within(
+    error: BaseException, run_id: str | None, depth: int, known: dict[int, _Stop | None]
+) -> _Stop | None:
     if is_group(error):
-        found = [_stop_of(inner, run_id, depth + 1) for inner in error.exceptions]  # type: ignore[attr-defined]
+        inside = error.exceptions  # type: ignore[attr-defined]
+        found = [_stop_of(inner, run_id, depth + 1, known) for inner in inside]
         stops = [inner for inner in found if inner is not None]
         return min(stops) if stops and len(stops) == len(found) else None
-    return None if isinstance(error, _TIME_OUTS) else _stop_of(error.__cause__, run_id, depth + 1)
+    if isinstance(error, _TIME_OUTS):
+        return None
+    return _stop_of(error.__cause__, run_id, depth + 1, known)
 
 
 def _own_stop(error: BaseException, run_id: str | None) -> _Stop | None:
@@ -155,11 +188,6 @@ def _own_stop(error: BaseException, run_id: str | None) -> _Stop | None:
     elsewhere = (getattr(sys.modules.get(name), kind, ()) for name, kind in _CANCELLED_ELSEWHERE)
     is_cancelled = isinstance(error, (*_CANCELLED, *filter(None, elsewhere)))
     return _Stop.CANCELLED if is_cancelled else None
-
-
-def is_group(error: BaseException) -> bool:
-    """Return whether an exception is a group: Python's from 3.11, or that of `exceptiongroup`."""
-    return any(kind.__name__ == "BaseExceptionGroup" for kind in type(error).__mro__)
 
 
 def exit_code_of(error: BaseException) -> int | None:
@@ -200,22 +228,51 @@ def _of_exit(error: BaseException, code: int, around: Circumstances) -> RunOutco
     return RunOutcome(RunStatus.FAILED, "process_exit", info, exit_code=known)
 
 
+# ---- texts of exceptions -------------------------------------------------------------------------
+
+
 def error_info(error: BaseException, secrets: Iterable[str]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
     stack = stack_text(error, secrets)
     return RunErrorInfo(
-        type=redact_known(_type_name(error), secrets),
+        type=redact_known(type_name(error), secrets),
         message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
         fingerprint=fingerprint(error),
         stack_head=head(stack, _STACK_BYTES),
         stack_tail=tail(stack, _STACK_BYTES),
-        chunks=len(stack_chunks(error, secrets)),
+        chunks=len(_chunks(stack)),
     )
+
+
+def undescribed(error: BaseException, secrets: Iterable[str]) -> RunErrorInfo:
+    """Return what is known of an exception that cannot be described."""
+    kind = redact_known(type_name(error), secrets)
+    return RunErrorInfo(type=kind, message="<could not be described>")
+
+
+def describe(error: BaseException, secrets: Iterable[str]) -> str:
+    """Return type and message of an exception in one text, shortened and without secrets."""
+    return stored_text(
+        f"{_of_type('__qualname__', type(error))}: {_text(error)}", secrets, _MESSAGE_BYTES
+    )
+
+
+def stack_text(error: BaseException, secrets: Iterable[str]) -> str:
+    """Return the whole stack of an exception and its causes, without secrets.
+
+    Of a chain of more than 100 exceptions the last 20 are shown, of very many frames the first and
+    the last, of very long messages the beginning.
+    """
+    text = "".join(formatted_stack(error, secrets))
+    return presentable(text, secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
 
 
 def stack_chunks(error: BaseException, secrets: Iterable[str]) -> list[str]:
     """Return the whole stack in pieces to store; none where head and tail hold all of it."""
-    stack = stack_text(error, secrets)
+    return _chunks(stack_text(error, secrets))
+
+
+def _chunks(stack: str) -> list[str]:
     return chunks_of(stack) if len(stack.encode()) > _STACK_BYTES else []
 
 
@@ -225,41 +282,147 @@ def fingerprint(error: BaseException) -> str:
     Made of the type and the innermost functions, without line numbers and messages, so that it
     survives edits elsewhere in the file and differing values.
     """
-    places = []
+    places: deque[str] = deque(maxlen=_FRAMES)
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
         places.append(f"{frame.f_globals.get('__name__')}:{frame.f_code.co_name}")
         trace = trace.tb_next
-    text = "|".join([_type_name(error), *places[-_FRAMES:]])
+    text = "|".join([type_name(error), *places])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return f"{module}{kind.__qualname__}"
+def type_name(error: BaseException) -> str:
+    """Return the name of the type of an exception, with its module unless it is Python's own."""
+    name, module = _of_type("__qualname__", type(error)), _of_type("__module__", type(error))
+    return name if module == "builtins" else f"{module}.{name}"
 
 
-def stack_text(error: BaseException, secrets: Iterable[str]) -> str:
-    """Return the whole stack of an exception and its causes, without secrets."""
-    return presentable("".join(_formatted(error)), secrets, kept=_WHOLE_STACK_CHARACTERS // 2)
+def _of_type(attribute: str, kind: type) -> str:
+    """Return a name of a type, past a metaclass that has another idea of it."""
+    found = type.__dict__[attribute].__get__(kind)
+    return found if isinstance(found, str) else "?"
 
 
-def describe(error: BaseException, secrets: Iterable[str]) -> str:
-    """Return type and message of an exception in one text, shortened and without secrets."""
-    return stored_text(f"{type(error).__qualname__}: {_text(error)}", secrets, _MESSAGE_BYTES)
+def is_of_library(raised: BaseException) -> bool:
+    """Return whether an exception comes from a line of this library, not of what it has called.
+
+    So does one that a signal handler, or another thread, raises in between: it must go on.
+    """
+    trace = raised.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = None if trace is None else trace.tb_frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.partition(".")[0] == _LIBRARY
 
 
 def _text(error: BaseException) -> str:
+    """Return the message of an exception, of a very long one the beginning."""
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the run failed
+        return str.__getitem__(str(error), slice(_TEXT_CHARACTERS))
+    except BaseException as raised:
+        if not isinstance(raised, Exception) and is_of_library(raised):
+            raise
         return "<the message could not be read>"
 
 
-def _formatted(error: BaseException) -> list[str]:
+# ---- the stack -----------------------------------------------------------------------------------
+
+
+def formatted_stack(error: BaseException, secrets: Iterable[str]) -> list[str]:
+    """Return the lines of a stack; a shortened one is without secrets, another as Python has it."""
     try:
-        return traceback.format_exception(type(error), error, error.__traceback__)
-    except Exception:  # noqa: BLE001 - as above
+        if _is_moderate(error):
+            return traceback.format_exception(type(error), error, error.__traceback__)
+        return _shortened(error, secrets)
+    except BaseException as raised:
+        if not isinstance(raised, Exception) and is_of_library(raised):
+            raise
         return ["<the stack could not be read>"]
+
+
+def _is_moderate(error: BaseException) -> bool:
+    """Return whether an exception, with all that is chained to it or in it, is soon formatted."""
+    ahead, seen = [error], {id(error)}
+    exceptions = frames = characters = 0
+    while ahead:
+        one = ahead.pop()
+        inner = _of_group(one)
+        exceptions += 1
+        characters += len(_text(one)) + _note_characters(one)
+        frames += _count_frames(one.__traceback__)
+        if (
+            exceptions + len(inner) > _MOST_EXCEPTIONS
+            or frames > _MOST_FRAMES
+            or characters > _MOST_CHARACTERS
+        ):
+            return False
+        ahead += inner
+        for before in (one.__cause__, one.__context__):
+            if before is not None and id(before) not in seen:
+                seen.add(id(before))
+                ahead.append(before)
+    return True
+
+
+def is_group(error: BaseException) -> bool:
+    """Return whether an exception is a group: Python's from 3.11, or that of `exceptiongroup`."""
+    kinds = type(error).__mro__
+    return any(_of_type("__name__", kind) == "BaseExceptionGroup" for kind in kinds)
+
+
+def _of_group(error: BaseException) -> tuple[BaseException, ...]:
+    return tuple(error.exceptions) if is_group(error) else ()  # type: ignore[attr-defined]
+
+
+def _note_characters(error: BaseException) -> int:
+    notes = getattr(error, "__notes__", None)
+    listed = notes if isinstance(notes, (list, tuple)) else ()
+    return sum(len(note) for note in listed if isinstance(note, str))
+
+
+def _count_frames(trace: TracebackType | None) -> int:
+    count = 0
+    while trace is not None and count <= _MOST_FRAMES:
+        count += 1
+        trace = trace.tb_next
+    return count
+
+
+def _shortened(error: BaseException, secrets: Iterable[str]) -> list[str]:
+    """Return the last exceptions of a chain, each with the ends of its stack and message."""
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    seen: set[int] = set()
+    while one is not None and id(one) not in seen and len(chain) < _SHOWN_EXCEPTIONS:
+        seen.add(id(one))
+        chain.append(one)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    lines = ["[earlier exceptions are left out]\n\n"] if one is not None else []
+    for number, shown in enumerate(reversed(chain)):
+        if number:
+            lines.append("\n[after which this exception occurred]\n\n")
+        lines += _one(shown, secrets)
+    return lines
+
+
+def _one(error: BaseException, secrets: Iterable[str]) -> list[str]:
+    lines = ["Traceback (most recent call last):\n", *_frames(error.__traceback__)]
+    lines.append(_line(error, secrets))
+    inner = _of_group(error)
+    lines += [f"  - {_line(one, secrets)}" for one in inner[:_SHOWN_IN_GROUP]]
+    if len(inner) > _SHOWN_IN_GROUP:
+        lines.append(f"  - [and {len(inner) - _SHOWN_IN_GROUP:,} more]\n")
+    return lines
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    if _count_frames(trace) <= 2 * _SHOWN_FRAMES:
+        return traceback.format_tb(trace)
+    first = traceback.format_tb(trace, _SHOWN_FRAMES)
+    return [*first, "  [frames are left out]\n", *traceback.format_tb(trace, -_SHOWN_FRAMES)]
+
+
+def _line(error: BaseException, secrets: Iterable[str]) -> str:
+    text = stored_text(_text(error)[: 4 * _SHOWN_BYTES], secrets, _SHOWN_BYTES)
+    return f"{type_name(error)}: {text}\n"

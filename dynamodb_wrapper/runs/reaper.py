@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.exceptions.errors import (
     AlreadySucceededError,
+    ConfigurationError,
     DynamoDBWrapperError,
     InvalidTransitionError,
     ItemNotFoundError,
@@ -17,6 +18,7 @@ from dynamodb_wrapper.exceptions.errors import (
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.runs.hooks import LOST
+from dynamodb_wrapper.runs.outcome import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,8 +48,8 @@ class ReplayedOutcome:
         run_id: The run.
         outcome: The status it ended with.
         stored: Whether the outcome is stored now.
-        problem: Why it is not.
-        path: Its file; None once it is stored.
+        problem: Why it is not, or why its file is still there.
+        path: Its file; None once it is gone.
     """
 
     run_id: str
@@ -74,13 +76,17 @@ class Reaper:
     def before_start(self, pipeline: PipelineConfig) -> None:
         """Store spooled outcomes of a pipeline, and end its dead runs, before another begins.
 
-        For an exclusive pipeline the start itself takes over. An error here stops no start.
+        For an exclusive pipeline the start itself takes over. An error here stops no start, and
+        that of the spool no reaping.
         """
         try:
             self.replay(pipeline.pipeline_id)
+        except ConfigurationError as error:
+            self._services.spool.report(error)
+        try:
             if not pipeline.is_exclusive:
                 self._reap_pipeline(pipeline.pipeline_id)
-        except (DynamoDBWrapperError, OSError) as error:
+        except DynamoDBWrapperError as error:
             logger.warning("Before the start of pipeline %s: %s", pipeline.pipeline_id, error)
 
     def after_beat(self, environment: str | None, lease_duration: timedelta) -> None:
@@ -102,9 +108,17 @@ class Reaper:
         self._next_look[name] = time.monotonic() + min([every, *left])
         self._end(dead)
 
-    def replay(self, pipeline_id: str | None = None) -> list[ReplayedOutcome]:
-        """Store the outcomes in the spool, and return the result for each."""
-        kept = self._services.spool.kept(self._services.run_table, pipeline_id)
+    def replay(
+        self, pipeline_id: str | None = None, *, of_other_users: bool = False
+    ) -> list[ReplayedOutcome]:
+        """Store the outcomes in the spool, and return the result for each.
+
+        Raises:
+            ConfigurationError: The spool cannot be read.
+        """
+        kept = self._services.spool.kept(
+            self._services.run_table, pipeline_id, of_other_users=of_other_users
+        )
         return [self._replayed(entry) for entry in kept]
 
     def _reap_pipeline(self, pipeline_id: str) -> None:
@@ -159,8 +173,14 @@ class Reaper:
             return ReplayedOutcome(
                 run_id, status, stored=False, problem=error.message, path=entry.path
             )
-        entry.drop()
+        except Exception as error:  # noqa: BLE001 - what the file says cannot be stored
+            why = f"the file is damaged ({describe(error, self._services.secrets)})"
+            logger.warning("The spooled outcome %s cannot be stored: %s", entry.path, why)
+            return ReplayedOutcome(run_id, status, stored=False, problem=why, path=entry.path)
         logger.info("The spooled outcome of run %s is stored: %s.", run_id, status)
+        if not entry.drop():
+            why = "it is stored; its file cannot be deleted"
+            return ReplayedOutcome(run_id, status, stored=True, problem=why, path=entry.path)
         return ReplayedOutcome(run_id, status, stored=True)
 
     def _store(self, spooled: SpooledRun) -> None:

@@ -9,6 +9,7 @@ from dynamodb_wrapper.exceptions.errors import (
     DynamoDBWrapperError,
     InvalidTransitionError,
     ItemNotFoundError,
+    ValidationError,
 )
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.run import TableOutput
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 logger = SafeLogger(__name__)
 Parts = dict[tuple[str, ...], Any]
-_PER_REQUEST = 25
+_PER_REQUEST = 100
+_AT_ONCE = 200  # each request costs a write unit per KB of the run, which grows with its parts
+_MOST = {"stages": 1000, "metrics": 4000, "data_quality": 1000, "outputs": 1000, "inputs": 1000}
 _WAIT_FOR_SEND_SECONDS = 4.0
+_NAMED = {"data_quality": "checks of data quality"}
 _TOTALS = ("records_read", "records_written", "records_failed")
 
 
@@ -27,7 +31,8 @@ class Recorder:
     """Keeps parts of a run until they are stored; several threads may record at once.
 
     A part is sent at once. After a failure parts wait for the next beat, so that an outage delays
-    the body once and not with every metric.
+    the body once and not with every metric; so do they once a run has more than 200 of them, which
+    would otherwise take time that grows with the square of their number.
 
     Args:
         send: Stores parts; raises one of our errors.
@@ -49,6 +54,7 @@ class Recorder:
         self._label = label
         self._pending: Parts = {}
         self._figures: Parts = {}
+        self._names: dict[str, set[str]] = {field: set() for field in _MOST}
         # Reentrant: a signal handler may record while this very thread does.
         self._lock = threading.RLock()
         self._sending = threading.RLock()
@@ -61,13 +67,36 @@ class Recorder:
         """Record parts of the run by their paths; send them now, or with the next beat.
 
         Raises:
-            ValidationError: A part cannot be stored; it is refused here, where its caller sees it.
+            ValidationError: A part cannot be stored, or the run has too many; it is refused here,
+                where its caller sees it.
             NoActiveRunError: The run has ended, or belongs to another process.
         """
         self._require_open()
         self.check(parts)
+        for path in parts:
+            if len(path) > 1:
+                self.count(path[0], path[1])
         if not self.keep(parts, at_once=at_once):
             self._require_open()  # it ended meanwhile
+
+    def count(self, field: str, name: str) -> None:
+        """Count an entry of a field of the run.
+
+        Raises:
+            ValidationError: There are more than are kept with a run.
+        """
+        known, most = self._names.get(field), _MOST.get(field, 0)
+        if known is None:
+            return
+        with self._lock:
+            if name not in known and len(known) >= most:
+                what = _NAMED.get(field, field)
+                raise ValidationError(
+                    f"Run {self._label} has {most:,} {what}, the most that are kept with a run: an "
+                    "item of DynamoDB has 400 KB. The same name again replaces an entry: give the "
+                    "passes of a loop one name and record totals, or begin a run for each part."
+                )
+            known.add(name)
 
     def keep(self, parts: Mapping[tuple[str, ...], Any], *, at_once: bool = True) -> bool:
         """Keep parts and try to store them; never raises for trouble with DynamoDB.
@@ -79,9 +108,12 @@ class Recorder:
                 return False
             self._pending.update(parts)
             self._figures.update((path, value) for path, value in parts.items() if _counts(path))
-        if at_once and not self._has_to_wait():
+        if at_once and not self._has_many() and not self._has_to_wait():
             self._send_pending(after_trouble=False)
         return True
+
+    def _has_many(self) -> bool:
+        return sum(map(len, self._names.values())) > _AT_ONCE
 
     def flush(self) -> None:
         """Try to store what is pending, also after a failure."""
@@ -191,6 +223,8 @@ class TableRecords:
         """Record tables that were read, beside those before."""
         with self._lock:  # held until it is recorded: a longer list must not be overtaken
             self._recorder.check({("inputs",): list(table_ids)})
+            for table_id in table_ids:
+                self._recorder.count("inputs", table_id)
             self._inputs.update(dict.fromkeys(table_ids))
             self._recorder.record({("inputs",): list(self._inputs)}, at_once=at_once)
 

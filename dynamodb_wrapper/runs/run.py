@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs.recorder import Parts, Recorder, TableRecords
     from dynamodb_wrapper.runs.signals import SignalGuard
     from dynamodb_wrapper.runs.spool import SpooledRun
-    from dynamodb_wrapper.runs.stages import StageErrors
+    from dynamodb_wrapper.runs.stages import Stages
     from dynamodb_wrapper.runs.watermarks import Watermarks
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class RunInternals:
         watermarks: Read and moved by the run.
         delta: Numbers the run's writes to Delta tables.
         signals: Turns SIGTERM into an exception, and holds signals back.
-        stage_errors: Remembers which stage an exception left.
+        stages: Its stages that are under way, and which one an exception left.
         cancel_jobs: Cancels the Spark jobs of the run from a thread, which it returns; None where
             that is not wanted or not possible.
         logs: Stores the driver's log lines; None where that is not wanted.
@@ -106,7 +106,7 @@ class RunInternals:
     watermarks: Watermarks
     delta: DeltaFence
     signals: SignalGuard
-    stage_errors: StageErrors
+    stages: Stages
     cancel_jobs: Callable[[], Thread | None]
     logs: LogCapture | None = None
     skip_reason: str | None = None
@@ -124,9 +124,10 @@ class Run:
                 stage.log_rows(read=17)
             run.log_metric("late_orders", 3)
 
-    Records are stored at once, costing a write unit per KB of the run. Trouble with DynamoDB does
-    not reach the body there: what could not be stored is sent again with the next beat or with the
-    end of the run.
+    Records are stored at once, costing a write unit per KB of the run; those after the first 200
+    with the next beat. A run keeps 4,000 metrics, and 1,000 stages, checks, inputs and outputs
+    each. Trouble with DynamoDB does not reach the body there: what could not be stored is sent
+    again with the next beat or with the end of the run.
 
     Once the run has ended here, and in a process that was forked from the one that started it,
     methods raise `NoActiveRunError` instead of losing what they are given.
@@ -249,12 +250,15 @@ class Run:
     def stage(self, name: str) -> Stage:
         """Return a context manager that records a stage; an exception leaves it unchanged.
 
-        Entering and leaving it cost a write unit per KB of the run, each. See: UpdateItem.
+        Entering and leaving it cost a write unit per KB of the run, each. See: UpdateItem. A stage
+        that is under way when its run ends, as in a generator that waits, ends with it; one in a
+        generator that is closed ends as a stage that returns.
 
         Args:
             name: Name of the stage, unique within the run; the same name again replaces it.
 
         Raises:
+            ValidationError: On entering: the run has 1,000 stages.
             RunCancelledError: The run was asked to be cancelled.
             RunTimedOutError: The run is past its deadline.
             NoActiveRunError: The run has ended, or belongs to another process.
@@ -264,7 +268,7 @@ class Run:
         self._liveness.raise_if_cancelled()
         self._liveness.raise_if_timed_out()
         number = next(self._stage_numbers)
-        return Stage(name, number, self._liveness, self._recorder, self.internals.stage_errors)
+        return Stage(name, number, self._liveness, self._recorder, self.internals.stages)
 
     def log_metric(self, name: str, value: Metric | float) -> None:
         """Record a metric; the same name again replaces it.
@@ -277,7 +281,7 @@ class Run:
             value: A number or a text.
 
         Raises:
-            ValidationError: The value is no number and no text.
+            ValidationError: The value is no number and no text, or the run has 4,000 metrics.
             NoActiveRunError: The run has ended, or belongs to another process.
         """
         self.log_metrics({name: value})
@@ -469,8 +473,9 @@ class Run:
     def skip(self, reason: str) -> None:
         """Let the run end as SKIPPED instead of SUCCESS: there was nothing to do.
 
-        It does not leave the block; return after it. Watermarks are not moved. Sends nothing by
-        itself; an exception after it decides instead.
+        It does not leave the block; return after it. Watermarks are not moved. The run key counts
+        as covered (`RunTracker.coverage`), and may be run again. Sends nothing by itself; an
+        exception after it decides instead.
 
         Args:
             reason: Why; stored with the run as `status_detail`, with secrets taken out.

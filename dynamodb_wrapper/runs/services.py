@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dynamodb_wrapper.aws.clock import GivenClock
+from dynamodb_wrapper.exceptions.errors import ConfigurationError
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.models.pipeline import PipelineConfig
@@ -103,7 +104,10 @@ class Services:
     @cached_property
     def spool(self) -> Spool:
         """Outcomes that could not be stored."""
-        return Spool(self.config.spool_path(), self.secrets)
+        try:
+            return Spool(self.config.spool_path(), self.secrets)
+        except ConfigurationError as error:
+            return Spool(error, self.secrets)
 
     @property
     def run_table(self) -> str:

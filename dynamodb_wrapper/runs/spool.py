@@ -1,15 +1,18 @@
 """Outcomes that could not be stored, kept in files until they can be.
 
 One file per run in the spool directory, readable by this user only; one line of JSON. Secrets are
-taken out of texts before.
+taken out of texts before. Runs begin and end without a spool; that there is none is said once.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
+import stat
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from dynamodb_wrapper.exceptions.errors import ConfigurationError
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import STORED
@@ -35,7 +39,14 @@ RunText = tuple[str, int, str]
 """Kind (``log`` or ``err``), number and content of a text beside a run."""
 
 _FORMAT = 1
-_UNREADABLE = (OSError, ValueError, ArithmeticError, AttributeError, KeyError, TypeError)
+_MOST_BYTES = 32 * 1024 * 1024  # an outcome with all its texts, every character escaped, has less
+_MOST_PREPARED = 16
+_UNFINISHED_SECONDS = 600  # no file is being written for longer
+_WOULD_BE_LOST = (
+    "An outcome of a run that DynamoDB does not take would be lost with this process, for it "
+    "cannot be kept in a file: %s"
+)
+_NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 _READ_AS = {
     "$datetime": datetime.fromisoformat,
     "$date": date.fromisoformat,
@@ -68,34 +79,97 @@ class Spool:
     """A directory of outcomes.
 
     Args:
-        directory: Made when it is first needed.
+        directory: Made when it is first needed; the error that says so where there can be none.
         secrets: Values to take out.
     """
 
-    def __init__(self, directory: Path, secrets: Iterable[str] = ()) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path | ConfigurationError, secrets: Iterable[str] = ()) -> None:
+        self._path = directory
         self._secrets = secrets
+        self._prepared: dict[str, int] = {}
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are.
+
+        Raises:
+            ConfigurationError: There is no place for them.
+        """
+        if isinstance(self._path, ConfigurationError):
+            raise ConfigurationError(self._path.message)
+        return self._path
+
+    # ---- write -----------------------------------------------------------------------------------
+
+    def prepare(self, run_id: str) -> None:
+        """Open the file that the end of a run may need, while there is a descriptor for it.
+
+        It has no name until it is needed, so that nothing is left of a process that is killed;
+        only Linux has such files. Logs a warning where no outcome could be kept, once a process.
+        The descriptors of a process that has very many runs open are left to the program.
+        """
+        if len(self._prepared) >= _MOST_PREPARED:
+            return
+        try:
+            descriptor = _nameless_file(self._made())
+        except ConfigurationError as error:
+            self._warn(_WOULD_BE_LOST, error)
+            return
+        except OSError as error:
+            way_out = "Set DYNAMODB_SPOOL_DIRECTORY to a directory that this user may write."
+            self._warn(_WOULD_BE_LOST, f"{error}. {way_out}")
+            return
+        if descriptor is not None:
+            self._prepared[run_id] = descriptor
+
+    def discard(self, run_id: str) -> None:
+        """Close the file of a run whose end is stored."""
+        descriptor = self._prepared.pop(run_id, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def keep(self, run: SpooledRun) -> Path:
         """Write an outcome to its file and return it; it is synced to disk on return.
 
         Raises:
             OSError: It cannot be written.
+            ConfigurationError: There is no place for it.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = self.directory / f"{_file_name(run.record.run_id)}.jsonl"
+        line = (self._line(run) + "\n").encode()
+        run_id = run.record.run_id
+        target = self._made() / f"{_file_name(run_id)}.jsonl"
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(self._line(run) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(target)
+        try:
+            descriptor = self._prepared.pop(run_id, None)
+            if descriptor is None or not _name_file(descriptor, line, unfinished):
+                _write_file(unfinished, line)
+            unfinished.replace(target)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()  # there is one if the disk is full, say
         return target
 
-    def kept(self, table_name: str, pipeline_id: str | None = None) -> Iterator[Entry]:
-        """Yield the outcomes of a table, and of one pipeline if given; other files are left."""
-        for path in self._files():
+    def _made(self) -> Path:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.directory
+
+    def _warn(self, message: str, error: Exception | str) -> None:
+        """Log that there is no spool, once a process and directory."""
+        if str(self._path) not in _said:
+            _said.add(str(self._path))
+            logger.warning(message, error)
+
+    # ---- read ------------------------------------------------------------------------------------
+
+    def kept(
+        self, table_name: str, pipeline_id: str | None = None, *, of_other_users: bool = False
+    ) -> Iterator[Entry]:
+        """Yield the outcomes of a table, and of one pipeline if given; other files are left.
+
+        Raises:
+            ConfigurationError: The directory cannot be read.
+        """
+        for path in self._files(of_other_users=of_other_users):
             run = _read(path)
             if run is None or run.table_name != table_name:
                 continue
@@ -103,13 +177,35 @@ class Spool:
                 yield Entry(path, run)
 
     def unreadable(self) -> list[Path]:
-        """Return the files that cannot be read, of every table."""
+        """Return the files that cannot be read, of every table.
+
+        Raises:
+            ConfigurationError: The directory cannot be read.
+        """
         return [path for path in self._files() if not _is_readable(path)]
 
-    def _files(self) -> list[Path]:
-        if not self.directory.is_dir():
+    def report(self, error: ConfigurationError) -> None:
+        """Log that the spool cannot be read, unless it was said before that there is none."""
+        self._warn("Outcomes of earlier runs are left in the spool: %s", error)
+
+    def _files(self, *, of_other_users: bool = False) -> list[Path]:
+        """Return the files of outcomes; delete those that were never finished."""
+        if isinstance(self._path, ConfigurationError):
             return []
-        return sorted(path for path in self.directory.iterdir() if path.suffix == ".jsonl")
+        try:
+            found = sorted(self._path.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigurationError(
+                f"The spool {self._path} cannot be read ({error.strerror}). Give this user access "
+                "to it, or set DYNAMODB_SPOOL_DIRECTORY to another directory."
+            ) from error
+        for path in found:
+            if path.suffix == ".tmp":
+                _delete_if_old(path)
+        files = [path for path in found if path.suffix == ".jsonl"]
+        return files if of_other_users else [path for path in files if _is_own(path)]
 
     def _line(self, run: SpooledRun) -> str:
         outcome = asdict(run.outcome)
@@ -140,18 +236,27 @@ class Entry:
     path: Path
     run: SpooledRun
 
-    def drop(self) -> None:
-        """Delete the file: its outcome is stored."""
-        self.path.unlink(missing_ok=True)
+    def drop(self) -> bool:
+        """Delete the file, whose outcome is stored; return whether it is gone."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError:  # the disk is read-only now, say: storing it again changes nothing
+            return False
+        return True
 
     def set_aside(self) -> Path:
         """Rename the file, so that it is not tried again, and return it.
 
-        Another process that replays the same outcome may have done so before.
+        Another process that replays the same outcome may have done so before. Where the disk is
+        read-only it stays as it is.
         """
         aside = self.path.with_suffix(".refused")
-        with suppress(FileNotFoundError):
+        try:
             self.path.replace(aside)
+        except FileNotFoundError:
+            return aside
+        except OSError:
+            return self.path
         return aside
 
 
@@ -160,12 +265,88 @@ def _file_name(run_id: str) -> str:
     return hashlib.sha256(run_id.encode()).hexdigest()[:32]
 
 
+def _nameless_file(directory: Path) -> int | None:
+    """Return the descriptor of a file without a name; None on systems that have none.
+
+    Raises:
+        OSError: No file can be made in the directory.
+    """
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except AttributeError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS_FILES:
+            raise
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+    return None
+
+
+def _name_file(descriptor: int, content: bytes, path: Path) -> bool:
+    """Write a file without a name and give it one; return whether that went well."""
+    try:
+        _write(descriptor, content)
+        # With a descriptor Python follows the link, which leads to the file itself.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        _write(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.fsync(descriptor)
+
+
+def _delete_if_old(path: Path) -> None:
+    """Delete a file that a process began and never finished."""
+    with suppress(OSError):
+        if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
+            path.unlink()
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file belongs to this user; that it does not is logged once a process."""
+    try:
+        owner = path.lstat().st_uid
+    except OSError:
+        return True  # reading it says what is wrong
+    if not hasattr(os, "geteuid") or owner == os.geteuid():
+        return True
+    if str(path) not in _said:
+        _said.add(str(path))
+        logger.warning(
+            "The spooled outcome %s belongs to another user (%s) and is left alone; "
+            "RunTracker.replay_outcomes(of_other_users=True) stores it as well.",
+            path,
+            owner,
+        )
+    return False
+
+
+_said: set[str] = set()
+"""Directories and files about which a warning was logged."""
+
+
 def _read(path: Path) -> SpooledRun | None:
     try:
         return _parsed(path)
     except FileNotFoundError:
         return None  # another process has just stored it
-    except _UNREADABLE as error:
+    except Exception as error:  # noqa: BLE001 - one bad file stops no start
         logger.warning("The spooled outcome %s cannot be read: %s", path, error)
         return None
 
@@ -175,13 +356,25 @@ def _is_readable(path: Path) -> bool:
         _parsed(path)
     except FileNotFoundError:
         return True  # as above
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001 - as above
         return False
     return True
 
 
+def _content(path: Path) -> bytes:
+    """Return what a file holds; a link, a pipe and a file that is too large are refused."""
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no file")
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+    return content
+
+
 def _parsed(path: Path) -> SpooledRun:
-    content = json.loads(path.read_text(encoding="utf-8"), object_hook=_untagged)
+    content = json.loads(_content(path).decode(), object_hook=_untagged)
     if content["format"] != _FORMAT:
         raise ValueError(f"has format {content['format']}")
     record = PipelineRunLog.model_validate(content["record"], context=STORED)

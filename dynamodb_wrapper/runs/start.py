@@ -56,7 +56,7 @@ from dynamodb_wrapper.runs.outcome import describe
 from dynamodb_wrapper.runs.recorder import Recorder, TableRecords
 from dynamodb_wrapper.runs.run import Run, RunInternals
 from dynamodb_wrapper.runs.signals import SignalGuard
-from dynamodb_wrapper.runs.stages import StageErrors
+from dynamodb_wrapper.runs.stages import Stages
 from dynamodb_wrapper.runs.watermarks import Watermarks
 from dynamodb_wrapper.serialization.problems import clean_errors, explain
 
@@ -155,7 +155,7 @@ def _user() -> str | None:
 def _library_version() -> str | None:
     try:
         return metadata.version("dynamodb-wrapper")
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, OSError):
         return None
 
 
@@ -560,7 +560,7 @@ class RunStarter:
             ),
             delta=DeltaFence(services.run_table, record.pipeline_id, record.fence),
             signals=signals,
-            stage_errors=StageErrors(describe_error),
+            stages=Stages(describe_error),
             cancel_jobs=cancel_jobs,
             logs=logs,
         )
@@ -571,6 +571,7 @@ class RunStarter:
         parts = run.internals
         current.enter(run)
         finish_at_exit(parts, self._finisher)
+        self._services.spool.prepare(run.run_id)
         if parts.liveness.tracked:
             parts.heartbeat.start()
         else:

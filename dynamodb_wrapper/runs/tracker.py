@@ -232,18 +232,28 @@ class RunTracker:
             check_environment(environment)
         return self._reaper.reap(environment, dry_run=dry_run)
 
-    def replay_outcomes(self) -> list[ReplayedOutcome]:
+    def replay_outcomes(self, *, of_other_users: bool = False) -> list[ReplayedOutcome]:
         """Store the outcomes in the spool of this machine, and return the result for each.
 
         An outcome that is refused (another run took over, say) is set aside in its directory.
         Costs as the end of each run. See: TransactWriteItems.
+
+        Args:
+            of_other_users: Whether files that belong to other users of the machine are stored as
+                well. What they say is stored as it stands: only where you trust those users.
+
+        Raises:
+            ConfigurationError: The spool cannot be read.
         """
-        return self._reaper.replay()
+        return self._reaper.replay(of_other_users=of_other_users)
 
     def unreadable_outcomes(self) -> list[Path]:
         """Return the files in the spool of this machine that cannot be read.
 
         They are damaged, or of a newer version of the library; `replay_outcomes` leaves them alone.
+
+        Raises:
+            ConfigurationError: The spool cannot be read.
         """
         return self._services.spool.unreadable()
 

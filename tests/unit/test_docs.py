@@ -60,6 +60,8 @@ def test_a_star_import_leaves_the_builtin_connection_error_alone() -> None:
     assert sorted({*dynamodb_wrapper.__all__, "ConnectionError", "__version__"}) == dir(
         dynamodb_wrapper
     )
+    (listed,) = [node.value for node in STUB.body if isinstance(node, ast.Assign)]
+    assert ast.literal_eval(listed) == dynamodb_wrapper.__all__
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

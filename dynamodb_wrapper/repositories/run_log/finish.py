@@ -18,7 +18,13 @@ from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.run import PipelineRunLog
 from dynamodb_wrapper.models.run_state import RunOutcome, may_finish_late
-from dynamodb_wrapper.repositories.run_log.protocol import in_order, lost_outcome, run_after
+from dynamodb_wrapper.repositories.run_log.items import run_key
+from dynamodb_wrapper.repositories.run_log.protocol import (
+    in_order,
+    lost_outcome,
+    put_parts,
+    run_after,
+)
 from dynamodb_wrapper.repositories.write_results import has_landed
 
 if TYPE_CHECKING:
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = SafeLogger(__name__)
 Ended = TypeVar("Ended")
+_MOST_PARTS = 100  # an expression ends at 4 KB
 
 
 class RunEnds:
@@ -67,7 +74,27 @@ class RunEnds:
             InvalidTransitionError: The run has ended with another outcome.
         """
         ended = in_order(run, self._storable(outcome))
-        return _with_less_detail(ended, lambda smaller: self._finish(run, smaller))
+        return _with_less_detail(
+            ended, lambda smaller: self._finish(run, self._with_few_parts(run, smaller))
+        )
+
+    def _with_few_parts(self, run: PipelineRunLog, outcome: RunOutcome) -> RunOutcome:
+        """Store parts that are too many for one request beforehand; return the outcome without."""
+        parts = list(outcome.parts.items())
+        while len(parts) > _MOST_PARTS:
+            some = dict(parts[:_MOST_PARTS])
+            request = put_parts(self._caller.table_name, run_key(run.run_id), some, run.writer)
+            try:
+                self._caller.call("UpdateItem", request, key={"run_id": run.run_id})
+            except ConditionFailedError:
+                logger.warning(
+                    "%d parts of run %s are left out: it was ended by another process.",
+                    len(parts) - _MOST_PARTS,
+                    run.run_id,
+                )
+                return replace(outcome, parts=some)
+            parts = parts[_MOST_PARTS:]
+        return replace(outcome, parts=dict(parts))
 
     def _finish(self, run: PipelineRunLog, outcome: RunOutcome) -> PipelineRunLog:
         late = False

@@ -8,10 +8,16 @@ no run id does. CHUNK and TAG belong to a run, and expire and are deleted with i
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dynamodb_wrapper.exceptions.errors import ThrottledError, ValidationError
+from dynamodb_wrapper.exceptions.errors import (
+    IncompatibleItemError,
+    ThrottledError,
+    ValidationError,
+)
 from dynamodb_wrapper.models.fields import utc_text
 from dynamodb_wrapper.models.run_state import Cursor, PipelineState, RunSlot
 from dynamodb_wrapper.redaction import redact_known
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 1024
 CHUNK_BYTES = 65_536
+MOST_CHUNKS = 1000  # a run has at most some 500; a damaged number must not cost a billion requests
+_GZIP = 31  # as zlib numbers the formats it reads
 _KEPT_LONGER_DAYS = 7  # than the run: its days count from its end, which is not known yet
 _SECONDS_PER_DAY = 86_400
 
@@ -145,7 +153,13 @@ def read_state(item: Mapping[str, Any] | None) -> PipelineState:
 
 def read_slot(item: Mapping[str, Any] | None) -> RunSlot | None:
     """Return the slot in a SLOT item, None where the run key was never tried."""
-    return RunSlot(**_known(RunSlot, item)) if item else None
+    if not item:
+        return None
+    try:
+        return RunSlot(**_known(RunSlot, item))
+    except TypeError as error:
+        missing = "last_run_id or status is missing"
+        raise _damaged(decode_item(item), missing) from error
 
 
 def read_cursor(name: str, item: Mapping[str, Any] | None) -> Cursor:
@@ -154,8 +168,37 @@ def read_cursor(name: str, item: Mapping[str, Any] | None) -> Cursor:
 
 
 def _known(kind: type, item: Mapping[str, Any] | None) -> dict[str, Any]:
-    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    return {name: value for name, value in decode_item(item or {}).items() if name in names}
+    """Return the attributes of an item that a class of `models.run_state` has fields for.
+
+    Raises:
+        IncompatibleItemError: One has another type: the item was damaged, or changed by hand.
+    """
+    stored = decode_item(item or {})
+    found = {}
+    for name, type_ in _types_of_fields(kind):
+        value = stored.get(name)
+        if value is None:
+            continue
+        if type_ is not None and type(value) is not type_:
+            wanted = "whole number" if type_ is int else "text"
+            raise _damaged(stored, f"{name} is a {type(value).__name__} and must be a {wanted}")
+        found[name] = value
+    return found
+
+
+@lru_cache(maxsize=8)
+def _types_of_fields(kind: type) -> tuple[tuple[str, type | None], ...]:
+    """Return the fields of a class and the type of each; None for any."""
+    types = {"str": str, "int": int}
+    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    return tuple((name, types.get(field.type.split(" ")[0])) for name, field in fields.items())
+
+
+def _damaged(item: Mapping[str, Any], what: str) -> IncompatibleItemError:
+    return IncompatibleItemError(
+        f"Item {item.get('run_id')!r} of the run table is damaged: {what}. Restore the item, or "
+        "the attribute, from a backup."
+    )
 
 
 class RunReads:
@@ -260,8 +303,11 @@ class RunChunks:
         self._caller.call("PutItem", {"TableName": self._caller.table_name, "Item": item})
 
     def read(self, run_id: str, kind: str, count: int) -> Iterator[str]:
-        """Yield the texts of chunks in order; one that is missing is left out."""
-        for number in range(1, count + 1):
+        """Yield the texts of chunks in order; one that is missing is left out.
+
+        At most 1,000 are read, which is more than a run has; of a damaged one what can be read.
+        """
+        for number in range(1, min(count, MOST_CHUNKS) + 1):
             request = {
                 "TableName": self._caller.table_name,
                 "Key": chunk_key(run_id, kind, number),
@@ -269,7 +315,24 @@ class RunChunks:
             }
             item = self._caller.call("GetItem", request).get("Item")
             if item:
-                yield gzip.decompress(bytes(decode_item(item)["data"])).decode()
+                yield _text_of_chunk(decode_item(item).get("data"), number)
+        if count > MOST_CHUNKS:
+            yield f"[the run counts {count:,} pieces, of which {MOST_CHUNKS:,} were looked for]\n"
+
+
+def _text_of_chunk(data: Any, number: int) -> str:
+    """Return the text of a chunk; what is damaged or too long is left out, which is marked."""
+    if not isinstance(data, bytes):
+        return f"[piece {number} is damaged: it holds no bytes]\n"
+    reader = zlib.decompressobj(wbits=_GZIP)
+    try:
+        content = reader.decompress(data, CHUNK_BYTES)
+        rest = reader.decompress(reader.unconsumed_tail, 1)
+    except zlib.error:
+        return f"[piece {number} is damaged: it cannot be decompressed]\n"
+    text = content.decode("utf-8", "replace")
+    is_whole = reader.eof and not rest
+    return text if is_whole else f"{text}\n[the rest of piece {number} is damaged]\n"
 
 
 def chunks_of(text: str, size_bytes: int = CHUNK_BYTES) -> list[str]:

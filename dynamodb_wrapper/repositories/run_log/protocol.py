@@ -378,6 +378,7 @@ class Builder:
         update = companion_update(expressions, "STATE", run.pipeline_id)
         update.set(("holder",), {"S": run.run_id})
         update.set(("fence",), {"N": str(run.fence)})
+        update.set(("fenced_seq",), {"N": str(run.run_seq)})
         update.increase(("next_seq",))
         for lost in plan.lost:
             if lost.run_id == plan.state.holder:

@@ -21,6 +21,7 @@ from dynamodb_wrapper.exceptions.errors import (
 )
 from dynamodb_wrapper.models.run_state import TERMINAL
 from dynamodb_wrapper.repositories.run_log.items import (
+    MOST_CHUNKS,
     chunk_key,
     refuse_companion,
     run_key,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_log.items import RunReads
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
     from dynamodb_wrapper.serialization.values import Item
-
-_MOST_CHUNKS = 1000  # a run has at most some 500; a damaged number must not cost a billion requests
 
 
 class StoredRun(NamedTuple):
@@ -100,7 +99,7 @@ class StoredRun(NamedTuple):
         holder = self.fields.get("logs" if kind == "log" else "error")
         count = holder.get("chunks") if isinstance(holder, dict) else None
         try:
-            return max(0, min(int(count or 0), _MOST_CHUNKS))
+            return max(0, min(int(count or 0), MOST_CHUNKS))
         except (TypeError, ValueError):
             return 0
 
@@ -180,7 +179,7 @@ class RunRemoval:
     def _uncounted(self, run_id: str, kind: str, count: int) -> list[Item]:
         """Return the keys of chunks beyond those a run counts: its driver may have died between."""
         found: list[Item] = []
-        while len(found) < _MOST_CHUNKS:
+        while len(found) < MOST_CHUNKS:
             key = chunk_key(run_id, kind, count + len(found) + 1)
             if self._reads.item(key) is None:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dynamodb_wrapper.aws.transactions import Action, transact
@@ -21,7 +22,7 @@ from dynamodb_wrapper.repositories.run_log.takeover import Refusal, StartPlan, d
 from dynamodb_wrapper.repositories.write_results import has_landed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from dynamodb_wrapper.aws.clock import ClockReading
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.repositories.run_log.protocol import Builder
 
 logger = SafeLogger(__name__)
+_MOST_UNLIMITED = 25  # a transaction has 100 actions
 
 
 class RunStarts:
@@ -40,14 +42,20 @@ class RunStarts:
         reads: Reads for decisions.
         build: Builds the transactions.
         create: Returns the put of a run whose id must be free.
+        unlimited: Returns the live runs of a pipeline that took no lock.
     """
 
     def __init__(
-        self, reads: RunReads, build: Builder, create: Callable[[PipelineRunLog], Action]
+        self,
+        reads: RunReads,
+        build: Builder,
+        create: Callable[[PipelineRunLog], Action],
+        unlimited: Callable[[str], Iterable[PipelineRunLog]] = lambda _: (),
     ) -> None:
         self._reads = reads
         self._build = build
         self._create = create
+        self._unlimited = unlimited
         self._caller = reads.caller
 
     def start(
@@ -68,6 +76,10 @@ class RunStarts:
             reading = watch.read_clock()
             now = reading.now
             seen = self._reads.before_start(run, watch, exclusive=exclusive)
+            if exclusive and seen.state.may_have_unlimited:
+                others = tuple(self._unlimited(run.pipeline_id))[:_MOST_UNLIMITED]
+                dead = {other.run_id for other in others if watch.is_dead(other)}
+                seen = replace(seen, unlimited=others, dead=seen.dead | dead)
             plan = decide_start(seen, rerun=rerun)
             if isinstance(plan, Refusal):
                 raise self._refused(run, plan)
@@ -159,12 +171,16 @@ def _already_running(run: PipelineRunLog, other: PipelineRunLog, table: str) -> 
     host = other.runtime.host
     where = f" on {host} (pid {other.runtime.pid})" if host else ""
     what = f"Pipeline {run.pipeline_id!r}"
-    if other.fence is None and run.run_key is not None:
+    way_out = f"release({run.pipeline_id!r}, reason=...) frees an exclusive pipeline at once"
+    if other.fence is None and other.run_key is not None and run.run_key == other.run_key:
         what = f"Run key {run.run_key!r} of pipeline {run.pipeline_id!r}"
+    elif other.fence is None:
+        what = f"{what} was made exclusive while runs of it were live: it"
+        way_out = f"cancel({other.run_id!r}, by=...) asks the run to end itself"
     return AlreadyRunningError(
         f"{what} is held by run {other.run_id}, running since {since or 'an unknown time'}{where}, "
         f"last heartbeat {beat or 'unknown'}. Once its lease has run out the next start takes "
-        f"over; release({run.pipeline_id!r}, reason=...) frees an exclusive pipeline at once.",
+        f"over; {way_out}.",
         pipeline_id=run.pipeline_id,
         run_id=run.run_id,
         holder=other.run_id,

@@ -13,6 +13,7 @@ from dynamodb_wrapper.aws.client import Connection
 from dynamodb_wrapper.aws.clock import ClockReading
 from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.control_tables import PIPELINE_RUN_LOGS
+from dynamodb_wrapper.models.enums import RunStatus
 from dynamodb_wrapper.models.fields import utc_now
 from dynamodb_wrapper.repositories.queries import Queries, Reading, Results
 from dynamodb_wrapper.repositories.run_log.finish import RunEnds
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dynamodb_wrapper.config.settings import DynamoDBConfig
-    from dynamodb_wrapper.models.enums import RunStatus
     from dynamodb_wrapper.models.run import PipelineRunLog
     from dynamodb_wrapper.models.run_state import Cursor, PipelineState, RunOutcome, RunSlot
 
@@ -60,7 +60,9 @@ class RunStore:
         self._requests = requests
         build = Builder(caller.table_name, requests.actor)
         self._reads = RunReads(caller, requests.codec.decode)
-        self._starts = RunStarts(self._reads, build, lambda run: requests.start(run).as_action())
+        self._starts = RunStarts(
+            self._reads, build, lambda run: requests.start(run).as_action(), self._unlimited_runs
+        )
         self._life = LiveRuns(self._reads, build, requests.secrets)
         self._chunks = RunChunks(caller)
         self._parts = RunParts(caller, requests)
@@ -203,6 +205,17 @@ class RunStore:
             index="live", consistent=True, keep=lambda run: not run.status.is_terminal
         )
         partition = environment or self._requests.environment
+        plan = Queries(self._requests).query(partition, None, reading)
+        return Results(self.caller, self._requests.table, plan).all()
+
+    def _unlimited_runs(self, pipeline_id: str) -> list[PipelineRunLog]:
+        """Return the live runs of a pipeline that took no lock, read consistently."""
+        reading = Reading(
+            index="by_pipeline_status",
+            consistent=True,
+            keep=lambda run: not run.status.is_terminal and run.is_tracked and run.fence is None,
+        )
+        partition = f"{pipeline_id}#{RunStatus.RUNNING}"
         plan = Queries(self._requests).query(partition, None, reading)
         return Results(self.caller, self._requests.table, plan).all()
 

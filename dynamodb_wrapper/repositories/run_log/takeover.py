@@ -23,6 +23,7 @@ class Seen:
         attempt: The live run that the slot names; None if there is none or it no longer exists.
         holder_slot: The slot of the holder's run key.
         dead: Ids of the live runs among them whose drivers are gone.
+        unlimited: Live runs without a lock, which began before the pipeline was made exclusive.
     """
 
     state: PipelineState = field(default_factory=PipelineState)
@@ -31,6 +32,7 @@ class Seen:
     attempt: PipelineRunLog | None = None
     holder_slot: RunSlot | None = None
     dead: frozenset[str] = frozenset()
+    unlimited: tuple[PipelineRunLog, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def decide_start(seen: Seen, *, rerun: bool = False) -> StartPlan | Refusal:
         others[state.holder] = seen.holder
     if slot is not None and slot.is_live:
         others.setdefault(slot.last_run_id, seen.attempt)
+    others.update((run.run_id, run) for run in seen.unlimited)
     lost: list[PipelineRunLog] = []
     gone: list[str] = []
     for run_id, run in others.items():

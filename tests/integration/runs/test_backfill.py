@@ -152,6 +152,23 @@ def test_a_rerun_that_fails_does_not_uncover_its_day(local_tables: DynamoDBConfi
     assert (state.attempts, state.last_status) == (2, "failed")
 
 
+def test_a_day_on_which_there_was_nothing_to_do_is_covered_and_can_be_run_again(
+    local_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(local_tables)
+    holiday = (date(2025, 1, 1), date(2025, 1, 2))
+    with tracker.run("daily", run_key="2025-01-01") as run:
+        run.skip("a holiday")
+    coverage = tracker.coverage("daily", *holiday)
+    assert coverage.is_complete
+    assert (coverage.missing, coverage.failed) == ((), ())
+    assert [partition.key for partition in coverage.covered] == ["2025-01-01"]
+    with tracker.run("daily", run_key="2025-01-01"):
+        pass
+    (state,) = tracker.coverage("daily", *holiday)
+    assert (state.attempts, state.last_status) == (2, "success")
+
+
 def test_coverage_costs_a_read_unit_per_partition(local_tables: DynamoDBConfig) -> None:
     tracker = RunTracker(local_tables)
     run_days(local_tables, ["2025-01-01", "2025-01-02"], set())

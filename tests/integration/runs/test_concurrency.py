@@ -10,13 +10,12 @@ import pytest
 
 from dynamodb_wrapper.aws.client import client_for
 from dynamodb_wrapper.exceptions import AlreadyRunningError
-from dynamodb_wrapper.models import PipelineRunLog, RunStatus, StageInfo
-from dynamodb_wrapper.repositories import (
-    PipelineRunLogsRepository,
-)
+from dynamodb_wrapper.models import PipelineConfig, PipelineRunLog, RunStatus, StageInfo
+from dynamodb_wrapper.repositories import PipelineConfigRepository, PipelineRunLogsRepository
 from dynamodb_wrapper.runs import RunTracker
 from tests.support.engines import Capability
-from tests.support.runs import later, state, stored
+from tests.support.faults import outage, passed
+from tests.support.runs import abandoned, later, state, stored
 
 if TYPE_CHECKING:
     from dynamodb_wrapper.config import DynamoDBConfig
@@ -136,3 +135,64 @@ def test_twenty_threads_that_add_stages_leave_twenty_stages(
         f"stage {number}": number for number in range(20)
     }
     assert record.metrics == {f"metric {number}": number for number in range(20)}
+
+
+# ---- a pipeline that gets a limit while runs of it are live --------------------------------------
+
+
+def drive_unlimited(config: DynamoDBConfig, pipe: Any) -> None:
+    """Hold a run of the pipeline without a limit until a message comes."""
+    with RunTracker(config).run("unlimited") as run:
+        pipe.send(run.run_id)
+        pipe.recv()
+
+
+def made_exclusive(config: DynamoDBConfig) -> None:
+    PipelineConfigRepository(config).put(PipelineConfig(pipeline_id="unlimited"))
+
+
+def test_a_pipeline_made_exclusive_starts_once_its_earlier_runs_have_ended(
+    tables: DynamoDBConfig, drivers: Drivers
+) -> None:
+    one, other = (drivers.fork(drive_unlimited, tables) for _ in range(2))
+    live = {one.hear(), other.hear()}
+    made_exclusive(tables)
+    tracker = RunTracker(tables)
+    for run_key in (None, "day"):
+        with pytest.raises(AlreadyRunningError, match="was made exclusive") as refused:
+            tracker.start("unlimited", run_key=run_key)
+        assert refused.value.holder in live
+    for driver in (one, other):
+        driver.tell("leave")
+        assert driver.exit_code() == 0
+    with tracker.run("unlimited") as run:
+        assert run.fence is not None
+        assert state(tables, "unlimited")["holder"] == {"S": run.run_id}
+
+
+def test_a_pipeline_made_exclusive_takes_over_from_earlier_runs_that_are_dead(
+    local_tables: DynamoDBConfig,
+) -> None:
+    dead = [abandoned(local_tables, "unlimited") for _ in range(2)]
+    made_exclusive(local_tables)
+    with RunTracker(local_tables, clock=later(hours=1)).run("unlimited") as run:
+        for one in dead:
+            record = stored(local_tables, one.run_id)
+            assert (record.status, record.superseded_by) == (RunStatus.LOST, run.run_id)
+
+
+def test_only_the_first_exclusive_start_looks_for_earlier_runs(
+    local_tables: DynamoDBConfig,
+) -> None:
+    tracker = RunTracker(local_tables)
+    for _ in range(2):
+        with tracker.run("unlimited"):
+            pass
+    made_exclusive(local_tables)
+    queries = []
+    for pipeline_id in ("exclusive", "exclusive", "unlimited", "unlimited"):
+        with outage(local_tables, passed) as calls, tracker.run(pipeline_id):
+            pass
+        queries.append(calls.count("Query"))
+        assert len(calls) <= 6 + calls.count("Query")
+    assert queries == [0, 0, 1, 0]

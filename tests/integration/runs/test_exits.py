@@ -6,14 +6,14 @@ import logging
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dynamodb_wrapper.config import DynamoDBConfig
 from dynamodb_wrapper.exceptions import InvalidTransitionError, RunFinishError
-from dynamodb_wrapper.models import PipelineConfig, RunStatus
+from dynamodb_wrapper.models import PipelineConfig, RunStatus, StageStatus
 from dynamodb_wrapper.runs import RunOptions, RunTracker
 from tests.support import faults
 from tests.support.processes import settings_of
@@ -222,3 +222,46 @@ def test_log_handlers_that_raise_change_neither_a_run_nor_what_leaves_its_block(
         block.__exit__(None, None, None)
     tracker.replay_outcomes()
     assert end_of(config, run.run_id) == ("success", None, None)
+
+
+# ---- exceptions that exit when they are asked for their text -------------------------------------
+
+
+class _Exits(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class _Interrupts(BaseException):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("kind", [_Exits, _Interrupts])
+@pytest.mark.parametrize("is_away", [False, True], ids=["stored", "in the spool"])
+def test_an_exception_that_exits_when_it_is_shown_leaves_the_block_as_it_is(
+    local_tables: DynamoDBConfig, tmp_path: Path, kind: type[BaseException], is_away: bool
+) -> None:
+    config = local_tables.model_copy(update={"spool_directory": str(tmp_path)})
+    tracker = RunTracker(config)
+    error = kind("why")
+    with ExitStack() as outage:
+        with pytest.raises(kind) as caught:
+            with tracker.run("exclusive", options=RunOptions(finish_seconds=0.1)) as run:
+                with run.stage("load"):
+                    if is_away:
+                        outage.enter_context(faults.outage(config))
+                    raise error
+    assert caught.value is error
+    assert error.__cause__ is error.__context__ is None
+    tracker.replay_outcomes()
+    record = stored(config, run.run_id)
+    assert (record.status, record.status_reason) == (RunStatus.FAILED, "exception")
+    assert record.error is not None
+    assert record.error.type.endswith(kind.__name__)
+    assert record.error.stage == "load"
+    assert record.stages["load"].status is StageStatus.FAILED
