@@ -48,12 +48,13 @@ def cause_in_spark(error: BaseException, text: str) -> Cause | None:
         error: The exception.
         text: Its text.
     """
-    if not any(kind.__module__.startswith(_SPARK) for kind in type(error).__mro__):
+    kinds = [(str(kind.__module__), str(kind.__name__)) for kind in type(error).__mro__]
+    if not any(module.startswith(_SPARK) for module, _ in kinds):
         return None
     shown = text[:_LONGEST]
     if _TRACEBACK in shown:
         return _of_python(shown.rpartition(_TRACEBACK)[2])
-    if any(kind.__name__ == "Py4JJavaError" for kind in type(error).__mro__):
+    if any(name == "Py4JJavaError" for _, name in kinds):
         return _of_java(shown)
     return None
 

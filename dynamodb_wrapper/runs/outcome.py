@@ -27,6 +27,7 @@ from dynamodb_wrapper.models.run import RunErrorInfo
 from dynamodb_wrapper.models.run_state import RunOutcome
 from dynamodb_wrapper.redaction import head, presentable, redact_known, stored_text, tail
 from dynamodb_wrapper.repositories.run_log.items import chunks_of
+from dynamodb_wrapper.runs.causes import Cause, cause_in_spark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -233,11 +234,16 @@ def _of_exit(error: BaseException, code: int, around: Circumstances) -> RunOutco
 
 def error_info(error: BaseException, secrets: Iterable[str]) -> RunErrorInfo:
     """Return type, message and stack of an exception, shortened and without secrets."""
-    stack = stack_text(error, secrets)
+    stack, text = stack_text(error, secrets), _text(error)
+    cause = cause_in_spark(error, text)
+    if cause is None:
+        cause = Cause(type_name(error), text)
+    if not cause.places:
+        cause = cause._replace(places=_places(error))
     return RunErrorInfo(
-        type=redact_known(type_name(error), secrets),
-        message=stored_text(_text(error), secrets, _MESSAGE_BYTES),
-        fingerprint=fingerprint(error),
+        type=redact_known(cause.type, secrets),
+        message=stored_text(cause.message, secrets, _MESSAGE_BYTES),
+        fingerprint=_fingerprint(cause),
         stack_head=head(stack, _STACK_BYTES),
         stack_tail=tail(stack, _STACK_BYTES),
         chunks=len(_chunks(stack)),
@@ -276,20 +282,24 @@ def _chunks(stack: str) -> list[str]:
     return chunks_of(stack) if len(stack.encode()) > _STACK_BYTES else []
 
 
-def fingerprint(error: BaseException) -> str:
+def _fingerprint(cause: Cause) -> str:
     """Return 16 characters that are the same for errors of one type from one place in the code.
 
     Made of the type and the innermost functions, without line numbers and messages, so that it
     survives edits elsewhere in the file and differing values.
     """
+    text = "|".join([cause.type, *cause.places])
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _places(error: BaseException) -> tuple[str, ...]:
     places: deque[str] = deque(maxlen=_FRAMES)
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
         places.append(f"{frame.f_globals.get('__name__')}:{frame.f_code.co_name}")
         trace = trace.tb_next
-    text = "|".join([type_name(error), *places])
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    return tuple(places)
 
 
 def type_name(error: BaseException) -> str:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 TREES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
 MAX_LINES, MIN_MEAN_LINES, MAX_MODULES = 800, 200, 16
-LARGE_FOLDERS = {"runs": 22}
+LARGE_FOLDERS = {"runs": 23}
 """A run has more parts than one folder should hold, and each of them needs several others."""
 
 HEAVY = frozenset(

@@ -57,7 +57,7 @@ class LeaseWatch:
     that was not written by DynamoDB's clock (the holder never saw a date in a reply, or has an
     older version of this library) is judged by that alone, until it is over by a day.
 
-    Whoever ends a run must still make the lease that was seen a condition.
+    What ends a run must still make the lease that was seen a condition.
 
     Args:
         read_clock: Reads DynamoDB's clock.

@@ -337,3 +337,24 @@ def test_a_client_that_is_passed_in_serves_every_call(
     stored = runs.get_or_raise(run_id)
     assert stored.status is RunStatus.SUCCESS
     assert stored.runtime.spark_version == spark.version
+
+
+def test_a_failure_on_a_worker_is_recorded_as_the_users_own(
+    integration: SparkDynamoDBIntegration, runs: PipelineRunLogsRepository, spark: Any
+) -> None:
+    def broken(value: int) -> int:
+        return 1 // (value - value)
+
+    rdd = spark.sparkContext.parallelize([1], 1)
+    fingerprints = set()
+    for _ in range(2):
+        with pytest.raises(Exception, match="ZeroDivisionError"):
+            with integration.pipeline_run_context("p") as run_id:
+                rdd.map(broken).collect()
+        error = runs.get_or_raise(run_id).error
+        assert error is not None
+        assert error.type == "ZeroDivisionError"
+        assert error.message.startswith("integer division")
+        assert "Py4JJavaError" in error.stack_head or "PythonException" in error.stack_head
+        fingerprints.add(error.fingerprint)
+    assert len(fingerprints) == 1
