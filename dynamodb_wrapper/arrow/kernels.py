@@ -27,6 +27,7 @@ _SECONDS = 1_000_000
 _MILLISECONDS = 1_000
 Convert = Callable[[Any], Any]
 _DATETIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+_UTC_TEXT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 _TIME = r"^\d\d:\d\d:\d\d(\.\d{1,6})?$"
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _DATE_LENGTH = 10
@@ -155,6 +156,11 @@ def datetimes(values: Any) -> Any:
     if not is_usual:
         check(every(pc.match_substring_regex(values, _DATETIME)))
     return _in_range(values.cast(pa.timestamp("us", "UTC")))
+
+
+def are_utc_texts(values: Any) -> bool:
+    """Return whether all texts are moments as this library writes them."""
+    return every(pc.match_substring_regex(values, _UTC_TEXT))
 
 
 def _in_range(moments: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Callable, Generic, NamedTuple
 
 import pyarrow as pa
@@ -13,10 +14,11 @@ import pyarrow.json as pj
 from pydantic import create_model
 
 from dynamodb_wrapper.arrow.columns import PRESENCE, Column, columns_of, refuse_present
-from dynamodb_wrapper.arrow.kernels import check
+from dynamodb_wrapper.arrow.kernels import are_utc_texts, check
 from dynamodb_wrapper.arrow.rows import UNFIT, Rows
 from dynamodb_wrapper.arrow.schema import FieldForm, forms_of, keeps_extra
 from dynamodb_wrapper.exceptions.errors import IncompatibleItemError
+from dynamodb_wrapper.models.fields import peel
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import unstored_input_names
 from dynamodb_wrapper.serialization.codec import Codec
@@ -149,6 +151,7 @@ class ArrowReader(Generic[ModelT]):
         self._columns: list[Column] = []
         if not self.adds_extra and all(c.name in codec.model.model_fields for c in forms):
             self._columns = columns_of(codec.model, forms, sees_unknown=sees_unknown)
+        self._moments = self._moments_of_keys()
         self._refused = unstored_input_names(codec.model) - codec.own_names
         self._rest = self._reader_of_rest(forms)
         self._pages = self._page_reader()
@@ -189,6 +192,21 @@ class ArrowReader(Generic[ModelT]):
         model = create_model(codec.model.__name__, __config__=settings, **fields)
         return ItemReader(Codec(codec.table, model))
 
+    def _moments_of_keys(self) -> list[str]:
+        """Return key attributes whose texts may be spelt otherwise, which a kernel reads as well.
+
+        Pages with such a key are read through the models, which notice it.
+        """
+        codec = self._reader.codec
+        return [
+            part.attribute
+            for part in codec.keys.parts
+            if peel(part.target.annotation).member is datetime
+            and part.tag == "S"
+            and not (part.has_own_form or part.has_serializer)
+            and part.attribute in {column.attribute for column in self._columns}
+        ]
+
     def _page_reader(self) -> PageReader:
         table = self._reader.codec.table
         attributes = {column.attribute: column.wire for column in self._columns}
@@ -205,6 +223,8 @@ class ArrowReader(Generic[ModelT]):
         if self._ttl is not None:
             items = self._unexpired(items)
         refuse_present(items, self._refused)
+        for attribute in self._moments:
+            check(are_utc_texts(items.field(attribute).field("S")))
         arrays = {c.name: c.read(items.field(c.attribute)) for c in self._columns}
         if self._rest is not None:
             models = self._rest.page(reply).models

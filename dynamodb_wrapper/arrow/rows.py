@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -18,7 +19,13 @@ from dynamodb_wrapper.serialization.annotations import FieldShape, fields_of
 from dynamodb_wrapper.serialization.codec import Codec
 from dynamodb_wrapper.serialization.json_body import unreadable
 from dynamodb_wrapper.serialization.problems import Mismatch, Quarantined
-from dynamodb_wrapper.serialization.values import has_passed, is_item, seconds_now
+from dynamodb_wrapper.serialization.values import (
+    has_passed,
+    identity,
+    is_item,
+    key_in,
+    seconds_now,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.arrow.schema import FieldForm
     from dynamodb_wrapper.serialization.values import Item
 
+logger = logging.getLogger(__name__)
 UNFIT = (ValueError, TypeError, OverflowError, ArithmeticError, pa.ArrowException)
 """Errors of pyarrow and of conversions for a value that does not fit a column."""
 
@@ -76,14 +84,32 @@ class Rows(Generic[ModelT]):
         self._wanted = {column.name for column in forms}
         self._shapes = {shape.name: shape for shape in fields_of(codec.model)}
         self._ttl = codec.ttl
+        self._notes_keys = codec.model is codec.table.model and codec.keys.may_be_respelt
 
     def of_models(self, models: Sequence[ModelT]) -> Any:
         """Return a batch of models; raises one of `UNFIT` where a value does not fit."""
+        self._warn_of_keys(models)
         arrays = self.arrays(models, self._wanted)
         batch = pa.RecordBatch.from_arrays(
             [arrays[name] for name in self._schema.names], schema=self._schema
         )
         return self._with_extra(batch, [_extra_of(model) for model in models])
+
+    def _warn_of_keys(self, models: Iterable[BaseModel]) -> None:
+        """Warn once of items whose key another program spelt: their columns have its value only."""
+        if not self._notes_keys:
+            return
+        for model in models:
+            if self._codec.keys.is_respelt(model):
+                self._notes_keys = False
+                logger.warning(
+                    "Table %r has keys in another form than this library writes, such as that of "
+                    "%s. Their columns hold the values alone: writing the rows back would store "
+                    "new items beside these. Read them as objects to change them.",
+                    self._table_name,
+                    {n: getattr(model, n) for n in self._codec.table.key_fields},
+                )
+                return
 
     def arrays(self, models: Sequence[BaseModel], names: AbstractSet[str]) -> dict[str, Any]:
         """Return some of the columns; as `of_models`."""
@@ -154,6 +180,10 @@ class Rows(Generic[ModelT]):
             if model is not None:
                 if keep is not None and not keep(model):
                     return None
+                if self._notes_keys:
+                    stored = key_in(item, self._codec.keys.names)
+                    self._codec.keys.note_read(model, identity(stored))  # type: ignore[arg-type]
+                    self._warn_of_keys([model])
                 row = [self._value(model, c, item, blamed, found) for c in self._forms]
                 if not found:
                     return [*row, _extra_of(model)]

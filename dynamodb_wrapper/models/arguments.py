@@ -192,4 +192,11 @@ def mapping(name: str, values: Any, meaning: str) -> Mapping[Any, Any]:
 def _is_iterable(values: Any) -> bool:
     if isinstance(values, type):
         return False
-    return hasattr(type(values), "__iter__") or hasattr(type(values), "__getitem__")
+    kind = type(values)
+    if not (hasattr(kind, "__iter__") or hasattr(kind, "__len__")):
+        return False  # a number of numpy and a LazyFrame have __getitem__ all the same
+    try:
+        iter(values)
+    except TypeError:
+        return False
+    return True

@@ -224,6 +224,8 @@ class Table(Generic[ModelT]):
         Raises:
             ValidationError: There is none; the declared ones are named.
         """
+        if not isinstance(name, str):
+            raise ValidationError(f"index is {arguments.shown(name)}; it is the name of an index.")
         for index in self.indexes:
             if index.name == name:
                 return index
@@ -326,6 +328,13 @@ class Table(Generic[ModelT]):
             )
 
     def _check_write_token(self, attributes: set[str]) -> None:
+        if self.write_token is None:
+            return
+        if not isinstance(self.write_token, str):
+            raise ValidationError(
+                f"Table {self.name!r}: write_token is {arguments.shown(self.write_token)}; it is "
+                "the name of an attribute."
+            )
         used = {"", "kind", "schema_version", *attributes, *(d.attribute for d in self.derived)}
         if self.write_token in used:
             raise ValidationError(

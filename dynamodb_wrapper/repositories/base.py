@@ -43,7 +43,7 @@ from dynamodb_wrapper.repositories.write_results import (
     landed_before,
     refreshed,
 )
-from dynamodb_wrapper.serialization.changes import check_changes
+from dynamodb_wrapper.serialization.changes import check_changes, refuse_changes
 from dynamodb_wrapper.serialization.codec import plain
 from dynamodb_wrapper.serialization.decoder import stored_items
 from dynamodb_wrapper.serialization.json_body import Reply, unreadable
@@ -303,8 +303,7 @@ class BaseDynamoRepository(Generic[ModelT]):
         See: UpdateItem
         """
         if isinstance(item_or_key, self.table.model):
-            if set or remove or add or append or delete or upsert:
-                raise ValidationError("Update a model, or a key with changes, not both.")
+            refuse_changes(set, remove, add, append, delete, arguments.flag("upsert", upsert))
             write = self._requests.update_model(item_or_key, condition)
             fresh = self._written(write, self._send(write))
             return refreshed(item_or_key, dict(fresh))

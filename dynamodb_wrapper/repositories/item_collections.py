@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, overlo
 from pydantic import BaseModel
 
 from dynamodb_wrapper.exceptions.errors import IncompatibleItemError, ValidationError
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository
 from dynamodb_wrapper.repositories.item_requests import ItemRequests
@@ -193,8 +194,8 @@ def query_collection(
 
     See: Query
     """
-    if unknown not in ("skip", "raise"):
-        raise ValidationError(f"unknown is {unknown!r}; it is 'skip' or 'raise'.")
+    if not isinstance(unknown, str) or unknown not in ("skip", "raise"):
+        raise ValidationError(f"unknown is {arguments.shown(unknown)}; it is 'skip' or 'raise'.")
     readers = _readers(repositories)
     first = repositories[0]._requests
     if index is not None and first.table.index(index).project != "all":

@@ -149,7 +149,8 @@ class Stamps(Generic[ModelT]):
         item = validate_whole(self._table.model, known)
         item = item.model_copy(update=self.values(item, version=None))
         stored = self._codec.encode(item)
-        done = {self._table.attribute_of(name) for name in changes.touched}
+        fields = self._table.model.model_fields
+        done = {self._table.attribute_of(n) if n in fields else n for n in changes.touched}
         done |= set(key) | self._stamped_attributes() | self._derived_touched(changes)
         for derived in self._table.derived:
             # The item may exist with values other than the defaults assumed here.
@@ -544,6 +545,7 @@ class ItemRequests(Generic[ModelT]):
     ) -> Write:
         """Return an UpdateItem of single fields; nothing is read before."""
         stored_key = self.written_key(key)
+        upsert = arguments.flag("upsert", upsert)
         check_changes_of(self.table, self.codec.keys, changes)
         expressions = Expressions(self.table)
         update = Update(expressions)

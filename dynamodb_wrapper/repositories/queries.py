@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -401,6 +402,7 @@ class Queries(Generic[ModelT]):
         limit = reading.limit
         if limit is not None:
             limit = arguments.whole_number("limit", limit, "the number of items wanted, from 1")
+            limit = min(limit, sys.maxsize)  # pyarrow takes no larger number
         if reading.on_progress is not None:
             arguments.function("on_progress", reading.on_progress, "called with a Progress")
         segments = arguments.whole_number(
@@ -458,7 +460,7 @@ class Queries(Generic[ModelT]):
                 raise ValidationError(f"{attribute!r} is queried with a non-empty text.")
             encoded = {"S": value}
         else:
-            if value is None or value in ("", b""):
+            if value is None or (isinstance(value, (str, bytes)) and not value):
                 raise ValidationError(f"The partition key {attribute!r} is empty.")
             encoded = encode_key(resolve(self._table.model, key), value)
             tag = self._table.key_tag(key)

@@ -13,7 +13,7 @@ from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.repositories.moments import Moment, first_use
 from dynamodb_wrapper.repositories.write_results import refreshed
-from dynamodb_wrapper.serialization.changes import check_changes
+from dynamodb_wrapper.serialization.changes import check_changes, refuse_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,8 +94,7 @@ class Transaction:
         requests = _requests_of(repository)
         model = requests.table.model
         if isinstance(item_or_key, model):
-            if set or remove or add or append or delete or upsert:
-                raise ValidationError("Update a model, or a key with changes, not both.")
+            refuse_changes(set, remove, add, append, delete, arguments.flag("upsert", upsert))
             with self._stamping():
                 write = requests.update_model(item_or_key, condition)
             self._add(repository, write, item_or_key)
@@ -180,13 +179,18 @@ def _requests_of(repository: Repository[ModelT]) -> ItemRequests[ModelT]:
     return repository._requests
 
 
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be sent: it has no half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _moment_of(token: str | None, at: datetime | None) -> Moment | None:
     """Return what the requests are stamped with; None without a token."""
     if token is None:
         if at is not None:
             raise ValidationError("at= belongs to a token=: it makes a repetition the same.")
         return None
-    if not isinstance(token, str) or not 1 <= len(token) <= 36:
+    if not isinstance(token, str) or not 1 <= len(token) <= 36 or not _is_unicode(token):
         raise ValidationError(
             f"token is {arguments.shown(token)}; it is a text of 1 to 36 characters."
         )

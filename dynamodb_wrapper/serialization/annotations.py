@@ -48,7 +48,7 @@ Reader = Callable[[Mapping[str, Any]], Any]
 SETS = (set, frozenset, AbstractSet, MutableSet)
 LISTS = (list, tuple, Sequence)
 MAPS = (dict, Mapping)
-_READ_AS_LISTS = (*LISTS, deque)
+READ_AS_LISTS = (*LISTS, deque)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
 _CODE_OF_MARKERS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
 _CODE_OF_VALIDATION = ("__get_pydantic_core_schema__", "model_validate")
@@ -284,6 +284,7 @@ class FieldShape(NamedTuple):
         needs_none: Whether pydantic must be given None where the attribute is absent.
         null_is_absent: Whether NULL is read as an absent attribute: the field has a default, and
             None is no value of it.
+        lacks_default: Whether an absent attribute means None, or an item without a value.
     """
 
     name: str
@@ -296,6 +297,7 @@ class FieldShape(NamedTuple):
     is_set: bool
     needs_none: bool
     null_is_absent: bool
+    lacks_default: bool
 
 
 @cached_per_build
@@ -353,8 +355,21 @@ def _field_shape(model: type[BaseModel], name: str) -> FieldShape:
         is_set=is_set,
         needs_none=absent_means_none and not is_set and info.is_required(),
         null_is_absent=(is_set or not info.is_required())
-        and not (sees_raw or admits_none(info.annotation)),
+        and not (_may_accept_none(model, info, name) or admits_none(info.annotation)),
+        lacks_default=not is_set and (absent_means_none or info.is_required()),
     )
+
+
+def _may_accept_none(model: type[BaseModel], info: FieldInfo, name: str) -> bool:
+    """Return whether code of the user may make something of None; markers of ours do not."""
+    markers = [m for m in info.metadata if not _is_of_this_package(m)]
+    return name in fields_seeing_raw_values(model) or see_raw_values(markers)
+
+
+def _is_of_this_package(marker: Any) -> bool:
+    function = getattr(marker, "func", None)
+    module = getattr(function, "__module__", None) or type(marker).__module__
+    return str(module).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _marked(info: FieldInfo) -> Any:
@@ -463,7 +478,7 @@ def _member_reader(member: Any) -> Reader:
         return _map_reader(args[0], reader_of(args[1]) if len(args) > 1 else decode_value)
     if is_free_form(member) or (kind is deque and not args):
         return decode_free
-    if kind in _READ_AS_LISTS:
+    if kind in READ_AS_LISTS:
         return _list_reader([reader_of(arg) for arg in args])
     if kind in SETS and args == (timedelta,):
         return _read_timedeltas
@@ -501,7 +516,7 @@ def _union_reader(members: tuple[Any, ...]) -> Reader:
     models = [member for member in members if is_model(member)]
     maps = [member for member in members if _is_map(member)]
     records = [member for member in members if is_record(member)]
-    lists = [member for member in members if origin(member) in (*_READ_AS_LISTS, *SETS)]
+    lists = [member for member in members if origin(member) in (*READ_AS_LISTS, *SETS)]
     read_map, read_list = _chosen([*models, *records, *maps]), _chosen([*records, *lists])
     if len(models) > 1 and not (maps or records) and not any(map(_is_root_model, models)):
         read_map = _ModelsReader(models).read

@@ -89,6 +89,18 @@ class CheckedChanges(NamedTuple):
                 getattr(update, verb)(steps, value)
 
 
+def refuse_changes(*given: Any) -> None:
+    """Refuse changes of single fields beside a model, which is written as a whole.
+
+    Raises:
+        ValidationError: One of the arguments is neither absent nor empty.
+    """
+    for value in given:
+        is_empty = isinstance(value, (Mapping, Sequence, AbstractSet)) and not value
+        if not (value is None or value is False or is_empty):
+            raise ValidationError("Update a model, or a key with changes, not both.")
+
+
 def check_changes(
     model: type[BaseModel],
     set_: Changes | None = None,

@@ -173,10 +173,12 @@ class Expressions:
         may_be_absent = field is None or bool(target.inside)
         if value is None:
             stored = f"attribute_type({path}, {self.value({'S': 'NULL'})})"
-            may_be_absent = may_be_absent or (field is not None and field.omits_none)
+            may_be_absent = may_be_absent or (field is not None and field.lacks_default)
         else:
             stored = f"{path} = {self.value({'L': []})}"
             may_be_absent = may_be_absent or (field is not None and field.is_set)
+            if may_be_absent and field is not None and field.null_is_absent:
+                stored += f" OR attribute_type({path}, {self.value({'S': 'NULL'})})"
         text = f"(attribute_not_exists({path}) OR {stored})" if may_be_absent else f"({stored})"
         return f"(NOT {text})" if negated else text
 

@@ -31,7 +31,7 @@ from dynamodb_wrapper.exceptions.errors import ValidationError
 from dynamodb_wrapper.models.fields import SecretFree, peel, refuse_secrets
 from dynamodb_wrapper.models.table import ModelT
 from dynamodb_wrapper.serialization.annotations import (
-    LISTS,
+    READ_AS_LISTS,
     SETS,
     alternatives,
     cached_per_build,
@@ -287,7 +287,7 @@ def encode_element(target: Target, value: Any) -> AttributeValue:
 def element_of(annotation: Any) -> Any:
     """Return the annotation of the elements of a list or set; Any where it does not say."""
     for member in alternatives(annotation):
-        if origin(member) in (*LISTS, *SETS):
+        if origin(member) in (*READ_AS_LISTS, *SETS):
             args = typing.get_args(member)
             return args[0] if args else Any
     return Any
@@ -440,7 +440,7 @@ def encode_contained(target: Target, value: Any) -> AttributeValue:
     members = alternatives(target.annotation)
     if any(member in (Any, object) for member in members):
         return encode_value(value, target.label)
-    if any(origin(member) in (*LISTS, *SETS) for member in members):
+    if any(origin(member) in (*READ_AS_LISTS, *SETS) for member in members):
         try:
             return encode_element(target, value)
         except ValidationError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import weakref
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -120,21 +119,30 @@ class KeyPart(NamedTuple):
 class _Spelling(NamedTuple):
     """The key under which an object was read, where its fields would be stored otherwise."""
 
-    item: weakref.ref[BaseModel]
     table: str
     canonical: tuple[Any, ...]
     stored: Item
 
 
-_spellings: dict[int, _Spelling] = {}
-"""By the identity of the object; an entry goes with its object."""
+class _FieldsSet(set[str]):
+    """The names of the fields set of an object, and the key it was read under.
+
+    Pydantic keeps this set beside the values, and hands it to copies and pickles of the object.
+    """
+
+    spelling: _Spelling
+
+
+def _spelling_of(item: BaseModel) -> _Spelling | None:
+    return getattr(getattr(item, "__pydantic_fields_set__", None), "spelling", None)
 
 
 class Keys:
     """Encodes and checks the keys of a table and of its indexes.
 
     Other programs may spell a key otherwise: ``…00.000Z`` for a moment, an upper-case UUID. An
-    object that was read under such a key keeps it, as long as its key fields stay the same.
+    object that was read under such a key keeps it, as its copies and pickles do, as long as its key
+    fields stay the same.
 
     Attributes:
         parts: Partition key and, where there is one, sort key.
@@ -188,7 +196,7 @@ class Keys:
             part.attribute: part.encode(value, is_field=is_field)
             for part, value in zip(self.parts, values)
         }
-        if is_field and _spellings:
+        if is_field and self.may_be_respelt:
             return self.as_read(key, encoded) or encoded
         return encoded
 
@@ -199,14 +207,14 @@ class Keys:
             item: The object.
             encoded: Its key as its fields are stored now.
         """
-        spelling = _spellings.get(id(item))
-        if spelling is None or spelling.item() is not item or spelling.table != self._table.name:
+        spelling = _spelling_of(item)
+        if spelling is None or spelling.table != self._table.name:
             return None
         return spelling.stored if spelling.canonical == self.identity(encoded) else None
 
     def under_key_read(self, item: BaseModel, stored: Item) -> Item:
         """Return an encoded item under the key that its object was read under."""
-        if not _spellings:
+        if not self.is_respelt(item):
             return stored
         key = self.as_read(item, {name: stored[name] for name in self.names})
         return stored if key is None else {**stored, **key}
@@ -234,10 +242,14 @@ class Keys:
         canonical = self.identity(encoded)
         if canonical == tuple(sorted(stored)):
             return
-        place = id(item)
         found = {name: {tag: _content(tag, content)} for name, tag, content in stored}
-        reference = weakref.ref(item, lambda _: _spellings.pop(place, None))
-        _spellings[place] = _Spelling(reference, self._table.name, canonical, found)
+        names = _FieldsSet(item.model_fields_set)
+        names.spelling = _Spelling(self._table.name, canonical, found)
+        object.__setattr__(item, "__pydantic_fields_set__", names)
+
+    def is_respelt(self, item: BaseModel) -> bool:
+        """Return whether an object was read under a key that its fields would not give it."""
+        return self.may_be_respelt and _spelling_of(item) is not None
 
     def identity(self, stored: Item) -> tuple[Any, ...]:
         """Return the `identity` of the key of an item, which has been checked."""

@@ -430,12 +430,14 @@ def item_body(item: Item, table_name: str, key_names: Iterable[str]) -> bytes:
     size = item_size(item)
     if size > MAX_ITEM_BYTES:
         largest = max(item, key=lambda name: _size(item[name]))
+        key = decode_item({name: item[name] for name in key_names})
         raise ItemTooLargeError(
-            f"The item for {table_name!r} has {size:,} bytes; DynamoDB takes {MAX_ITEM_BYTES:,}. "
+            f"The item {key} for {table_name!r} has {size:,} bytes; DynamoDB takes "
+            f"{MAX_ITEM_BYTES:,}. "
             f"Its largest attribute is {largest!r} with {_size(item[largest]):,} bytes: keep large "
             "data in S3 and store the address.",
             table_name=table_name,
-            key=decode_item({name: item[name] for name in key_names}),
+            key=key,
             size_bytes=size,
         )
     return body
