@@ -122,9 +122,19 @@ class ColumnReader(Generic[ModelT]):
 
 
 def to_pandas(table: Any, options: dict[str, Any]) -> Any:
-    """Return an Arrow table as a pandas DataFrame."""
+    """Return an Arrow table as a pandas DataFrame.
+
+    Raises:
+        ValidationError: pyarrow does not take the options.
+    """
     require("pandas", "pandas")
-    return table.to_pandas(**options)
+    if not options:
+        return table.to_pandas()
+    try:
+        return table.to_pandas(**options)
+    except (TypeError, ValueError) as error:
+        names = ", ".join(options)
+        raise ValidationError(f"pyarrow refused to_pandas with {names}: {error}") from error
 
 
 def to_polars(table: Any) -> Any:

@@ -182,7 +182,7 @@ class Rows(Generic[ModelT]):
                     return None
                 if self._notes_keys:
                     stored = key_in(item, self._codec.keys.names)
-                    self._codec.keys.note_read(model, identity(stored))  # type: ignore[arg-type]
+                    self._codec.keys.note_read(model, identity(stored))
                     self._warn_of_keys([model])
                 row = [self._value(model, c, item, blamed, found) for c in self._forms]
                 if not found:

@@ -80,7 +80,7 @@ def optional_text(name: str, value: Any) -> str | None:
     Raises:
         ValidationError: It is anything else.
     """
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         return None
     return text(name, value, "a text, or None")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from typing import Annotated, Any, TypeVar
 
@@ -31,11 +32,12 @@ def enum_of(kind: type[EnumT], value: str) -> EnumT:
     Raises:
         ValidationError: The enum has no such value; its values are named.
     """
-    try:
-        return kind(value)
-    except ValueError as error:
-        values = ", ".join(str(member) for member in kind)
-        raise ValidationError(f"{value!r} is no {kind.__name__}; use one of {values}.") from error
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return kind(value)
+    values = ", ".join(str(member) for member in kind)
+    given = repr(value) if isinstance(value, str) else f"A {type(value).__name__}"
+    raise ValidationError(f"{given} is no {kind.__name__}; use one of {values}.")
 
 
 class RunStatus(StoredEnum):

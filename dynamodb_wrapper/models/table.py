@@ -224,14 +224,12 @@ class Table(Generic[ModelT]):
         Raises:
             ValidationError: There is none; the declared ones are named.
         """
-        if not isinstance(name, str):
-            raise ValidationError(f"index is {arguments.shown(name)}; it is the name of an index.")
         for index in self.indexes:
-            if index.name == name:
+            if isinstance(name, str) and index.name == name:
                 return index
         declared = ", ".join(index.name for index in self.indexes) or "none"
         raise ValidationError(
-            f"Table {self.name!r} declares no index {name!r}; declared: {declared}."
+            f"Table {self.name!r} declares no index {arguments.shown(name)}; declared: {declared}."
         )
 
     def attribute_of(self, key: str | Derived) -> str:

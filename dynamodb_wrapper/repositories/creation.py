@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dynamodb_wrapper.models import arguments
 from dynamodb_wrapper.models.control_tables import PIPELINE_CONFIG, PIPELINE_RUN_LOGS, TABLE_CONFIG
 from dynamodb_wrapper.repositories.base import BaseDynamoRepository, check_place
 from dynamodb_wrapper.repositories.tables import add_missing_parts, common_layout, layout_of
@@ -43,6 +44,6 @@ def create_tables(
     for name, repositories in given.items():
         refuse_overlaps(repository.table for repository in repositories)
         layouts[name] = common_layout(name, [layout_of(r._requests) for r in repositories])
+    wanted = not config.is_local if protect is None else arguments.flag("protect", protect)
     for name, layout in layouts.items():
-        wanted = not config.is_local if protect is None else protect
         add_missing_parts(given[name][0]._caller, layout, protect=wanted)

@@ -459,7 +459,7 @@ class PipelineRunLogsRepository(BaseDynamoRepository[PipelineRunLog]):
         Tags that `update` adds to a run later are not found, and neither are those of records
         stored by other methods than `create_run_log`. Costs and errors as `find_by_external_id`.
         """
-        known_value = "" if value == "" else arguments.text("value", value)
+        known_value = "" if isinstance(value, str) and not value else arguments.text("value", value)
         label = tag_label(arguments.text("name", name), known_value)
         low, high = _range(since, until)
         reading = Reading(index="by_label", limit=limit, descending=newest_first)

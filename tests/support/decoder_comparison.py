@@ -63,6 +63,7 @@ def described(value: Any) -> Any:
     if isinstance(value, Mapping):
         return kind, [(described(key), described(inner)) for key, inner in value.items()]
     if isinstance(value, (set, frozenset)):
+        kind = set if isinstance(value, set) else kind  # that of a model may carry the key read
         return kind, sorted((described(inner) for inner in value), key=repr)
     if isinstance(value, (list, tuple)):
         return kind, [described(inner) for inner in value]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 1, 2, 12, 30, 15, 250_000, tzinfo=timezone.utc)
 SECOND = NOON.replace(microsecond=0)
+CLOCK = NOON.time()
 
 
 class Color(Enum):
@@ -74,7 +75,7 @@ class Parcel(BaseModel):
     sizes: set[int]
     data: bytes = Field(alias="rawData")
     day: date
-    clock: time
+    clock: time = CLOCK
     span: timedelta
     line: Line
     lines: list[Line]
@@ -103,7 +104,7 @@ def parcel(key: str, **changes: Any) -> Parcel:
         "sizes": {2, 1},
         "data": b"\x00\xff",
         "day": date(2026, 1, 2),
-        "clock": time(12, 30, 15, 250_000),
+        "clock": CLOCK,
         "span": timedelta(seconds=90, microseconds=1),
         "line": Line(sku="s", at=SECOND, tags={"x"}),
         "lines": [Line(sku="t", at=SECOND), Line(sku="u", at=SECOND, tags={"y"})],
@@ -133,7 +134,7 @@ def plain_row(key: str) -> dict[str, Any]:
         "sizes": [1, 2],
         "data": b"\x00\xff",
         "day": date(2026, 1, 2),
-        "clock": time(12, 30, 15, 250_000),
+        "clock": CLOCK,
         "span": timedelta(seconds=90, microseconds=1),
         "line": {"sku": "s", "at": SECOND, "tags": ["x"]},
         "lines": [

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 from pydantic import BaseModel
 
 from dynamodb_wrapper import BaseDynamoRepository, Table, UtcDatetime
-from tests.support.frame_doors import Color, Parcel, parcel, parcels, plain_row, stored
+from tests.support.frame_doors import NOON, Color, Parcel, parcel, parcels, plain_row, stored
 from tests.support.runs import plain_client
 
 pa = pytest.importorskip("pyarrow")
@@ -87,3 +86,29 @@ def test_a_frame_that_was_read_is_written_back_as_it_was(
     repository.delete_many(["a", "b", "c"])
     assert repository.put_many(frame) == 3
     assert {key: stored(repository, key) for key in "abc"} == before
+
+
+class Moment(BaseModel):
+    pk: str
+    at: UtcDatetime
+
+
+@pytest.mark.parametrize("text", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00+00:00"])
+def test_columns_of_a_key_that_another_program_spelt_are_warned_of(
+    local_config: DynamoDBConfig, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    """The column has the moment alone: written back, it is the key of another item."""
+    table = Table("moments", Moment, partition_key="pk", sort_key="at")
+    repository = BaseDynamoRepository(local_config, table)
+    repository.create_table()
+    item = {"pk": {"S": "a"}, "at": {"S": text}}
+    plain_client(local_config).put_item(TableName=repository.table_name, Item=item)
+    with caplog.at_level(logging.WARNING):
+        assert repository.scan().to_pandas().shape == (1, 2)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "keys in another form" in caplog.text
+    caplog.clear()
+    repository.delete_many(repository.scan().all())
+    repository.put(Moment(pk="a", at=NOON))
+    repository.put_many(repository.scan().to_arrow())
+    assert (caplog.records, len(repository.scan().all())) == ([], 1)

@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow
 import pydantic
 import pytest
@@ -101,6 +103,11 @@ ODD: dict[str, Callable[[], Any]] = {
     "moment": lambda: datetime(2026, 1, 1),
     "frame": lambda: pyarrow.table({"customer_id": ["a"], "order_id": ["b"], "x": [1]}),
     "repository": lambda: BaseDynamoRepository,
+    "array": lambda: np.array(["x", "y"]),
+    "scalar": lambda: np.int64(3),
+    "missing": lambda: pd.NA,
+    "pandas frame": lambda: pd.DataFrame({"x": ["a", "b"]}),
+    "lazy frame": lambda: pl.LazyFrame({"task_id": ["a"]}),
 }
 
 

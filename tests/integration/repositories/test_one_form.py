@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import uuid
+from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -27,7 +30,9 @@ from typing_extensions import TypedDict
 
 from dynamodb_wrapper import (
     BaseDynamoRepository,
+    ConditionFailedError,
     DynamoDBConfig,
+    EpochMillis,
     EpochSeconds,
     Table,
     UtcDatetime,
@@ -285,6 +290,34 @@ def test_an_upper_case_uuid_is_found_by_the_object_that_was_read(config: DynamoD
     moved = read.model_copy(update={"id": UUID(int=1)})
     items.put(moved)
     assert len(items.scan(consistent=True).all()) == 2
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda item: item.model_copy(update={"note": "changed"}),
+        lambda item: item.model_copy(deep=True),
+        copy.copy,
+        copy.deepcopy,
+        lambda item: pickle.loads(pickle.dumps(item)),
+    ],
+)
+def test_a_copy_keeps_the_key_that_its_original_was_read_under(
+    local_config: DynamoDBConfig, copied: Callable[[Any], Any]
+) -> None:
+    table = Table(f"copies-{uuid.uuid4().hex[:8]}", Numbered, partition_key="id")
+    items = BaseDynamoRepository(local_config, table)
+    items.create_table()
+    key = {"id": {"S": str(NUMBER).upper()}}
+    plain_client(local_config).put_item(TableName=items.table_name, Item=key)
+    read = items.scan(consistent=True).first()
+    assert read is not None
+    items.put(copied(copied(read)))
+    items.put_many([copied(read)])
+    (found,) = items.scan(consistent=True)
+    assert items.update(copied(found)).id == NUMBER
+    assert items.delete(copied(found)) is not None
+    assert items.scan(consistent=True).all() == []
 
 
 class Shout(BaseModel):
@@ -565,3 +598,76 @@ def test_a_stored_null_that_cannot_be_added_to_is_explained(
     deep_items.update("n", set={name: 0 if name == "count" else []})
     changed = deep_items.update("n", **changes)
     assert getattr(changed, name) in (1, [1])
+
+
+class Loose(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    tags: set[str] = set()
+    days: deque[date] = deque()
+    at: EpochSeconds = SECOND
+    by_name: dict[str, EpochMillis] = {}
+
+
+@pytest.fixture
+def loose(config: DynamoDBConfig) -> BaseDynamoRepository[Loose]:
+    repository = BaseDynamoRepository(config, Table("loose", Loose, partition_key="id"))
+    repository.create_table()
+    return repository
+
+
+def test_null_reads_as_the_default_of_a_field_with_a_stored_type(
+    loose: BaseDynamoRepository[Loose], config: DynamoDBConfig
+) -> None:
+    null = {name: {"NULL": True} for name in ("tags", "days", "at", "by_name")}
+    plain_client(config).put_item(TableName=loose.table_name, Item={"id": {"S": "a"}, **null})
+    assert loose.get("a", consistent=True) == Loose(id="a")
+    assert loose.scan(consistent=True).to_arrow().column("at").to_pylist() == [SECOND]
+
+
+def test_an_empty_set_is_found_where_null_is_stored_for_it(
+    loose: BaseDynamoRepository[Loose], config: DynamoDBConfig
+) -> None:
+    stored: dict[str, Any]
+    for key, stored in (("null", {"tags": {"NULL": True}}), ("absent", {})):
+        plain_client(config).put_item(TableName=loose.table_name, Item={"id": {"S": key}, **stored})
+    loose.put(Loose(id="full", tags={"x"}))
+    tags = Attr("tags")
+    for condition, found in (
+        (tags.eq(set()), {"null", "absent"}),
+        (tags.ne(set()), {"full"}),
+        (tags.is_in([set(), {"x"}]), {"null", "absent", "full"}),
+    ):
+        assert {item.id for item in loose.scan(filter=condition, consistent=True)} == found
+
+
+def test_no_item_is_none_in_a_field_that_every_item_has(
+    loose: BaseDynamoRepository[Loose],
+) -> None:
+    is_free = Attr("id").eq(None)
+    loose.put(Loose(id="a"), condition=is_free)
+    with pytest.raises(ConditionFailedError):
+        loose.put(Loose(id="a"), condition=is_free)
+    assert loose.scan(filter=Attr("at").eq(None), consistent=True).all() == []
+
+
+def test_an_element_of_a_deque_is_found(loose: BaseDynamoRepository[Loose]) -> None:
+    day = date(2026, 1, 2)
+    loose.put(Loose(id="a"))
+    loose.update("a", append={"days": [day, date(2026, 1, 3)]})
+    assert [item.id for item in loose.scan(filter=Attr("days").contains(day))] == ["a"]
+    with pytest.raises(ValidationError, match="days"):
+        loose.scan(filter=Attr("days").contains("soon")).all()
+
+
+def test_an_upsert_takes_attributes_that_are_no_fields(
+    loose: BaseDynamoRepository[Loose], config: DynamoDBConfig
+) -> None:
+    changes: dict[str, Any] = {"set": {"extra": 0.5}, "add": {"count": 2}}
+    for _ in range(2):
+        changed = loose.update("a", **changes, upsert=True)
+    assert changed.model_extra == {"extra": 0.5, "count": 4}
+    with loose.transaction() as transaction:
+        transaction.update(loose, "b", set={"extra": 1}, upsert=True)
+    assert loose.get_or_raise("b", consistent=True).model_extra == {"extra": 1}
