@@ -406,10 +406,16 @@ def _as_stored(annotation: Any, value: Any) -> Any:
 
 
 def _map(args: tuple[Any, ...], form: Form, value: Any) -> Any:
-    """Return a map as input; a dict is the user's own, not one that reading made."""
+    """Return a map as input; a dict is the user's own, not one that reading made.
+
+    A column of structs has every key in every row: null, where the values of the map are never
+    None, is a key that the row does not have.
+    """
     keys, inner = keys_by_text(args[0]), form.parts.get("item")
     if isinstance(value, Mapping) or inner is None:
-        return {keys.get(key, key): v for key, v in dict(value).items()}
+        may_be_none = admits_none(args[1])
+        entries = dict(value).items()
+        return {keys.get(k, k): v for k, v in entries if may_be_none or v is not None}
     return {
         keys.get(key, key): None if v is None else _to_input(args[1], inner, v)
         for key, v in map(_pair, value)

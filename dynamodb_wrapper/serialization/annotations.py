@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import typing
 from collections import deque
-from collections.abc import Iterable, Mapping, MutableSet, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -48,7 +48,7 @@ Reader = Callable[[Mapping[str, Any]], Any]
 SETS = (set, frozenset, AbstractSet, MutableSet)
 LISTS = (list, tuple, Sequence)
 MAPS = (dict, Mapping)
-READ_AS_LISTS = (*LISTS, deque)
+READ_AS_LISTS = (*LISTS, MutableSequence, deque)
 _JSON_VALUE = getattr(pydantic, "JsonValue", None)  # since pydantic 2.5
 _CODE_OF_MARKERS = ("func", "__get_pydantic_core_schema__", "__prepare_pydantic_annotations__")
 _CODE_OF_VALIDATION = ("__get_pydantic_core_schema__", "model_validate")

@@ -7,7 +7,8 @@ one stored form, the one that storing the whole model gives it.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache, wraps
@@ -21,6 +22,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    RootModel,
     TypeAdapter,
     WrapValidator,
     create_model,
@@ -39,6 +41,7 @@ from dynamodb_wrapper.serialization.annotations import (
     fields_of,
     fields_with_serializer,
     fields_with_validator,
+    is_model,
     origin,
     strip,
 )
@@ -145,8 +148,11 @@ def validated(target: Target, value: Any, *, managed: bool = False) -> Any:
 
 
 @_refusing_depth
-def validated_elements(target: Target, values: list[Any]) -> list[Any]:
+def validated_elements(target: Target, values: list[Any]) -> Any:
     """Validate values to append to a list, without the limits of its length.
+
+    Returns:
+        The values in a container of the annotated type, which serializers of it expect.
 
     Raises:
         ValidationError: The list does not accept a value; the value is not shown.
@@ -155,11 +161,23 @@ def validated_elements(target: Target, values: list[Any]) -> list[Any]:
     values = [python_value(value, target.label) for value in values]
     try:
         if target.owner is not None and target.field is not None and not target.inside:
-            return list(_validate_field(target, values))
+            return _validate_field(target, values)
     except pydantic.ValidationError as error:
         if any(p["type"] not in _LENGTHS or len(p["loc"]) > 1 for p in error.errors()):
             raise refused(target, error) from error
-    return [_adapted(target, element_of(target.annotation), value) for value in values]
+    element = element_of(target.annotation)
+    return _contained(target.annotation, [_adapted(target, element, value) for value in values])
+
+
+def _contained(annotation: Any, values: list[Any]) -> Any:
+    """Return values in the tuple, deque or root model that an annotation asks for."""
+    for member in alternatives(annotation):
+        if origin(member) in (tuple, deque):
+            return origin(member)(values)
+        if is_model(member) and issubclass(member, RootModel):
+            root = fields_of(member)[0].marked
+            return member.model_construct(root=_contained(root, values))
+    return values
 
 
 def refuse_frozen(target: Target) -> None:
@@ -286,11 +304,21 @@ def encode_element(target: Target, value: Any) -> AttributeValue:
 
 def element_of(annotation: Any) -> Any:
     """Return the annotation of the elements of a list or set; Any where it does not say."""
-    for member in alternatives(annotation):
+    for member in _containers(annotation):
         if origin(member) in (*READ_AS_LISTS, *SETS):
             args = typing.get_args(member)
             return args[0] if args else Any
     return Any
+
+
+def _containers(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union, and what is inside of a root model without serializers."""
+    for member in alternatives(annotation):
+        is_root = is_model(member) and issubclass(member, RootModel)
+        if is_root and not fields_with_serializer(member):
+            yield from _containers(fields_of(member)[0].marked)
+        else:
+            yield member
 
 
 def _refuse_form_of_whole(target: Target) -> None:
@@ -437,7 +465,7 @@ def encode_contained(target: Target, value: Any) -> AttributeValue:
     """
     if target.owner is None or target.field is None:
         return encode_value(value, target.label)
-    members = alternatives(target.annotation)
+    members = tuple(_containers(target.annotation))
     if any(member in (Any, object) for member in members):
         return encode_value(value, target.label)
     if any(origin(member) in (*READ_AS_LISTS, *SETS) for member in members):

@@ -88,6 +88,17 @@ def test_a_frame_that_was_read_is_written_back_as_it_was(
     assert {key: stored(repository, key) for key in "abc"} == before
 
 
+@pytest.mark.parametrize("made", [pl.DataFrame, pa.Table.from_pylist])
+def test_a_struct_in_the_place_of_a_map_has_only_the_keys_of_its_row(
+    repository: Parcels, made: Callable[[Any], Any]
+) -> None:
+    """A column of structs has the keys of all rows."""
+    rows = [{**plain_row("x"), "by_color": {"red": 3}}, {**plain_row("y"), "by_color": {"blue": 4}}]
+    assert repository.put_many(made(rows)) == 2
+    found = repository.get_many(["x", "y"])
+    assert [item.by_color for item in found if item] == [{Color.RED: 3}, {Color.BLUE: 4}]
+
+
 class Moment(BaseModel):
     pk: str
     at: UtcDatetime

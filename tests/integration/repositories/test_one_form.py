@@ -7,7 +7,7 @@ import dataclasses
 import pickle
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Optional, Union
@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    RootModel,
     create_model,
     field_serializer,
     field_validator,
@@ -671,3 +672,37 @@ def test_an_upsert_takes_attributes_that_are_no_fields(
     with loose.transaction() as transaction:
         transaction.update(loose, "b", set={"extra": 1}, upsert=True)
     assert loose.get_or_raise("b", consistent=True).model_extra == {"extra": 1}
+
+
+class Moments(RootModel[list[EpochSeconds]]):
+    """A list under a name of its own."""
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        tuple[EpochSeconds, ...],
+        deque[EpochSeconds],
+        MutableSequence[EpochSeconds],
+        Optional[tuple[EpochSeconds, ...]],
+        Annotated[tuple[EpochSeconds, ...], Field(min_length=2)],
+        Moments,
+    ],
+)
+def test_an_element_of_any_kind_of_list_is_stored_as_the_whole_stores_it(
+    local_config: DynamoDBConfig, annotation: Any
+) -> None:
+    doors = Doors(local_config, annotation)
+    repository, make = doors.repository, doors.model
+    repository.put(make(id="whole", value=[SECOND, SECOND]))
+    repository.put(make(id="append", value=[SECOND, SECOND]))
+    assert repository.update("append", append={"value": [SECOND]}).value is not None
+    number = {"N": str(int(SECOND.timestamp()))}
+    assert doors.stored("append") == {"L": [number] * 3}
+    assert doors.found(Attr("value").contains(SECOND)) == {"whole", "append"}
+    with pytest.raises(ValidationError, match="value"):
+        repository.update("append", append={"value": ["soon"]})
+    maps = Doors(local_config, dict[str, annotation])  # type: ignore[misc,valid-type]
+    maps.repository.put(maps.model(id="a", value={"x": [SECOND, SECOND]}))
+    maps.repository.update("a", append={("value", "x"): [SECOND]})
+    assert maps.stored("a") == {"M": {"x": {"L": [number] * 3}}}
