@@ -25,7 +25,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic_core
-from pydantic import BaseModel, Json, RootModel
+from pydantic import BaseModel, Json, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from dynamodb_wrapper.exceptions.errors import ValidationError
@@ -43,6 +43,7 @@ from dynamodb_wrapper.serialization.annotations import (
     LISTS,
     MAPS,
     SETS,
+    change_stored_type,
     fields_of,
     is_class,
     is_free_form,
@@ -199,7 +200,7 @@ def form_of(annotation: Any, open_types: _OpenTypes = (), markers: tuple[Any, ..
         others = tuple(m for m in peeled.markers if not _is_json(m))
         return replace(form_of(peeled.member, open_types, others), is_read_from_json=True)
     if peeled.is_union:
-        return _JSON
+        return _of_union(peeled.member)
     member = peeled.member
     if hasattr(member, "__value__"):
         return form_of(member, open_types, peeled.markers)
@@ -208,6 +209,17 @@ def form_of(annotation: Any, open_types: _OpenTypes = (), markers: tuple[Any, ..
     if not is_class(member):
         return _of_container(member, open_types)
     return _of_class(member, open_types, peeled.markers)
+
+
+def _of_union(annotation: Any) -> Form:
+    """Return JSON text; of what is stored, where the type of a value does not say its member."""
+    markers = [marker for part in typing.get_args(annotation) for marker in peel(part).markers]
+    if not change_stored_type(markers):
+        return _JSON
+    dump = partial(
+        TypeAdapter(annotation).dump_python, round_trip=True, by_alias=False, warnings=False
+    )
+    return replace(_JSON, convert=lambda value: json_text(dump(value)))
 
 
 def _is_json(marker: Any) -> bool:

@@ -141,7 +141,7 @@ class Expressions:
             return self.path(self._resolve(operand.name).steps)
         if target is None:
             return self.value(_encode_size(operand))
-        if operand is None:
+        if operand is None and operator != "contains":  # a list may hold None
             raise not_comparable(target, f"None has no order; {operator!r} takes a value")
         return self.value(_encode_by_operator(operator, target, operand))
 

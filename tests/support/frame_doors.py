@@ -7,7 +7,7 @@ import uuid
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Union
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -81,6 +81,7 @@ class Parcel(BaseModel):
     lines: list[Line]
     by_color: dict[Color, int]
     by_day: dict[date, Decimal]
+    either: Union[EpochSeconds, str] = SECOND
     maybe: Optional[EpochSeconds] = None
     nothing: Optional[str] = None
     free: Any = None

@@ -79,7 +79,14 @@ def test_a_frame_that_was_read_is_written_back_as_it_was(
     local_config: DynamoDBConfig, door: str
 ) -> None:
     repository = parcels(local_config)
-    others = {"maybe": None, "by_color": {Color.BLUE: 3}, "lines": [], "tags": set(), "free": 1.5}
+    others = {
+        "either": NOON,
+        "maybe": None,
+        "by_color": {Color.BLUE: 3},
+        "lines": [],
+        "tags": set(),
+        "free": 1.5,
+    }
     repository.put_many([parcel("a"), parcel("b", nothing="x"), parcel("c", **others)])
     before = {key: stored(repository, key) for key in "abc"}
     frame = READ[door](repository.scan())

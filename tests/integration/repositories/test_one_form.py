@@ -232,9 +232,15 @@ def test_a_path_into_a_value_that_is_not_there_names_it(
     assert limited.update("bare", set={"made": {"x": 1}}).made == {"x": 1}
 
 
-def test_none_is_kept_inside_a_list(limited: BaseDynamoRepository[Limited]) -> None:
+def test_none_is_kept_and_found_inside_a_list(limited: BaseDynamoRepository[Limited]) -> None:
     limited.put(Limited(id="a", maybe=[1, 2]))
+    holds_none = Attr("maybe").contains(None)
+    assert limited.scan(filter=holds_none, consistent=True).all() == []
     assert limited.update("a", set={("maybe", 1): None}).maybe == [1, None]
+    assert len(limited.scan(filter=holds_none, consistent=True).all()) == 1
+    for field in ("steps", "count"):
+        with pytest.raises(ValidationError, match=field):
+            limited.scan(filter=Attr(field).contains(None)).all()
 
 
 class Event(BaseModel):
