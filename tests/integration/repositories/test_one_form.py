@@ -689,7 +689,7 @@ class Moments(RootModel[list[EpochSeconds]]):
     [
         tuple[EpochSeconds, ...],
         deque[EpochSeconds],
-        MutableSequence[EpochSeconds],
+        pytest.param(MutableSequence[EpochSeconds], marks=pytest.mark.newest_only),
         Optional[tuple[EpochSeconds, ...]],
         Annotated[tuple[EpochSeconds, ...], Field(min_length=2)],
         Moments,
