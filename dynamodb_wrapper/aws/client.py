@@ -30,13 +30,9 @@ from botocore.exceptions import (
 )
 
 from dynamodb_wrapper.aws.clock import ServiceClock
-from dynamodb_wrapper.aws.fast_path import (
-    DirectTransport,
-    direct_transport,
-    first_attempt_started,
-)
+from dynamodb_wrapper.aws.fast_path import DirectTransport, direct_transport
 from dynamodb_wrapper.aws.interception import TrackingEmitter
-from dynamodb_wrapper.aws.raw_replies import install_raw_bodies, install_raw_parser
+from dynamodb_wrapper.aws.raw_replies import install_raw_bodies, install_raw_parser, start_of
 from dynamodb_wrapper.aws.retries import watch_lost_replies, watch_throttles
 from dynamodb_wrapper.aws.service_data import fast_loader
 from dynamodb_wrapper.exceptions.errors import ConfigurationError, ConnectionError
@@ -332,7 +328,7 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     if config.lost_credentials and session.get_credentials() is None:
         client.meta.events.register_first("before-call.dynamodb", _refuse_lost_credentials)
     install_raw_bodies(client)
-    _limit_total_time(client, config.operation_timeout_seconds)
+    _limit_total_time(client, longest)
     _refuse_damaged_replies(client)
     watch_throttles(client)
     watch_lost_replies(client)  # last, hence asked first: another handler may raise
@@ -340,8 +336,14 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     _note_dates(client, clock)
     if events is None:
         return _OpenClient(client, None)
-    is_required = config.transport == "direct"
-    direct = direct_transport(client, session, events, clock, is_required=is_required)
+    direct = direct_transport(
+        client,
+        session,
+        events,
+        clock,
+        operation_timeout=longest,
+        is_required=config.transport == "direct",
+    )
     return _OpenClient(client, direct)
 
 
@@ -357,7 +359,7 @@ def _limit_total_time(client: Any, limit_seconds: float) -> None:
     """Start no further attempt of a request once its time is used up."""
 
     def note_start(params: dict[str, Any], **_: Any) -> None:
-        params["context"][_SENT] = first_attempt_started() or time.monotonic()
+        params["context"][_SENT] = start_of(params["context"]) or time.monotonic()
 
     def stop_when_late(
         response: Any, caught_exception: Any, request_dict: dict[str, Any], operation: Any, **_: Any

@@ -2,14 +2,13 @@
 
 Most requests are answered at the first attempt, where botocore is by far the largest cost. If the
 first attempt fails for any reason, botocore takes over and treats it as its own first attempt: it
-decides on errors, retries, the retry quota and waits, in every version.
+decides on errors, retries, the retry quota and waits, in every version. Its further attempts use
+connections of this library as well.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,8 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 from dynamodb_wrapper.aws.clock import ClockOffset, ServiceClock
 from dynamodb_wrapper.aws.http_pool import Answer, ConnectionSettings, Pool, connection_settings_of
 from dynamodb_wrapper.aws.interception import Interception, TrackingEmitter
-from dynamodb_wrapper.aws.raw_replies import RawResponse, send_through_client
-from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError
+from dynamodb_wrapper.aws.raw_replies import RawResponse, attempt_for, send_through_client
+from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError, head_of
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
 from dynamodb_wrapper.loggers import SafeLogger
 from dynamodb_wrapper.serialization.json_body import write_body
@@ -36,8 +35,8 @@ _UNSUPPORTED_HANDLERS = {
 }
 
 
-class PreparedOnly(Exception):
-    """A request was prepared and not sent.
+class _PreparedError(Exception):
+    """A request was prepared and is not to be sent.
 
     Attributes:
         request: The prepared request.
@@ -48,63 +47,45 @@ class PreparedOnly(Exception):
         self.request = request
 
 
-class _Call(threading.local):
-    """State of the call that this thread makes through boto3."""
+class _PreparedOnly:
+    """Has a call prepare its request and raise `_PreparedError` instead of sending it."""
 
-    is_prepared_only = False
-    outcome: Any = None
     started: float | None = None
 
-
-_call = _Call()
-
-
-def register(client: Any) -> None:
-    """Let a client take the outcome of a first attempt that was made directly."""
-    client.meta.events.register_first("before-send.dynamodb", _answer_first_attempt)
+    def answer(self, request: Any) -> Any:
+        raise _PreparedError(request)
 
 
-def _answer_first_attempt(request: Any, **_: Any) -> Any:
-    if _call.is_prepared_only:
-        raise PreparedOnly(request)
-    outcome, _call.outcome = _call.outcome, None
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+class _Continued:
+    """Has a call use the outcome of a first attempt as that of its own.
 
-
-def first_attempt_started() -> float | None:
-    """Return when the direct first attempt of this thread's call began, None without one."""
-    return _call.started
-
-
-@contextmanager
-def prepared_only() -> Iterator[None]:
-    """Have the call inside the block raise `PreparedOnly` instead of sending."""
-    _call.is_prepared_only = True
-    try:
-        yield
-    finally:
-        _call.is_prepared_only = False
-
-
-@contextmanager
-def first_attempt(outcome: Answer | Exception, started: float, url: str) -> Iterator[None]:
-    """Have the call inside the block use an outcome as that of its first attempt.
+    Its later attempts are sent over new connections of the pool, where the time of a reply is
+    limited as a whole.
 
     Args:
         outcome: The answer, or botocore's exception where there was none.
         started: When the attempt began, in monotonic seconds.
-        url: Its endpoint.
+        pool: Makes the connections.
     """
-    _call.started = started
-    _call.outcome = outcome
-    if isinstance(outcome, Answer):
-        _call.outcome = response(url, outcome.status, outcome.headers, outcome.body)
-    try:
-        yield
-    finally:
-        _call.outcome = _call.started = None
+
+    def __init__(self, outcome: Answer | Exception, started: float, pool: Pool) -> None:
+        self._outcome: Answer | Exception | None = outcome
+        self.started: float | None = started
+        self._pool = pool
+
+    def answer(self, request: Any) -> Any:
+        outcome, self._outcome = self._outcome, None
+        if outcome is None:
+            sent = head_of(request, self._pool.endpoint.request_lines) + request.body
+            outcome = self._pool.exchange(sent, is_new=True)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return response(request.url, outcome.status, outcome.headers, outcome.body)
+
+
+def _answer_attempt(request: Any, **_: Any) -> Any:
+    attempt = attempt_for(request.body)
+    return None if attempt is None else attempt.answer(request)
 
 
 def response(url: str, status: int, headers: Mapping[str, str], body: bytes) -> Any:
@@ -170,7 +151,7 @@ class DirectTransport:
         self._offset = ClockOffset()
         self.requests = 0
         """Requests answered at the first attempt, without boto3."""
-        register(client)
+        client.meta.events.register_first("before-send.dynamodb", _answer_attempt)
         client.meta.events.register_last("request-created.dynamodb", self._correct_date)
 
     def send(self, operation: str, method: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -195,9 +176,9 @@ class DirectTransport:
             if self._offset.learn_from(answer):
                 answer = sender.exchange(operation, body)
         except (ConnectionError, HTTPClientError) as error:
-            return self._fall_back(error, started, method, request)
+            return self._fall_back(_Continued(error, started, sender.pool), method, request)
         if not answer.is_clean:
-            return self._fall_back(answer, started, method, request)
+            return self._fall_back(_Continued(answer, started, sender.pool), method, request)
         self.requests += 1
         self._clock.note(answer.headers.get("date"), started)
         if self._quota_used:
@@ -205,12 +186,11 @@ class DirectTransport:
         return RawResponse({}, answer.body)
 
     def _fall_back(
-        self, outcome: Answer | Exception, started: float, method: str, request: Mapping[str, Any]
+        self, attempt: _Continued, method: str, request: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Let botocore continue after a failed first attempt, and return the response."""
         self._quota_used = _RETRY_QUOTA
-        with first_attempt(outcome, started, self._client.meta.endpoint_url):
-            return send_through_client(self._client, method, request)
+        return send_through_client(self._client, method, request, attempt)
 
     def close(self) -> None:
         """Close the idle connections; new ones can be made."""
@@ -264,9 +244,8 @@ class DirectTransport:
 
     def _prepared(self, method: str, request: Mapping[str, Any]) -> Any:
         try:
-            with prepared_only():
-                send_through_client(self._client, method, request)
-        except PreparedOnly as found:
+            send_through_client(self._client, method, request, _PreparedOnly())
+        except _PreparedError as found:
             return found.request
         raise RuntimeError("The boto3 client answered a request without sending it.")
 
@@ -284,7 +263,9 @@ class DirectTransport:
     def _correct_date(self, request: Any, **_: Any) -> None:
         """Sign what boto3 sends by DynamoDB's clock, if this machine's is wrong."""
         sender = self._sender
-        if self._offset.seconds and sender is not None and not _call.is_prepared_only:
+        if not self._offset.seconds or sender is None:
+            return
+        if not isinstance(attempt_for(request.data), _PreparedOnly):
             sender.signer.sign_again(request)
 
     def _log_reason(self, reason: str) -> None:
@@ -302,7 +283,13 @@ def _names_an_arn(request: Mapping[str, Any]) -> bool:
 
 
 def direct_transport(
-    client: Any, session: Any, events: TrackingEmitter, clock: ServiceClock, *, is_required: bool
+    client: Any,
+    session: Any,
+    events: TrackingEmitter,
+    clock: ServiceClock,
+    *,
+    operation_timeout: float,
+    is_required: bool,
 ) -> DirectTransport | None:
     """Return the transport of a client; None where its settings need boto3's.
 
@@ -310,7 +297,8 @@ def direct_transport(
         client: A client that was just made.
         session: The botocore session it was made with.
         events: The emitter that session was made with.
-        clock: Learns from the dates of replies.
+        clock: Compares the dates of replies.
+        operation_timeout: Seconds after which no further attempt of an operation starts.
         is_required: Whether it is an error that a setting needs boto3.
 
     Raises:
@@ -318,7 +306,7 @@ def direct_transport(
     """
     try:
         _check_handlers(events)
-        settings = connection_settings_of(client, session)
+        settings = connection_settings_of(client, session, operation_timeout)
     except ConfigurationError as error:
         if is_required:
             raise ConfigurationError(

@@ -12,6 +12,7 @@ import re
 import select
 import socket
 import ssl
+import time
 import zlib
 from collections import deque
 from contextlib import suppress
@@ -54,6 +55,7 @@ _USUAL_SO_FAR = re.compile(
 )
 _WITHOUT_BODY = frozenset({204, 304})
 _FIRST_FINAL = 200
+_REPLY_TIMEOUTS = 3  # a whole reply may take as many times as long as a silence
 _HOST_TO_PROXY = "BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"
 
 
@@ -86,30 +88,35 @@ class Answer(NamedTuple):
         return checksum is None or checksum == str(zlib.crc32(self.body))
 
 
-def read_answer(connection: socket.socket) -> Answer:
+def read_answer(connection: socket.socket, limit_seconds: float) -> Answer:
     """Return the reply to a request that was sent.
+
+    Args:
+        connection: Its own time-out limits a silence.
+        limit_seconds: Time for all of the reply. What begins within it may still be waited for.
 
     Raises:
         OSError: The connection broke or nothing came in time.
         HTTPException: The reply is not HTTP.
         ValueError: As well.
     """
+    source = _Source(connection, limit_seconds)
     received = connection.recv(_FIRST_BYTES)
     if not received:
         raise ConnectionResetError("the connection was closed without a reply")
     end = received.find(b"\r\n\r\n")
     while end < 0:
         if not _USUAL_SO_FAR.fullmatch(received):
-            return _read_with_http_client(received, connection)  # which may find it complete
-        more = connection.recv(_FIRST_BYTES)
+            return _read_with_http_client(received, source)  # which may find it complete
+        more = source.recv(_FIRST_BYTES)
         if not more:
-            return _read_with_http_client(received, connection)
+            return _read_with_http_client(received, source)
         received += more
         end = received.find(b"\r\n\r\n")
         if len(received) > _LONGEST_HEAD:
             raise HTTPException("the head of a reply does not end")
     if not _USUAL.fullmatch(received, 0, end):
-        return _read_with_http_client(received, connection)
+        return _read_with_http_client(received, source)
     first, *lines = received[:end].decode("ascii").split("\r\n")
     headers: dict[str, str] = {}
     for line in lines:
@@ -122,12 +129,39 @@ def read_answer(connection: socket.socket) -> Answer:
         or "transfer-encoding" in headers
         or status in _WITHOUT_BODY
     ):
-        return _read_with_http_client(received, connection)
-    body = _body(received, end + 4, int(length), connection)
+        return _read_with_http_client(received, source)
+    body = _body(received, end + 4, int(length), source)
     whole = len(body) == int(length)
     stays = whole and len(received) <= end + 4 + len(body)
     keeps = "close" not in headers.get("connection", "").lower()
     return Answer(status, headers, body, whole, stays and keeps)
+
+
+class _Source:
+    """A connection that is read until a time: a peer may send a byte now and then for ever.
+
+    Args:
+        connection: Its own time-out limits a silence.
+        limit_seconds: No receiving begins after this.
+    """
+
+    __slots__ = ("_connection", "_until")
+
+    def __init__(self, connection: socket.socket, limit_seconds: float) -> None:
+        self._connection = connection
+        self._until = time.monotonic() + limit_seconds
+
+    def recv(self, size: int) -> bytes:
+        self._check()
+        return self._connection.recv(size)
+
+    def recv_into(self, buffer: Any) -> int:
+        self._check()
+        return self._connection.recv_into(buffer)
+
+    def _check(self) -> None:
+        if time.monotonic() > self._until:
+            raise socket.timeout("the reply did not end in time")
 
 
 def _add(headers: dict[str, str], name: str, value: str) -> None:
@@ -135,7 +169,7 @@ def _add(headers: dict[str, str], name: str, value: str) -> None:
     headers[name] = f"{headers[name]}, {value}" if name in headers else value
 
 
-def _body(received: bytes, start: int, length: int, connection: socket.socket) -> bytes:
+def _body(received: bytes, start: int, length: int, source: _Source) -> bytes:
     available = received[start : start + length]
     if len(available) == length:
         return available
@@ -143,14 +177,14 @@ def _body(received: bytes, start: int, length: int, connection: socket.socket) -
     body[: len(available)] = available
     filled, view = len(available), memoryview(body)
     while filled < length:
-        count = connection.recv_into(view[filled:])
+        count = source.recv_into(view[filled:])
         if not count:
             return bytes(view[:filled])
         filled += count
     return cast("bytes", body)  # read like bytes by all; a copy would cost as much as receiving
 
 
-def _read_with_http_client(received: bytes, connection: socket.socket) -> Answer:
+def _read_with_http_client(received: bytes, connection: _Source) -> Answer:
     source = _PartlyRead(received, connection)
     response = HTTPResponse(source, method="POST")  # type: ignore[arg-type]
     response.begin()
@@ -179,7 +213,7 @@ class _PartlyRead(io.RawIOBase):
         ends: Whether reading it ends here.
     """
 
-    def __init__(self, received: bytes, connection: socket.socket) -> None:
+    def __init__(self, received: bytes, connection: _Source) -> None:
         self._received = received
         self._connection = connection
         self.ends = False
@@ -203,6 +237,14 @@ class _PartlyRead(io.RawIOBase):
         count = min(len(buffer), len(self._received))
         buffer[:count], self._received = self._received[:count], self._received[count:]
         return count
+
+
+class _TunnelReply(HTTPResponse):
+    """A proxy's reply to CONNECT, which is limited in time as a whole."""
+
+    def __init__(self, connection: socket.socket, *arguments: Any, **named: Any) -> None:
+        limited = _Source(connection, connection.gettimeout() or 0.0)
+        super().__init__(_PartlyRead(b"", limited), *arguments, **named)  # type: ignore[arg-type]
 
 
 class _Reader(io.BufferedReader):
@@ -249,6 +291,7 @@ class Endpoint(NamedTuple):
         proxy: Connected to instead, if there is one.
         connect_timeout: Seconds.
         read_timeout: Seconds of silence.
+        reply_timeout: Seconds for all of a reply.
         keeps_alive: Whether TCP keep-alive is on.
     """
 
@@ -259,6 +302,7 @@ class Endpoint(NamedTuple):
     proxy: Proxy | None
     connect_timeout: float
     read_timeout: float
+    reply_timeout: float
     keeps_alive: bool = False
 
     @property
@@ -288,6 +332,7 @@ class Endpoint(NamedTuple):
         hop = self.proxy or self
         http = HTTPConnection(hop.host, hop.port, timeout=self.connect_timeout)
         if self.proxy is not None and self.tls is not None:
+            http.response_class = _TunnelReply
             http.set_tunnel(self.host, self.port, dict(self.proxy.headers))
         try:
             http.connect()
@@ -335,18 +380,22 @@ class Pool:
         self._size = size
         self._idle: deque[Any] = deque()
 
-    def exchange(self, request: bytes) -> Answer:
+    def exchange(self, request: bytes, *, is_new: bool = False) -> Answer:
         """Send a request and return the reply.
+
+        Args:
+            request: Head and body.
+            is_new: Whether to make a new connection: idle ones may be what has failed.
 
         Raises:
             ConnectionError: There was none; botocore's class says why.
             HTTPClientError: As well.
         """
-        connection = self._take()
+        connection = self.endpoint.connect() if is_new else self._take()
         try:
             with suppress(BrokenPipeError):  # the reply may say why
                 connection.sendall(request)
-            answer = read_answer(connection)
+            answer = read_answer(connection, self.endpoint.reply_timeout)
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
             raise self.endpoint.as_botocore_error(error) from error
@@ -401,6 +450,7 @@ class ConnectionSettings(NamedTuple):
     Attributes:
         connect_timeout: Seconds.
         read_timeout: Seconds of silence.
+        reply_timeout: Seconds for all of a reply.
         pool_size: Idle connections that are kept.
         keeps_alive: Whether TCP keep-alive is on.
         proxies: Scheme to address.
@@ -409,6 +459,7 @@ class ConnectionSettings(NamedTuple):
 
     connect_timeout: float
     read_timeout: float
+    reply_timeout: float
     pool_size: int
     keeps_alive: bool
     proxies: Mapping[str, str]
@@ -429,16 +480,20 @@ class ConnectionSettings(NamedTuple):
             proxy=_proxy_for(url, self.proxies),
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
+            reply_timeout=self.reply_timeout,
             keeps_alive=self.keeps_alive,
         )
 
 
-def connection_settings_of(client: Any, session: Any) -> ConnectionSettings:
+def connection_settings_of(
+    client: Any, session: Any, operation_timeout: float
+) -> ConnectionSettings:
     """Return the connection settings of a client.
 
     Args:
         client: The client.
         session: The botocore session it was made with.
+        operation_timeout: Seconds after which no further attempt of an operation starts.
 
     Raises:
         ConfigurationError: One of them is not supported; it is named.
@@ -449,6 +504,7 @@ def connection_settings_of(client: Any, session: Any) -> ConnectionSettings:
     return ConnectionSettings(
         connect_timeout=chosen.connect_timeout,
         read_timeout=chosen.read_timeout,
+        reply_timeout=min(chosen.read_timeout * _REPLY_TIMEOUTS, operation_timeout),
         pool_size=chosen.max_pool_connections,
         keeps_alive=bool(getattr(chosen, "tcp_keepalive", None)),
         proxies=proxies,

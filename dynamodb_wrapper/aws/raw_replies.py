@@ -8,22 +8,21 @@ read here, while endpoints, signing, retries, checksums and the handlers of othe
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.parsers import ResponseParserFactory
 
 from dynamodb_wrapper.serialization.json_body import Reply, plain_request, read_body, write_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
     "UpdateItem".split()
 )
 """The operations whose bodies are written and read by `serialization`."""
-_IS_OURS, _BODY = "dynamodb_wrapper_is_ours", "dynamodb_wrapper_body"
+_CALL, _BODY = "dynamodb_wrapper_call", "dynamodb_wrapper_body"
 _FIRST_ERROR = 300
 
 
@@ -105,41 +104,92 @@ for _name in (
     setattr(RawResponse, _name, _parsing_first(_name))
 
 
+class _Call:
+    """A call this library makes through boto3.
+
+    It is recognised by its parameters, which no other call has: a signal handler or another handler
+    may make a call in between, and a call that was broken off leaves its state behind.
+
+    Args:
+        parameters: Passed to the client's method.
+        attempt: The first attempt, where that was made already or is not to be made.
+    """
+
+    __slots__ = ("_parameters", "attempt")
+
+    def __init__(self, parameters: Mapping[str, Any], attempt: FirstAttempt | None) -> None:
+        self._parameters = parameters
+        self.attempt = attempt
+
+    def has(self, parameters: Mapping[str, Any]) -> bool:
+        """Return whether these are the parameters of the call, the same objects."""
+        if len(parameters) != len(self._parameters):
+            return False
+        return all(parameters.get(name) is value for name, value in self._parameters.items())
+
+
+class FirstAttempt(Protocol):
+    """What takes the place of boto3's attempts at one request."""
+
+    started: float | None
+    """When the first attempt began, in monotonic seconds; None where there was none."""
+
+    def answer(self, request: Any) -> Any:
+        """Return the response to a request that boto3 has prepared; None lets boto3 send it."""
+
+
+class _AttemptedBody(bytes):
+    """The body of a request that belongs to a `FirstAttempt`; boto3 hands it on as it is."""
+
+    attempt: FirstAttempt | None = None
+
+
 class _ThreadState(threading.local):
     """State of the calls of a thread, for the handlers below."""
 
-    is_next_ours = False  # the next call that starts is made by this library
+    call: _Call | None = None  # made by this library, and not begun by boto3 so far
     shape: Any = None  # of the reply to this library's current request
 
 
 _state = _ThreadState()
 
 
-@contextmanager
-def raw_reply() -> Iterator[None]:
-    """Have the one call made inside the block return a `RawResponse`, where the client can.
+def send_through_client(
+    client: Any,
+    method: str,
+    request: Mapping[str, Any],
+    attempt: FirstAttempt | None = None,
+) -> dict[str, Any]:
+    """Send a request through boto3; return a `RawResponse` where the client supports it.
 
     Calls that a handler makes meanwhile return as usual, and so do calls of other clients: one that
     was passed in, those that obtain credentials.
-    """
-    _state.is_next_ours = True
-    try:
-        yield
-    finally:
-        _state.is_next_ours, _state.shape = False, None
-
-
-def send_through_client(client: Any, method: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Send a request through boto3; return a `RawResponse` where the client supports it.
 
     Args:
         client: The client.
         method: Its method for the operation.
         request: Its parameters; items may be JSON already.
+        attempt: Takes the place of the client's attempts.
     """
-    with raw_reply():
-        response: dict[str, Any] = getattr(client, method)(**plain_request(request))
+    parameters = plain_request(request)
+    before = _state.call, _state.shape  # a signal may interrupt another call
+    try:
+        _state.call = _Call(parameters, attempt)
+        response: dict[str, Any] = getattr(client, method)(**parameters)
+    finally:
+        _state.call, _state.shape = before
     return response
+
+
+def attempt_for(body: Any) -> FirstAttempt | None:
+    """Return the attempt that the body of a botocore request belongs to, None for most."""
+    return body.attempt if isinstance(body, _AttemptedBody) else None
+
+
+def start_of(context: Mapping[str, Any]) -> float | None:
+    """Return when the direct first attempt of a botocore call began, None without one."""
+    call = context.get(_CALL)
+    return None if call is None or call.attempt is None else call.attempt.started
 
 
 def install_raw_parser(session: Any) -> None:
@@ -179,12 +229,14 @@ def install_raw_bodies(client: Any) -> None:
     events.register_last("before-endpoint-resolution", _write_body)
 
 
-def _mark_request(context: dict[str, Any], **_: Any) -> None:
-    context[_IS_OURS], _state.is_next_ours = _state.is_next_ours, False
+def _mark_request(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    call = _state.call
+    if call is not None and call.has(params):
+        context[_CALL], _state.call = call, None
 
 
 def _write_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    if context.get(_IS_OURS):
+    if _CALL in context:
         context[_BODY] = write_body(params)
         kept = _endpoint_parameters(params)
         params.clear()
@@ -192,9 +244,13 @@ def _write_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> No
 
 
 def _insert_body(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-    _state.shape = model.output_shape if context.get(_IS_OURS) else None
+    call = context.get(_CALL)
+    _state.shape = None if call is None else model.output_shape
     if _BODY in context:
         params["body"] = context[_BODY]
+        if call is not None and call.attempt is not None:
+            params["body"] = _AttemptedBody(context[_BODY])
+            params["body"].attempt = call.attempt
 
 
 def _endpoint_parameters(params: dict[str, Any]) -> dict[str, Any]:

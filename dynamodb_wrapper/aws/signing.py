@@ -16,6 +16,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from botocore.exceptions import HTTPClientError
+
 from dynamodb_wrapper.aws.http_pool import DEFAULT_PORTS
 
 if TYPE_CHECKING:
@@ -70,8 +72,7 @@ class Signer:
         self._authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/"
         self._rest = f", SignedHeaders={signed}, Signature="
         self._fixed = _fixed_part(parts, headers)
-        query = f"?{parts.query}" if parts.query else ""
-        self._request_line = f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
+        self._request_line = _request_line(parts)
         self._day_key = ("", b"")
         self._second_text = (0, "")
 
@@ -160,6 +161,32 @@ class Signer:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._day_key = (day, key)
         return key
+
+
+def head_of(prepared: Any, request_lines: str | None = None) -> bytes:
+    """Return the head of a request that botocore has prepared and signed.
+
+    Args:
+        prepared: The request.
+        request_lines: Its first lines, if they are not the usual one.
+
+    Raises:
+        HTTPClientError: A header holds a line end.
+    """
+    parts = urlsplit(prepared.url)
+    headers = {"Host": _host(parts), "Accept-Encoding": "identity"}
+    headers.update((name, _text(value)) for name, value in prepared.headers.items())
+    for name, value in headers.items():
+        if _CONTROL.search(name + value):
+            problem = ValueError(f"the header {name!r} holds a line end or another control")
+            raise HTTPClientError(error=problem)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{request_lines or _request_line(parts)}{lines}\r\n".encode("latin-1")
+
+
+def _request_line(parts: Any) -> str:
+    query = f"?{parts.query}" if parts.query else ""
+    return f"POST {parts.path or '/'}{query} HTTP/1.1\r\n"
 
 
 def _canonical_parts(parts: Any, headers: Mapping[str, str], signed: str) -> tuple[str, str, str]:
