@@ -53,8 +53,16 @@ _ENVIRONMENT = (
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL",
+    "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
 )
-"""Variables botocore reads credentials, region and endpoint from."""
+"""Variables botocore reads credentials, region, endpoint, authorities and proxies from."""
 _DAMAGED = "dynamodb_wrapper_damaged"
 
 

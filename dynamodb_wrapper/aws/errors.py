@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as boto
 
+from dynamodb_wrapper.aws.connection_failures import PROXY_REFUSAL, failure_of, proxy_refusal
 from dynamodb_wrapper.exceptions.errors import (
     AccessDeniedError,
     ConditionFailedError,
@@ -133,6 +134,9 @@ def _service_error(error: Any, context: dict[str, Any], client: Any) -> DynamoDB
     code = error_code(error)
     metadata = error.response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
+    if status == PROXY_REFUSAL:
+        refusal = proxy_refusal(client.meta.endpoint_url)
+        return ConnectionError(f"{context['operation']} {refusal.text}", **context)
     found = ERROR_CLASSES.get(code, ServiceError if status >= 500 else DynamoDBWrapperError)
     text = error.response.get("Error", {}).get("Message") or code
     next_step = _NEXT_STEPS.get(found, "").format(
@@ -169,7 +173,10 @@ def _credentials_error(error: Exception, context: dict[str, Any]) -> DynamoDBWra
         f"{context['operation']} was not sent: its credentials could not be obtained or renewed: "
     )
     if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
-        return ConnectionError(f"{text}{why}", **context, retryable=True)
+        asked = getattr(error, "kwargs", {}).get("endpoint_url", "the service that issues them")
+        failure = failure_of(error, asked, "of the credentials")
+        shown_why = why if failure.is_retryable else f"it {failure.text}"
+        return ConnectionError(f"{text}{shown_why}", **context, retryable=failure.is_retryable)
     metadata = (getattr(error, "response", None) or {}).get("ResponseMetadata", {})
     return AccessDeniedError(
         f"{text}{why}",
@@ -189,12 +196,9 @@ def _client_error(error: Exception, context: dict[str, Any], client: Any) -> Dyn
             **context,
         )
     if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
-        kind = "timed out" if "imeout" in type(error).__name__ else "failed"
+        failure = failure_of(error, endpoint, client.meta.region_name)
         return ConnectionError(
-            f"{operation} {kind}: no answer from {endpoint} (region {client.meta.region_name}). "
-            "Check the region, DYNAMODB_ENDPOINT_URL and the network.",
-            **context,
-            retryable=True,
+            f"{operation} {failure.text}", **context, retryable=failure.is_retryable
         )
     if isinstance(error, boto.ChecksumError):
         return ConnectionError(
