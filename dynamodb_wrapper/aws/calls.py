@@ -48,7 +48,7 @@ OPERATIONS = tuple(
 _METHODS = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
 _WRITES = frozenset({"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"})
 _MAX_BITS = 64
-_adding = threading.Lock()
+_adding = threading.RLock()  # a signal handler may send a request while a thread adds
 
 
 @dataclass
@@ -156,9 +156,7 @@ class Caller:
 
     def _exchange(self, operation: str, request: dict[str, Any]) -> Reply:
         name = _METHODS[operation]
-        if operation not in DATA_OPERATIONS:
-            return Reply(None, getattr(self.client, name)(**request))
-        direct = self.connection.direct
+        direct = self.connection.direct if operation in DATA_OPERATIONS else None
         if direct is not None:
             return reply_of(direct.send(operation, name, request))
         return self._through_client(name, request)

@@ -32,7 +32,12 @@ from botocore.exceptions import (
 from dynamodb_wrapper.aws.clock import ServiceClock
 from dynamodb_wrapper.aws.fast_path import DirectTransport, direct_transport
 from dynamodb_wrapper.aws.interception import TrackingEmitter
-from dynamodb_wrapper.aws.raw_replies import install_raw_bodies, install_raw_parser, start_of
+from dynamodb_wrapper.aws.raw_replies import (
+    depth_in_boto3,
+    install_raw_bodies,
+    install_raw_parser,
+    start_of,
+)
 from dynamodb_wrapper.aws.retries import watch_lost_replies, watch_throttles
 from dynamodb_wrapper.aws.service_data import fast_loader
 from dynamodb_wrapper.exceptions.errors import ConfigurationError, ConnectionError
@@ -156,7 +161,7 @@ class _Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may need a client while one is made
         self.pid = os.getpid()
-        self.open: dict[tuple[DynamoDBConfig, bool], _OpenClient] = {}
+        self.open: dict[tuple[DynamoDBConfig, bool, int], _OpenClient] = {}
         self.loaders: list[Any] = []
         self.clocks: dict[tuple[str, bool], ServiceClock] = {}
 
@@ -178,11 +183,17 @@ def client_for(config: DynamoDBConfig) -> Any:
     return _open_client_for(config).client
 
 
-def _open_client_for(config: DynamoDBConfig) -> _OpenClient:
+def _open_client_for(config: DynamoDBConfig, depth: int = 0) -> _OpenClient:
+    """Return the open client of a config.
+
+    Args:
+        config: The config.
+        depth: Calls of boto3 the thread is in the middle of; at each depth there is another client.
+    """
     global _cache  # noqa: PLW0603 - a forked child must drop the parent's cache, lock included
     if _cache.pid != os.getpid():
         _cache = _Cache()
-    cache, key = _cache, (config, is_mocked())
+    cache, key = _cache, (config, is_mocked(), depth)
     environment = tuple(map(os.environ.get, _ENVIRONMENT))
     found = cache.open.get(key)
     if found is None or found.environment != environment:
@@ -232,6 +243,8 @@ def close_clients() -> None:
 
 class Connection:
     """The client a repository sends with; a forked process makes another.
+
+    Requests of a signal handler that interrupts a request of boto3 have a client apart.
 
     Sockets must not be shared: two processes on one would read each other's replies. A mock of moto
     has a client apart as well: one made outside has real credentials, or none.
@@ -290,9 +303,18 @@ class Connection:
             self._open, self._pid = _open_client_for(self._config), os.getpid()
         if not self._injected and self._open.is_mocked != is_mocked():
             self._open = _open_client_for(self._config)
-        if self._open.direct is not None:
-            self._open.direct.interception.adopt()
-        return self._open
+        depth = depth_in_boto3()
+        opened = self._open if not depth or self._injected else self._open_at(depth)
+        if opened.direct is not None:
+            opened.direct.interception.adopt()
+        return opened
+
+    def _open_at(self, depth: int) -> _OpenClient:
+        """Return the client of a handler that interrupts a call of boto3.
+
+        A thread cannot take the locks of boto3's client and its pool twice.
+        """
+        return _open_client_for(self._config, depth)
 
 
 def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:

@@ -71,7 +71,7 @@ class RateLimiter:
             )
         self._most = self._rate = float(units_per_second)
         self._clock, self._sleep = clock, sleep
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may send a request meanwhile
         self._owed = 0.0
         self._at = clock()
 

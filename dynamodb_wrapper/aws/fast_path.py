@@ -18,7 +18,7 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 from dynamodb_wrapper.aws.clock import ClockOffset, ServiceClock
 from dynamodb_wrapper.aws.http_pool import Answer, ConnectionSettings, Pool, connection_settings_of
 from dynamodb_wrapper.aws.interception import Interception, TrackingEmitter
-from dynamodb_wrapper.aws.raw_replies import RawResponse, attempt_for, send_through_client
+from dynamodb_wrapper.aws.raw_replies import RawResponse, attempt_for, in_boto3, send_through_client
 from dynamodb_wrapper.aws.signing import Signer, UnknownSignatureError, head_of
 from dynamodb_wrapper.exceptions.errors import ConfigurationError
 from dynamodb_wrapper.loggers import SafeLogger
@@ -208,7 +208,7 @@ class DirectTransport:
         if reason is not None:
             self._log_reason(reason)
             return None
-        credentials = self._credentials.get_frozen_credentials()
+        credentials = in_boto3(self._credentials.get_frozen_credentials)
         sender = self._sender
         if sender is not None and sender.credentials == credentials:
             return sender
@@ -252,8 +252,9 @@ class DirectTransport:
     def _release_quota(self, operation: str) -> None:
         """Report a success to botocore: each returns a part of the retry quota it has used."""
         self._quota_used -= 1
-        self._client.meta.events.emit(
-            f"after-call.dynamodb.{operation}",
+        in_boto3(
+            self._client.meta.events.emit,
+            event_name=f"after-call.dynamodb.{operation}",
             http_response=response(self._client.meta.endpoint_url, 200, {}, b""),
             parsed={},
             model=self._client.meta.service_model.operation_model(operation),

@@ -99,7 +99,7 @@ class Interception:
         _ = client.exceptions  # an attribute that botocore sets on first use
         self._client = client
         self._emitter = emitter
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may send a request meanwhile
         self._builtin = len(BUILTIN_HANDLERS)
         self._recorder = get_global_history_recorder()
         self._parts = [(part, dict(vars(part))) for part in _parts(client)]
@@ -143,10 +143,12 @@ class Interception:
         if len(BUILTIN_HANDLERS) == self._builtin:
             return
         with self._lock:
-            new = BUILTIN_HANDLERS[self._builtin :]
-            for event_name, handler, *_ in new:
-                self._client.meta.events.register(event_name, handler)
-            self._builtin += len(new)
+            end = len(BUILTIN_HANDLERS)
+            for position in range(self._builtin, end):
+                event_name, handler, *_ = BUILTIN_HANDLERS[position]
+                once = f"dynamodb-wrapper-{position}"
+                self._client.meta.events.register(event_name, handler, unique_id=once)
+            self._builtin = end
 
 
 def _sources(package: str) -> str:

@@ -7,8 +7,9 @@ read here, while endpoints, signing, retries, checksums and the handlers of othe
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from botocore.parsers import ResponseParserFactory
 
@@ -22,6 +23,7 @@ DATA_OPERATIONS = frozenset(
     "UpdateItem".split()
 )
 """The operations whose bodies are written and read by `serialization`."""
+T = TypeVar("T")
 _CALL, _BODY = "dynamodb_wrapper_call", "dynamodb_wrapper_body"
 _FIRST_ERROR = 300
 
@@ -151,7 +153,36 @@ class _ThreadState(threading.local):
     shape: Any = None  # of the reply to this library's current request
 
 
+    depth = 0  # of calls of boto3 in one another; too high after one was broken off
+
+
 _state = _ThreadState()
+
+
+def in_boto3(call: Callable[..., T], /, **parameters: Any) -> T:
+    """Return what a function of boto3 returns, and note meanwhile that the thread is inside it."""
+    before = _state.depth
+    try:
+        _state.depth = before + 1
+        return call(**parameters)
+    finally:
+        _state.depth = before
+
+
+def depth_in_boto3() -> int:
+    """Return how many calls of boto3 this thread is in the middle of.
+
+    More than none in a signal handler, or another handler, that sends a request. boto3 and urllib3
+    hold locks that a thread cannot take twice.
+    """
+    if not _state.depth:
+        return 0
+    frame, found = sys._getframe(1), 0
+    while frame is not None:
+        found += frame.f_code is in_boto3.__code__
+        frame = frame.f_back  # type: ignore[assignment]
+    _state.depth = found
+    return found
 
 
 def send_through_client(
@@ -175,7 +206,7 @@ def send_through_client(
     before = _state.call, _state.shape  # a signal may interrupt another call
     try:
         _state.call = _Call(parameters, attempt)
-        response: dict[str, Any] = getattr(client, method)(**parameters)
+        response: dict[str, Any] = in_boto3(getattr(client, method), **parameters)
     finally:
         _state.call, _state.shape = before
     return response
