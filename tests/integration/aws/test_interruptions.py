@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.misbehaving import MisbehavingServer, Request
     from tests.support.processes import Drivers
 
-INTERRUPTIONS = int(os.environ.get("INTERRUPTIONS", "300"))
+INTERRUPTIONS = int(os.environ.get("INTERRUPTIONS", "150"))
 HERE = str(Path(dynamodb_wrapper.aws.__file__).parent)
 
 # ---- signal handlers -----------------------------------------------------------------------------
@@ -89,6 +89,8 @@ def interrupt(config: DynamoDBConfig, pipe: Any, transport: str, times: int) -> 
         if found is not None:
             wrong.append(f"handler: {found}")
         handled += 1
+        if handled % 500 == 0:
+            pipe.send("under way")
         if handled < times:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003))
 
@@ -107,4 +109,82 @@ def test_a_signal_handler_that_sends_requests_disturbs_none(
 ) -> None:
     BaseDynamoRepository(local_config, ORDERS).create_table()
     driver = drivers.fork(interrupt, local_config, transport=transport, times=INTERRUPTIONS)
-    assert driver.hear() == []
+    while (heard := driver.hear()) == "under way":
+        pass
+    assert heard == []
+
+
+# ---- exceptions from outside ---------------------------------------------------------------------
+
+
+class Interruption(BaseException):
+    """Raised in the middle of a request, as by a signal handler."""
+
+
+def interrupted_at(number: int, send: Callable[[], object]) -> bool:
+    """Raise an exception at a line of this library's package `aws`; return whether there was one.
+
+    Args:
+        number: The line, counted in the order of execution.
+        send: Sends a request.
+    """
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(HERE):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise Interruption
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        send()
+    except Interruption:
+        return True
+    except Exception:
+        return left <= 0
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def echo(request: Request) -> bool:
+    """Answer with the item of the key that is asked for, or with what one key is known for."""
+    asked = json.loads(request.body)
+    if request.headers["x-amz-target"].endswith("DescribeTable"):
+        body = {"Table": {"TableName": asked["TableName"]}}
+    elif asked["Key"]["customer_id"]["S"] == "conflict":
+        return misbehaving.error("ConditionalCheckFailedException")(request)
+    else:
+        body = {"Item": asked["Key"]}
+    return misbehaving.answer(json.dumps(body).encode())(request)
+
+
+@pytest.mark.usefixtures("only_own_handlers")
+@pytest.mark.parametrize("customer", ["before", "conflict"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_request_that_is_broken_off_at_any_line_changes_no_other(
+    plain: MisbehavingServer, transport: str, customer: str
+) -> None:
+    plain.does(echo)
+    repository = transports.orders(plain.url, transport, max_attempts=1)
+    client = client_for(repository.config)
+    repository.get(("warm", "o"))
+    key = {"customer_id": {"S": "own"}, "order_id": {"S": "o"}}
+    for number in range(1, 10_000):
+        if not interrupted_at(number, lambda: repository.get((customer, "o"))):
+            break
+        if number % 3 == 0:
+            described = client.describe_table(TableName=repository.table_name)
+            assert described["Table"]["TableName"] == repository.table_name, number
+        if number % 3 == 1:
+            own = client.get_item(TableName=repository.table_name, Key=key)
+            assert (type(own), own["Item"]) == (dict, key), number
+        for name in (f"after {number}", f"and after {number}"):
+            assert repository.get_or_raise((name, "o")).customer_id == name, number
+    assert number > 100
