@@ -208,11 +208,12 @@ class Caller:
     def consumed(self) -> Iterator[Consumed]:
         """Measure what the requests of this repository consume inside the block."""
         meter = Consumed()
-        reset = _meters.set((*_meters.get(), (self.token, meter)))
-        try:
+        before = _meters.get()
+        try:  # begun before it is set: a signal handler may raise in between
+            _meters.set((*before, (self.token, meter)))
             yield meter
         finally:
-            _meters.reset(reset)
+            _meters.set(before)
 
 
 def consumed_by(operation: str, capacity: Any) -> Consumed:

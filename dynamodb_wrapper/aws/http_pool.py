@@ -88,7 +88,7 @@ class Answer(NamedTuple):
         return checksum is None or checksum == str(zlib.crc32(self.body))
 
 
-def read_answer(connection: socket.socket, limit_seconds: float) -> Answer:
+def read_answer(connection: socket.socket, limit_seconds: float = 30.0) -> Answer:
     """Return the reply to a request that was sent.
 
     Args:

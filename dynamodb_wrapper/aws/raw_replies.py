@@ -152,7 +152,6 @@ class _ThreadState(threading.local):
     call: _Call | None = None  # made by this library, and not begun by boto3 so far
     shape: Any = None  # of the reply to this library's current request
 
-
     depth = 0  # of calls of boto3 in one another; too high after one was broken off
 
 

@@ -76,11 +76,12 @@ class Backoff(NamedTuple):
 @contextmanager
 def on_throttle(report: Callable[[], object]) -> Iterator[None]:
     """Call a function for each throttled attempt inside the block, if a client of ours sends it."""
-    before = _reporter.set(report)
-    try:
+    before = _reporter.get()
+    try:  # begun before it is set: a signal handler may raise in between
+        _reporter.set(report)
         yield
     finally:
-        _reporter.reset(before)
+        _reporter.set(before)
 
 
 def watch_throttles(client: Any) -> None:

@@ -93,8 +93,10 @@ class Signer:
         if match is None or _DATE not in headers or _TARGET not in headers:
             raise UnknownSignatureError("it is not signed with Signature Version 4")
         access_key, region, service, signed, signature = match.groups()
-        if _CONTROL.search(access_key):
-            raise UnknownSignatureError("its access key holds a line end or another control")
+        if _CONTROL.search(access_key + region):
+            raise UnknownSignatureError(
+                "its access key or region holds a line end or another control"
+            )
         if access_key != credentials.access_key:
             raise UnknownSignatureError("its credentials are not the client's")
         made = cls(prepared.url, headers, signed, (region, service), credentials, offset)

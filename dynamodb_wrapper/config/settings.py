@@ -141,6 +141,13 @@ class DynamoDBConfig(BaseModel):
             raise ValueError("holds a line end or another control character; copy it again")
         return secret
 
+    @field_validator("endpoint_url", "role_arn", "profile_name")
+    @classmethod
+    def _printable(cls, text: Optional[str]) -> Optional[str]:
+        if text is not None and not text.isprintable():
+            raise ValueError("holds a line end or another control character")
+        return text
+
     def model_post_init(self, _context: Any, /) -> None:
         """Check that fields which need each other are set together."""
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):

@@ -38,11 +38,12 @@ class Moment(NamedTuple):
     @contextmanager
     def fixed(self) -> Iterator[None]:
         """Stamp the requests that are built inside the block with this moment."""
-        reset = _moment.set(self)
-        try:
+        before = _moment.get()
+        try:  # begun before it is set: a signal handler may raise in between
+            _moment.set(self)
             yield
         finally:
-            _moment.reset(reset)
+            _moment.set(before)
 
     def digest(self) -> str:
         """Return 32 hexadecimal digits that belong to the token."""
