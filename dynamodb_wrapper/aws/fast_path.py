@@ -57,7 +57,7 @@ class _PreparedOnly:
 
 
 class _Continued:
-    """Has a call use the outcome of a first attempt as that of its own.
+    """Has a call use the outcome of a first attempt made directly.
 
     Its later attempts are sent over new connections of the pool, where the time of a reply is
     limited as a whole.
@@ -298,7 +298,7 @@ def direct_transport(
         client: A client that was just made.
         session: The botocore session it was made with.
         events: The emitter that session was made with.
-        clock: Compares the dates of replies.
+        clock: Learns from the dates of replies.
         operation_timeout: Seconds after which no further attempt of an operation starts.
         is_required: Whether it is an error that a setting needs boto3.
 
