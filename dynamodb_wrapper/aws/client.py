@@ -24,6 +24,7 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     InvalidConfigError,
+    InvalidRegionError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
@@ -322,6 +323,7 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
     events = None if config.transport == "boto3" else TrackingEmitter()
     try:
         session = create_session(config, cache.loaders, events)
+        _refuse_controls(config.region_name or session.get_config_variable("region"))
         # What `boto3.client` returns as well; importing boto3 takes longer than making it.
         client = session.create_client(
             "dynamodb",
@@ -346,6 +348,8 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
         raise ConfigurationError(
             "No AWS region is configured: set AWS_REGION, or region_name of DynamoDBConfig."
         ) from error
+    except InvalidRegionError as error:
+        raise ConfigurationError(f"{error} Correct AWS_REGION or AWS_DEFAULT_REGION.") from error
     except ProfileNotFound as error:
         raise ConfigurationError(
             f"The AWS profile {config.profile_name!r} does not exist: correct AWS_PROFILE, "
@@ -355,6 +359,11 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
         raise ConfigurationError(f"The AWS credentials are incomplete: {error}") from error
     except (CredentialRetrievalError, InvalidConfigError) as error:
         raise ConfigurationError(f"The AWS credentials cannot be used: {error}") from error
+    except ValueError as error:  # an endpoint of the SDK's environment that is no address
+        raise ConfigurationError(
+            f"No client could be made: {error}. Correct DYNAMODB_ENDPOINT_URL, or "
+            "AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL and the profile."
+        ) from error
     if config.lost_credentials and session.get_credentials() is None:
         client.meta.events.register_first("before-call.dynamodb", _refuse_lost_credentials)
     install_raw_bodies(client)
@@ -375,6 +384,14 @@ def _create(config: DynamoDBConfig, cache: _Cache) -> _OpenClient:
         is_required=config.transport == "direct",
     )
     return _OpenClient(client, direct)
+
+
+def _refuse_controls(region: Any) -> None:
+    if isinstance(region, str) and not region.isprintable():
+        raise ConfigurationError(
+            f"The region {region!r} holds control characters: correct AWS_REGION, "
+            "AWS_DEFAULT_REGION or the profile."
+        )
 
 
 def _refuse_lost_credentials(**_: Any) -> None:

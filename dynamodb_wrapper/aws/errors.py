@@ -248,7 +248,7 @@ def failure_of(error: Exception, endpoint: str, region: str) -> Failure:
         if not any(sign in why for sign in _INTERRUPTED):
             return Failure(_tls_failure(why, endpoint), is_retryable=False)
     if isinstance(error, boto.ProxyConnectionError):
-        why, proxy = _reason(error), str(error.kwargs.get("proxy_url", ""))
+        why, proxy = _reason(error), _without_user(str(error.kwargs.get("proxy_url", "")))
         return Failure(
             f"failed: the proxy {proxy} did not connect to {endpoint}: {why}. {_PROXY_STEP}",
             is_retryable=any(sign in why for sign in _PROXY_BUSY),
@@ -256,6 +256,12 @@ def failure_of(error: Exception, endpoint: str, region: str) -> Failure:
     kind = "timed out" if "imeout" in type(error).__name__ else "failed"
     step = "Check the region, DYNAMODB_ENDPOINT_URL and the network."
     return Failure(f"{kind}: no answer from {endpoint} (region {region}). {step}", True)
+
+
+def _without_user(url: str) -> str:
+    """Return an address without user and password; botocore leaves some of odd ones."""
+    scheme, _, rest = url.rpartition("//")
+    return f"{scheme}//{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
 
 
 def proxy_refusal(endpoint: str) -> Failure:

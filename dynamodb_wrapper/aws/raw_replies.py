@@ -17,6 +17,7 @@ from dynamodb_wrapper.serialization.json_body import Reply, plain_request, read_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
 DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
@@ -176,10 +177,11 @@ def depth_in_boto3() -> int:
     """
     if not _state.depth:
         return 0
-    frame, found = sys._getframe(1), 0
+    frame: FrameType | None = sys._getframe(1)
+    found = 0
     while frame is not None:
         found += frame.f_code is in_boto3.__code__
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     _state.depth = found
     return found
 

@@ -16,6 +16,8 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 class OneRoad:
     """Leads to one end of a pair of sockets."""
 
+    reply_timeout = 10.0
+
     def __init__(self) -> None:
         self.near, self.far = socket.socketpair()
         self.far.settimeout(10)
