@@ -7,7 +7,7 @@ read here, while endpoints, signing, retries, checksums and the handlers of othe
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
@@ -17,7 +17,6 @@ from dynamodb_wrapper.serialization.json_body import Reply, plain_request, read_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
 
 DATA_OPERATIONS = frozenset(
     "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems "
@@ -177,7 +176,7 @@ def depth_in_boto3() -> int:
     """
     if not _state.depth:
         return 0
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     found = 0
     while frame is not None:
         found += frame.f_code is in_boto3.__code__

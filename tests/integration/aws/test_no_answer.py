@@ -115,6 +115,7 @@ def drips_on(request: Request) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("only_own_handlers")
 def test_a_reply_that_drips_ends_as_a_time_out(transport: str) -> None:
     if transport == "boto3":
         pytest.skip("botocore limits each silence only; docs/configuration.md says so")
