@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+TIME_OUT_SECONDS = 2.0
+"""For clients that are to time out; others wait much longer, however busy the machine is."""
 KINDS = (
     "throttle",
     "500 before",
@@ -144,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, reply, checksum=zlib.crc32(reply) ^ 1)
         else:
             if fault.startswith("time-out"):
-                self.proxy.released.wait(1.5)
+                self.proxy.released.wait(TIME_OUT_SECONDS + 0.5)
             linger = struct.pack("ii", 1, 0)
             with suppress(OSError):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -50,14 +50,20 @@ def worker_config(url: str, transport: str, **settings: Any) -> DynamoDBConfig:
 
 
 def race(
-    config: DynamoDBConfig, pipe: Connection, *, transport: str, table: str, names: list[str]
+    config: DynamoDBConfig,
+    pipe: Connection,
+    *,
+    transport: str,
+    table: str,
+    names: list[str],
+    read_timeout_seconds: float,
 ) -> None:
     """Say that the worker is ready, wait for the start, and send the outcome of each name.
 
     Each worker has a client and hence a retry quota for itself, and an actor's name as two
     machines have.
     """
-    settings = {"actor": uuid.uuid4().hex, "read_timeout_seconds": 1}
+    settings = {"actor": uuid.uuid4().hex, "read_timeout_seconds": read_timeout_seconds}
     own = worker_config(str(config.endpoint_url), transport, **settings)
     repository = BaseDynamoRepository(own, _BY_NAME[table])
     work = incremented if table == "counters" else created

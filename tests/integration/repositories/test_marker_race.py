@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynamodb_wrapper.repositories import BaseDynamoRepository, create_tables
-from tests.support.fault_proxy import KINDS, FaultProxy
+from tests.support.fault_proxy import KINDS, TIME_OUT_SECONDS, FaultProxy
 from tests.support.races import COUNTERS, MARKERS, TOKENS, Counting, race, worker_config
 from tests.support.transports import TRANSPORTS
 
@@ -41,9 +41,9 @@ def raced(
     """Return the outcomes of two workers that are let go together."""
     names, times = given["names"], given.get("times", 0)
     config = worker_config(proxy.url, transport)
-    workers = [
-        drivers.fork(race, config, transport=transport, table=table, names=names) for _ in range(2)
-    ]
+    limit = TIME_OUT_SECONDS if kind.startswith("time-out") else 30.0
+    to_do = {"transport": transport, "table": table, "names": names}
+    workers = [drivers.fork(race, config, read_timeout_seconds=limit, **to_do) for _ in range(2)]
     for worker in workers:
         assert worker.hear() == "ready"
     proxy.spoil(kind, SHARE)
