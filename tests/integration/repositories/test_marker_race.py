@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support.engines import Engine
     from tests.support.processes import Drivers
 
+pytestmark = pytest.mark.newest_only
 SHARE = 0.3
 RACES = int(os.environ.get("RACES", "40"))
 """Items that are raced for in each test; RACES=500 for a long search."""

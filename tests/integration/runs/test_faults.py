@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from dynamodb_wrapper.runs import ReplayedOutcome
     from tests.support.engines import Engine
 
+pytestmark = pytest.mark.newest_only
+
 START, BODY, END, TEXTS = "start", "body", "end", "texts"
 ACCESS_DENIED = "access denied"
 RUN_KEY = "2026-03-29"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     Block = AbstractContextManager[Any]
 
+pytestmark = pytest.mark.newest_only
+
 log = logging.getLogger("job")
 PLAIN = logging.Formatter("%(levelname)s|%(name)s|%(funcName)s|%(lineno)d|%(message)s")
 
