@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.newest_only
 SHARE = 0.3
-RACES = int(os.environ.get("RACES", "40"))
+RACES = int(os.environ.get("RACES", "24"))
 """Items that are raced for in each test; RACES=500 for a long search."""
 
 
