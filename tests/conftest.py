@@ -19,6 +19,7 @@ from dynamodb_wrapper.exceptions import LocalEngineError
 from dynamodb_wrapper.local import LocalDynamoDB
 from dynamodb_wrapper.local.engines import find_engine
 from dynamodb_wrapper.local.java import java_problem
+from dynamodb_wrapper.testing.spark import small_session
 from tests.support.delta_jars import NoDeltaError, fetch_delta
 from tests.support.engines import CAPABILITIES, ENGINE_NAMES, Engine, isolated
 
@@ -210,20 +211,6 @@ def delta_jars(spark_installation: None) -> list[Path]:
 
 
 def _local_session(warehouse: Path) -> Any:
-    from pyspark.sql import SparkSession
-
-    settings = {
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.sql.warehouse.dir": str(warehouse),
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-    }
-    builder = SparkSession.builder.master("local[2]").appName("dynamodb-wrapper tests")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    session = small_session(str(warehouse))
     session.sparkContext.setLogLevel("ERROR")
     return session

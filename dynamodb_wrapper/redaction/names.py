@@ -85,7 +85,7 @@ def is_password(key: str) -> bool:
 def is_weak(key: str) -> bool:
     """Return whether what the name holds may as well be no secret, such as a way to log in."""
     words = _words(key[-_LONGEST:])
-    return bool(words) and words[-1] in _WEAK and words[-2:] != ["private", "key"]
+    return bool(words) and words[-1] in _WEAK
 
 
 @lru_cache(maxsize=4096)

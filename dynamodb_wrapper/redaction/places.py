@@ -22,31 +22,13 @@ from dynamodb_wrapper.redaction.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_HINTS = (
-    "pass",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "key",
-    "connection",
-    "sas",
-    "jaas",
-    "auth",
+_NAMES = tuple(
+    "pass pwd pw secret token credential key connection sas jaas auth cookie signature".split()
 )
-_MORE_HINTS = ("cookie", "signature", "pw")
 _COMMANDS = (
-    "mysql",
-    "mariadb",
-    "curl",
-    "http ",
-    "https ",
-    "wget",
-    "redis-cli",
-    "ldap",
-    "identified",
+    *("mysql", "mariadb", "curl", "http ", "https ", "wget", "redis-cli", "ldap", "identified"),
+    *("mongo", "docker", "podman", "helm", "az login", "sqlcmd", "bcp", "sshpass"),
 )
-_MORE_COMMANDS = ("mongo", "docker", "podman", "helm", "az login", "sqlcmd", "bcp", "sshpass")
 _LONGEST_VALUE = 16_384
 _LONGEST_BRACKET = 4096
 _BRACKETS = 50_000  # looked at in one text; after that a list ends at its first closing bracket
@@ -253,7 +235,7 @@ _CLAUSE = re.compile(r"[^,;}\n\"']{0,200}")
 def find_places(text: str) -> Iterator[str]:
     """Yield the names beside which a text holds secrets."""
     lower = text.lower()
-    if any(hint in lower for hint in (*_HINTS, *_MORE_HINTS)):
+    if any(hint in lower for hint in _NAMES):
         for key, _ in _assignments(text):
             yield key
             return
@@ -266,7 +248,7 @@ def find_places(text: str) -> Iterator[str]:
 def without_places(text: str) -> str:
     """Return a text without the values of secret names."""
     lower = text.lower()
-    if not any(hint in lower for hint in (*_HINTS, *_MORE_HINTS, *_COMMANDS, *_MORE_COMMANDS)):
+    if not any(hint in lower for hint in (*_NAMES, *_COMMANDS)):
         return text
     for place in _places():
         spans = [Span(*match.span("value")) for match in _matches(place, text, lower)]
@@ -331,7 +313,7 @@ def _value(text: str, name: re.Match[str], key: str, budget: list[int]) -> Span 
         if not _is_in_prose(text, name) and not (follows[:1] == " " and follows[1:2].isalpha()):
             return span
         return span if looks_random(content) else None
-    if text[place : place + 1] in _CLOSING and place < len(text):
+    if text[place : place + 1] in _CLOSING:
         return _bracket(text, place, key, budget)
     bare = _bare().match(text, place)
     if bare is None:
